@@ -1,0 +1,1 @@
+"""Point cloud readers, the COPC writer and point tilesets. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""pygeoapi plugins over stored data, and the stores they read."""

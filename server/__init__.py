@@ -1,0 +1,1 @@
+"""The web application: HTTP, registry, publishing, identity, pages and the `chengtu` command."""
