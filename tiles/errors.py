@@ -1,0 +1,72 @@
+"""What can go wrong in grids, tiles and maps.
+
+TilesError
+├── UnknownTileMatrixSet      no such tile matrix set here
+├── TileOutOfRange            the tile lies outside its tile matrix set
+├── VectorTileError           a layer cannot be written as a vector tile
+├── StyleError                a map style is not understood
+│   └── UnknownStyle          no style of that name
+├── MapError                  a map cannot be drawn
+│   ├── MapSizeError          width or height outside the limits
+│   ├── MapAreaError          the bounding box is empty, not finite, or outside the CRS
+│   ├── UnsupportedCrs        the CRS is unknown, or cannot be reached from the data
+│   ├── UnsupportedImageFormat  no encoder for that media type
+│   └── MapSourceError        the data of a map cannot be read
+└── MapServiceError           the map service cannot be built from its layers
+
+Every message says what was asked, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+
+class TilesError(Exception):
+    """Root of every error of this package."""
+
+
+class UnknownTileMatrixSet(TilesError):
+    """The tile matrix set is not one of those this server knows."""
+
+
+class TileOutOfRange(TilesError):
+    """Zoom level, column or row lies outside the tile matrix set."""
+
+
+class VectorTileError(TilesError):
+    """The input arrays cannot be written as one vector tile layer."""
+
+
+class StyleError(TilesError):
+    """A map style holds a key or a value that is not understood."""
+
+
+class UnknownStyle(StyleError):
+    """No style of that name among the loaded ones."""
+
+
+class MapError(TilesError):
+    """A map image cannot be drawn."""
+
+
+class MapSizeError(MapError):
+    """Width or height of the asked image lies outside the limits."""
+
+
+class MapAreaError(MapError):
+    """The asked bounding box is empty, not finite, or outside what its CRS can express."""
+
+
+class UnsupportedCrs(MapError):
+    """The asked CRS is unknown to PROJ, or no transformation leads to it."""
+
+
+class UnsupportedImageFormat(MapError):
+    """No encoder for the asked image format."""
+
+
+class MapSourceError(MapError):
+    """The data behind a map cannot be read (gone, truncated, wrong table)."""
+
+
+class MapServiceError(TilesError):
+    """The map service cannot be built: doubled names, no layer, a cache folder outside its place."""
