@@ -1,0 +1,1 @@
+"""Coverages read from Cloud Optimized GeoTIFF, and the OGC API - Coverages plugin."""

@@ -1,0 +1,88 @@
+"""What can go wrong in a provider.
+
+```
+ProviderError
+├── InvalidParameter        a parameter of the request cannot be used (HTTP 400)
+│   └── StaleCursor         the cursor belongs to another generation of the collection (HTTP 400)
+├── UnknownReferenceSystem  a CRS that coordinates of features cannot be given in (HTTP 400)
+├── UnsupportedQuery        the request asks for something this provider does not do (HTTP 400)
+├── AnswerTooLarge          the answer would pass a budget of values, pixels, features or vertices (HTTP 400)
+├── ItemNotFound            no feature has this id (HTTP 404)
+└── StoreError              the stored data cannot be used (HTTP 500)
+    ├── StoreMissing        there is no file at the path
+    ├── StoreCorrupt        the file is there, and is not a feature store that can be read
+    └── StoreBuildError     the data given cannot become a feature store (told to the one who publishes)
+        ├── DuplicateFeatureId
+        ├── InvalidGeometry
+        └── InvalidValue
+```
+"""
+
+from __future__ import annotations
+
+
+class ProviderError(Exception):
+    """Base of everything a provider raises on purpose."""
+
+
+class InvalidParameter(ProviderError):
+    """A request parameter that cannot be used: its name, the value found, and what is allowed."""
+
+    def __init__(self, name: str, value: str, allowed: str) -> None:
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+        shown = value if len(value) <= 200 else value[:200] + "…"
+        super().__init__(f"Parameter {name!r} has the value {shown!r}; allowed is: {allowed}")
+
+
+class StaleCursor(InvalidParameter):
+    """A cursor made for another generation: paging has to start again without it."""
+
+
+class UnknownReferenceSystem(ProviderError):
+    """The URI or code names no CRS that coordinates of features can be given in."""
+
+
+class UnsupportedQuery(ProviderError):
+    """The request asks for something this provider does not do."""
+
+
+class AnswerTooLarge(ProviderError):
+    """The answer would pass a budget of values, pixels, features or vertices; the message says how to ask for less."""
+
+
+class ItemNotFound(ProviderError):
+    """No feature has this id."""
+
+    def __init__(self, feature_id: str) -> None:
+        self.feature_id = feature_id
+        super().__init__(f"There is no item with the id {feature_id[:200]!r} in this collection")
+
+
+class StoreError(ProviderError):
+    """The stored data cannot be used."""
+
+
+class StoreMissing(StoreError):
+    """There is no file at the path."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is not a feature store that this release can read."""
+
+
+class StoreBuildError(StoreError):
+    """The data given cannot become a feature store."""
+
+
+class DuplicateFeatureId(StoreBuildError):
+    """Two features have the same id."""
+
+
+class InvalidGeometry(StoreBuildError):
+    """A geometry has coordinates that are not finite, or that its CRS cannot place on Earth."""
+
+
+class InvalidValue(StoreBuildError):
+    """An attribute value does not fit the type of its field."""

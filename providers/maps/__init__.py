@@ -1,0 +1,1 @@
+"""The OGC API - Maps plugin over the renderers of `tiles`."""

@@ -1,0 +1,1 @@
+"""OGC API - Records: the catalogue of the server's own collections."""
