@@ -1,0 +1,201 @@
+"""Attributes of a vector tile layer: the key and value tables, and each feature's tags.
+
+Vector Tile Specification 2.1 clause 4.4: a feature carries pairs of indexes into the layer's keys and values. Equal values
+of equal type are stored once, whichever column they come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiles.errors import VectorTileError
+from tiles.vector.varint import Numbers, encode_varints, length_delimited, varint_sizes
+
+_KINDS = (str, int, float, bool)
+_VALUE_KEY = 4 << 3 | 2
+_STRING_KEY, _FLOAT_KEY, _DOUBLE_KEY = 1 << 3 | 2, 2 << 3 | 5, 3 << 3 | 1
+_UNSIGNED_KEY, _SIGNED_KEY, _BOOLEAN_KEY = 5 << 3, 6 << 3, 7 << 3
+_SHORT_STRING = [bytes((_VALUE_KEY, size + 2, _STRING_KEY, size)) for size in range(126)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The attribute part of a layer.
+
+    `numbers` holds key and value indexes in turns, feature after feature; `counts[i]` of them belong to feature i.
+    `tables` are the encoded `keys` and `values` fields of the layer.
+    """
+
+    numbers: Numbers
+    counts: NDArray[np.int64]
+    tables: bytes
+
+
+def encode_tags(
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]], selected: NDArray[np.intp], total: int
+) -> Tags:
+    """Tags of the features `selected` (indexes into the columns, which hold `total` values each).
+
+    None and NaN are left out. Raises VectorTileError where a column's length is not `total`.
+    """
+    table = _ValueTable()
+    keys: list[str] = []
+    coded: list[NDArray[np.int64]] = []
+    for name, column in columns.items():
+        if len(column) != total:
+            raise VectorTileError(f"column {name!r} has {len(column)} values for {total} features")
+        codes = table.code(_cells(column, selected))
+        if (codes >= 0).any():
+            keys.append(name)
+            coded.append(codes)
+    if not keys:
+        return Tags(np.empty(0, np.uint64), np.zeros(selected.size, np.int64), b"")
+    pairs = np.empty((selected.size, len(keys), 2), dtype=np.int64)
+    pairs[:, :, 0] = np.arange(len(keys))
+    pairs[:, :, 1] = table.indexes(np.stack(coded, axis=1))
+    present = pairs[:, :, 1] >= 0
+    key_fields = b"".join(length_delimited(3, key.encode("utf-8", "replace")) for key in keys)
+    numbers = pairs[present].reshape(-1).astype(np.uint64)
+    return Tags(numbers, present.sum(axis=1) * 2, key_fields + table.encode())
+
+
+def _cells(column: Sequence[Any] | NDArray[Any], selected: NDArray[np.intp]) -> list[Any]:
+    """The selected values as Python objects, times as ISO 8601 text."""
+    if isinstance(column, np.ndarray):
+        chosen = column[selected]
+        if chosen.dtype.kind == "M":
+            texts = np.datetime_as_string(chosen).tolist()
+            return [None if missing else text for text, missing in zip(texts, np.isnat(chosen), strict=True)]
+        cells: list[Any] = chosen.tolist()
+        return cells
+    if len(column) == selected.size:
+        return list(column)
+    return [column[index] for index in selected.tolist()]
+
+
+class _ValueTable:
+    """Distinct values by type.
+
+    A code is 4 * (number within its type) + (position of the type in _KINDS), -1 for nothing: 1, 1.0 and True are equal in
+    Python but not in a tile.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: list[defaultdict[Any, int]] = [defaultdict(count(i, 4).__next__) for i in range(4)]
+
+    def code(self, cells: list[Any]) -> NDArray[np.int64]:
+        """Codes of the values of one column; new values enter the table."""
+        kinds = set(map(type, cells))
+        some = kinds - {type(None)}
+        if len(some) == 1 and (kind := some.pop()) in _KINDS:
+            if kind is float:
+                return self._code_floats(cells)
+            if kind is not int or _fits(cells):
+                return self._code_plain(cells, self._numbers[_KINDS.index(kind)], None in cells)
+        plain = map(_plain, cells)
+        codes = [-1 if v is None else self._numbers[_KINDS.index(type(v))][v] for v in plain]
+        return np.array(codes, dtype=np.int64)
+
+    def _code_floats(self, cells: list[Any]) -> NDArray[np.int64]:
+        numbers = np.array(cells, dtype=np.float64)
+        missing = np.isnan(numbers)
+        codes = np.array(list(map(self._numbers[2].__getitem__, np.where(missing, 0.0, numbers).tolist())))
+        return np.where(missing, -1, codes)
+
+    @staticmethod
+    def _code_plain(cells: list[Any], numbers: defaultdict[Any, int], gaps: bool) -> NDArray[np.int64]:
+        if gaps:
+            return np.array([-1 if cell is None else numbers[cell] for cell in cells], dtype=np.int64)
+        return np.array(list(map(numbers.__getitem__, cells)), dtype=np.int64)
+
+    def indexes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions in the encoded table of the codes; -1 stays -1."""
+        sizes = [len(numbers) for numbers in self._numbers]
+        offsets = np.cumsum([0, *sizes[:3]])
+        return np.where(codes >= 0, (codes >> 2) + offsets[codes & 3], -1)
+
+    def encode(self) -> bytes:
+        """All `values` fields of the layer, type after type."""
+        texts, integers, floats, booleans = (list(numbers) for numbers in self._numbers)
+        return b"".join(
+            (
+                _encode_strings(texts),
+                _encode_integers(integers),
+                _encode_floats(np.array(floats, dtype=np.float64)),
+                *(bytes((_VALUE_KEY, 2, _BOOLEAN_KEY, value)) for value in booleans),
+            )
+        )
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """The value as one of the four types of a tile; None for what is left out."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if value is None or isinstance(value, bool) or type(value) is str:
+        return value
+    if isinstance(value, int):
+        return int(value) if _fits([value]) else str(value)
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(value)
+    return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def _fits(integers: list[Any]) -> bool:
+    """True where all lie in the 64-bit ranges a tile can hold (unsigned, or signed below zero)."""
+    present = [value for value in integers if value is not None]
+    return bool(min(present) >= -(1 << 63) and max(present) < 1 << 64)
+
+
+def _encode_strings(texts: list[str]) -> bytes:
+    fields = []
+    for text in texts:
+        # A lone surrogate (from a file in an unknown encoding) is no reason to lose the tile.
+        content = text.encode("utf-8", "replace")
+        if len(content) < len(_SHORT_STRING):
+            fields.append(_SHORT_STRING[len(content)])
+            fields.append(content)
+        else:
+            fields.append(length_delimited(4, length_delimited(1, content)))
+    return b"".join(fields)
+
+
+def _encode_integers(integers: list[int]) -> bytes:
+    if not integers:
+        return b""
+    negative = np.array([value < 0 for value in integers], dtype=np.bool_)
+    folded = [-2 * value - 1 if value < 0 else value for value in integers]
+    numbers = np.empty((len(integers), 4), dtype=np.uint64)
+    numbers[:, 3] = np.array(folded, dtype=np.uint64)
+    numbers[:, 0] = _VALUE_KEY
+    numbers[:, 1] = 1 + varint_sizes(numbers[:, 3])
+    numbers[:, 2] = np.where(negative, _SIGNED_KEY, _UNSIGNED_KEY)
+    flat = numbers.reshape(-1)
+    return encode_varints(flat, varint_sizes(flat))
+
+
+def _encode_floats(numbers: NDArray[np.float64]) -> bytes:
+    """Four bytes where they say the same number, else eight."""
+    with np.errstate(over="ignore", under="ignore"):
+        singles = numbers.astype("<f4")
+    short = singles.astype(np.float64) == numbers
+    rows = np.empty((numbers.size, 11), dtype=np.uint8)
+    rows[:, 0] = _VALUE_KEY
+    rows[:, 1] = np.where(short, 5, 9)
+    rows[:, 2] = np.where(short, _FLOAT_KEY, _DOUBLE_KEY)
+    rows[:, 3:] = numbers.astype("<f8").view(np.uint8).reshape(-1, 8)
+    rows[short, 3:7] = singles.view(np.uint8).reshape(-1, 4)[short]
+    used = np.ones(rows.shape, dtype=np.bool_)
+    used[short, 7:] = False
+    return rows[used].tobytes()
