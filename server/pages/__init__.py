@@ -1,0 +1,26 @@
+"""The web pages of the portal: pure rendering of catalogue objects and JSON documents, and the assets they load.
+
+Nothing here knows the web framework. `server.http` asks `decide` first, then calls a method of `Pages` with what the
+caller may see, and sends the text with `Pages.headers()`.
+"""
+
+from server.pages.assets import Asset
+from server.pages.language import LANGUAGE_COOKIE, LANGUAGES, choose_language, language_cookie
+from server.pages.links import Links, downloads
+from server.pages.pages import DOCUMENT_KINDS, PageRequest, Pages, PageSettings
+from server.pages.scene import has_scene
+
+__all__ = [
+    "DOCUMENT_KINDS",
+    "LANGUAGES",
+    "LANGUAGE_COOKIE",
+    "Asset",
+    "Links",
+    "PageRequest",
+    "PageSettings",
+    "Pages",
+    "choose_language",
+    "downloads",
+    "has_scene",
+    "language_cookie",
+]

@@ -1,0 +1,525 @@
+"""`Pages`: every HTML page of the server, from catalogue objects and JSON documents to text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from server.pages import views
+from server.pages.assets import Asset, StaticFiles
+from server.pages.language import HTML_LANGUAGE, LANGUAGES, Language, load_messages
+from server.pages.links import Links
+from server.pages.policy import page_headers
+from server.pages.scene import has_scene, scene_settings
+from server.pages.vendor import PACKAGES, VendorFiles
+from server.registry.catalogue import Catalogue, Collection, RepresentationKind, Tenant
+
+_HERE = Path(__file__).parent
+_CARDS_A_PAGE = 24
+_TABLE_COLUMNS = 12
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+DOCUMENT_KINDS = (
+    "document",
+    "queryables",
+    "schema",
+    "tilesets",
+    "processes",
+    "process",
+    "jobs",
+    "job",
+    "records",
+    "record",
+    "locations",
+    "coverage",
+    "map",
+)
+"""What `Pages.document` can head a page with: each has a message `document.{kind}`."""
+
+_DEFAULT_TITLES: Mapping[str, str] = MappingProxyType({"en": "Chengtu city data", "zh": "城图 城市数据"})
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """What all pages share. `vendor_dir` is node_modules or a copy of it; `base_path` "" or "/prefix"."""
+
+    vendor_dir: Path | None = None
+    base_path: str = ""
+    titles: Mapping[str, str] = _DEFAULT_TITLES
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What a page needs of a request: `path` with base path and without query, `origin` scheme and host, no slash."""
+
+    language: Language
+    path: str
+    origin: str
+    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Pages:
+    """Renders pages. Built once a process; holds no state of a request, so threads share it."""
+
+    def __init__(self, settings: PageSettings) -> None:
+        self._settings = settings
+        self._messages = load_messages(_HERE / "locale")
+        self._static = StaticFiles.of(_HERE / "static")
+        self._vendor = VendorFiles.of(settings.vendor_dir)
+        self._import_map = json.dumps(
+            {
+                "imports": {p.name: self._vendor_address(p.name) for p in PACKAGES}
+                | {
+                    "lit/": self._vendor_address("lit", ""),
+                    "lit-html/": self._vendor_address("lit-html", ""),
+                    "lit-element/": self._vendor_address("lit-element", ""),
+                }
+            },
+            sort_keys=True,
+        ).replace("<", "\\u003c")
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters["json_block"] = json_block
+        self._environment.filters["cell"] = cell
+        self._environment.tests["web_address"] = _is_web_address
+
+    # -- assets and headers
+
+    def static(self, path: str) -> Asset | None:
+        """The asset at `/static/{path}`, None where there is none."""
+        return self._static.find(path)
+
+    def vendor(self, path: str) -> Asset | None:
+        """The asset at `/vendor/{path}`, None where there is none or it is not for browsers."""
+        return self._vendor.find(path)
+
+    def missing_vendor_files(self) -> tuple[str, ...]:
+        """The browser libraries that pages need and the vendor folder lacks."""
+        return self._vendor.missing()
+
+    def headers(self, *, scene: bool = False) -> dict[str, str]:
+        """The headers of a page; `scene` for the 3D scene."""
+        return dict(page_headers(self._import_map, scene=scene))
+
+    def _vendor_address(self, name: str, path: str | None = None) -> str:
+        address = self._vendor.address(name, path or None)
+        if path == "":
+            address = address.removesuffix(next(p.entry for p in PACKAGES if p.name == name))
+        return f"{self._settings.base_path}/vendor/{address}"
+
+    # -- pages
+
+    def portal(
+        self,
+        request: PageRequest,
+        catalogue: Catalogue,
+        collections: Sequence[Collection],
+        tenant: Tenant | None = None,
+    ) -> str:
+        """The portal: search, cards of the `collections` visible here, and a map of where they are.
+
+        Reads `q` (words), `kind` (a representation kind) and `page` (from 1) of the request's query.
+        """
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        messages = self._messages[request.language]
+        q = request.query.get("q", "").strip()[:200]
+        kind = request.query.get("kind", "")
+        kind = kind if kind in set(RepresentationKind) else ""
+        found = views.search(collections, q, kind)
+        last = max(1, -(-len(found) // _CARDS_A_PAGE))
+        page = min(_positive(request.query.get("page", "1")), last)
+        shown = found[(page - 1) * _CARDS_A_PAGE : page * _CARDS_A_PAGE]
+        tenants = sorted({c.tenant for c in collections})
+        steps = {"previous": page - 1 if page > 1 else None, "next": page + 1 if page < last else None}
+        return self._render(
+            "portal.html",
+            request,
+            links,
+            tenant,
+            credits=views.credits_of(collections if len(collections) <= _CARDS_A_PAGE else shown),
+            q=q,
+            kind=kind,
+            kinds=sorted(
+                {(badge, label) for c in collections for badge, label in views.badges_of(c, messages)}
+            ),
+            matched=len(found),
+            total=len(collections),
+            page=page,
+            last_page=last,
+            page_links={name: _with(request, page=str(n)) if n else None for name, n in steps.items()},
+            cards=[views.card_of(c, catalogue.tenants.get(c.tenant), links, messages) for c in shown],
+            tenants=[
+                {
+                    "id": name,
+                    "title": views.tenant_title(catalogue.tenants.get(name), name, request.language),
+                    "href": Links(links.base_path, name).portal,
+                    "count": sum(c.tenant == name for c in collections),
+                    "scene": links.scene(name)
+                    if has_scene(c for c in collections if c.tenant == name)
+                    else None,
+                }
+                for name in tenants
+            ],
+            map_settings={
+                "collections": [
+                    {
+                        "id": links.id_of(c),
+                        "title": c.title(request.language),
+                        "tenant": views.tenant_title(
+                            catalogue.tenants.get(c.tenant), c.tenant, request.language
+                        ),
+                        "bounds": views.flat_bbox(c),
+                        "simulated": c.simulated,
+                        "href": links.collection(c, f="html"),
+                    }
+                    for c in islice(found, 500)
+                ],
+                "backdrop": [
+                    layer
+                    for name in islice(tenants, 20)
+                    for layer in views.backdrop((c for c in collections if c.tenant == name), links, messages)
+                ],
+            },
+        )
+
+    def collection(
+        self,
+        request: PageRequest,
+        collection: Collection,
+        tenant: Tenant | None = None,
+        siblings: Sequence[Collection] = (),
+        owner: Tenant | None = None,
+    ) -> str:
+        """The page of a collection; `siblings` (visible ones of its tenant) lend the map its backdrop.
+
+        `owner` is the collection's tenant where the view is the city's, for its title.
+        """
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        messages = self._messages[request.language]
+        preview = views.preview_of(collection, siblings, links, messages)
+        backdrop = {layer["id"] for layer in preview["backdrop"]}
+        shown = [collection, *(s for s in siblings if links.id_of(s) in backdrop)]
+        tileset = RepresentationKind.TILESET_3D in collection.representations
+        terrain = RepresentationKind.TERRAIN in collection.representations
+        return self._render(
+            "collection.html",
+            request,
+            links,
+            tenant,
+            credits=views.credits_of(shown),
+            collection=views.card_of(collection, owner or tenant, links, messages),
+            facts=views.facts_of(collection, messages),
+            fields=collection.fields,
+            services=views.services_of(collection, links, request.origin, messages),
+            downloads=views.downloads_of(collection, links, messages),
+            preview=preview,
+            address=links.collection(collection),
+            has_items=RepresentationKind.FEATURES in collection.representations,
+            scene_href=links.scene(collection.tenant) if tileset or terrain else None,
+        )
+
+    def collections(
+        self,
+        request: PageRequest,
+        document: Mapping[str, Any],
+        collections: Sequence[Collection],
+        tenant: Tenant | None = None,
+        tenants: Mapping[str, Tenant] = MappingProxyType({}),
+    ) -> str:
+        """One page of the OGC API's list: `collections` in the order of the paged JSON `document`.
+
+        `tenants` (`Catalogue.tenants`) gives their titles.
+        """
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        messages = self._messages[request.language]
+        return self._render(
+            "collections.html",
+            request,
+            links,
+            tenant,
+            credits=views.credits_of(collections),
+            cards=[views.card_of(c, tenants.get(c.tenant), links, messages) for c in collections],
+            matched=document.get("numberMatched"),
+            page_links=_page_links(document, request),
+        )
+
+    def items(
+        self,
+        request: PageRequest,
+        collection: Collection,
+        document: Mapping[str, Any],
+        tenant: Tenant | None = None,
+        siblings: Sequence[Collection] = (),
+    ) -> str:
+        """One page of items, as a table and on a map; `document` is the GeoJSON FeatureCollection with its links."""
+        features = list(document.get("features", ()))
+        names = list(dict.fromkeys(name for f in features for name in (f.get("properties") or {})))
+        return self._features(
+            "items.html",
+            request,
+            collection,
+            tenant,
+            features,
+            siblings,
+            columns=names[:_TABLE_COLUMNS],
+            hidden_columns=len(names[_TABLE_COLUMNS:]),
+            matched=document.get("numberMatched"),
+            returned=document.get("numberReturned", len(features)),
+            page_links=_page_links(document, request),
+        )
+
+    def item(
+        self,
+        request: PageRequest,
+        collection: Collection,
+        document: Mapping[str, Any],
+        tenant: Tenant | None = None,
+        siblings: Sequence[Collection] = (),
+    ) -> str:
+        """One feature: all its attributes, and where it is."""
+        features = [dict(document)]
+        return self._features("item.html", request, collection, tenant, features, siblings, feature=document)
+
+    def _features(
+        self,
+        template: str,
+        request: PageRequest,
+        collection: Collection,
+        tenant: Tenant | None,
+        features: list[dict[str, Any]],
+        siblings: Sequence[Collection],
+        **more: Any,
+    ) -> str:
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        messages = self._messages[request.language]
+        around = [s for s in siblings if s.tenant == collection.tenant and s.id != collection.id]
+        behind = views.backdrop(around, links, messages)
+        shown = {layer["id"] for layer in behind}
+        return self._render(
+            template,
+            request,
+            links,
+            tenant,
+            credits=views.credits_of([collection, *(s for s in around if links.id_of(s) in shown)]),
+            collection=views.card_of(collection, tenant, links, messages),
+            titles={f.name: f.title or f.name for f in collection.fields},
+            address=links.collection(collection),
+            anchor=views.anchor,
+            features=features,
+            map_settings={
+                "bounds": views.flat_bbox(collection),
+                "backdrop": behind,
+                "features": {"type": "FeatureCollection", "features": features},
+                "itemAddress": links.collection(collection, "items") + "/",
+            },
+            **more,
+        )
+
+    def landing(self, request: PageRequest, document: Mapping[str, Any], tenant: Tenant | None = None) -> str:
+        """The landing page of the OGC APIs."""
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        return self._render("landing.html", request, links, tenant, document=document, origin=request.origin)
+
+    def conformance(
+        self, request: PageRequest, document: Mapping[str, Any], tenant: Tenant | None = None
+    ) -> str:
+        """The conformance classes, grouped by standard."""
+        groups: dict[str, list[str]] = {}
+        for uri in sorted(document.get("conformsTo", ())):
+            standard, _, name = str(uri).partition("/conf/")
+            groups.setdefault(standard, []).append(name or str(uri))
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        return self._render("conformance.html", request, links, tenant, groups=groups)
+
+    def api(self, request: PageRequest, openapi: Mapping[str, Any], tenant: Tenant | None = None) -> str:
+        """The operations of an OpenAPI document as a readable list."""
+        operations = [
+            {
+                "path": path,
+                "method": method.upper(),
+                "summary": operation.get("summary") or operation.get("description") or "",
+                "tags": operation.get("tags", ()),
+                "parameters": [
+                    _parameter(p, openapi)
+                    for p in (*item.get("parameters", ()), *operation.get("parameters", ()))
+                ],
+            }
+            for path, item in openapi.get("paths", {}).items()
+            for method, operation in item.items()
+            if method in _METHODS
+        ]
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        return self._render(
+            "api.html",
+            request,
+            links,
+            tenant,
+            operations=operations,
+            version=openapi.get("info", {}).get("version", ""),
+        )
+
+    def scene(self, request: PageRequest, tenant: Tenant, collections: Sequence[Collection]) -> str:
+        """The 3D scene of a tenant. Send it with `headers(scene=True)`."""
+        links = Links(self._settings.base_path, tenant.id)
+        shown = [
+            c
+            for c in collections
+            if c.representations.keys()
+            & {RepresentationKind.TILESET_3D, RepresentationKind.TERRAIN, RepresentationKind.MAP}
+        ]
+        settings = scene_settings(shown, links, self._messages[request.language])
+        cesium = self._vendor_address("cesium")
+        settings["cesiumBase"] = cesium.removesuffix("index.js")
+        return self._render(
+            "scene.html",
+            request,
+            links,
+            tenant,
+            credits=views.credits_of(shown),
+            scene_settings=settings,
+            cesium_styles=settings["cesiumBase"] + "Widgets/widgets.css",
+        )
+
+    def document(
+        self,
+        request: PageRequest,
+        document: Any,
+        tenant: Tenant | None = None,
+        collection: Collection | None = None,
+        title: str | None = None,
+        kind: str = "document",
+    ) -> str:
+        """Any JSON document as a readable page, headed by its `kind` (one of DOCUMENT_KINDS)."""
+        if kind not in DOCUMENT_KINDS:
+            raise ValueError(f"document kind {kind!r} is unknown; known are {', '.join(DOCUMENT_KINDS)}")
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        messages = self._messages[request.language]
+        return self._render(
+            "document.html",
+            request,
+            links,
+            tenant,
+            credits=views.credits_of([collection] if collection else []),
+            heading=messages(f"document.{kind}"),
+            document_title=title,
+            collection=views.card_of(collection, tenant, links, messages) if collection else None,
+            document=document,
+        )
+
+    def error(
+        self,
+        request: PageRequest,
+        status: int,
+        problem: Mapping[str, Any],
+        tenant: Tenant | None = None,
+    ) -> str:
+        """A failed request: what went wrong (RFC 9457 problem details) and where to go from here."""
+        messages = self._messages[request.language]
+        key = f"error.{status}" if messages.has(f"error.{status}") else "error.other"
+        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        return self._render(
+            "error.html", request, links, tenant, status=status, problem=problem, heading=messages(key)
+        )
+
+    def _render(
+        self, template: str, request: PageRequest, links: Links, tenant: Tenant | None, **context: Any
+    ) -> str:
+        messages = self._messages[request.language]
+        static = f"{self._settings.base_path}/static/{self._static.digest}"
+        everywhere: dict[str, Any] = {
+            "t": messages,
+            "lang": request.language,
+            "html_lang": HTML_LANGUAGE[request.language],
+            "other_languages": [
+                (language, HTML_LANGUAGE[language], _with(request, lang=language))
+                for language in LANGUAGES
+                if language != request.language
+            ],
+            "links": links,
+            "city_links": Links(self._settings.base_path, None),
+            "tenant": tenant,
+            "tenant_title": views.tenant_title(tenant, tenant.id, request.language) if tenant else None,
+            "site_title": views.text_of(self._settings.titles, request.language),
+            "static": static,
+            "maplibre_styles": self._vendor_address("maplibre-gl", "dist/maplibre-gl.css"),
+            "import_map": Markup(self._import_map),  # made above from our own constants, "<" escaped
+            "browser_settings": {
+                "language": HTML_LANGUAGE[request.language],
+                "messages": messages.for_browser(),
+                "worldTextures": self._vendor_address(
+                    "cesium", "Build/Cesium/Assets/Textures/NaturalEarthII/"
+                ),
+            },
+            "json_address": _with(request, f="json"),
+            "credits": (),
+        }
+        return self._environment.get_template(template).render(everywhere | context)
+
+
+def json_block(value: Any) -> Markup:
+    """JSON for a `<script type="application/json">`: no character in it can end the element or start another."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    for character, escape in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e")):
+        text = text.replace(character, escape)
+    return Markup(text)
+
+
+def cell(value: Any) -> str:
+    """A JSON value as the text of a table cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)[:500]
+    return str(value)
+
+
+def _is_web_address(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://")) and len(value.split()) == 1
+
+
+def _positive(text: str) -> int:
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def _with(request: PageRequest, **changed: str) -> str:
+    """The address of this page with some query parameters set."""
+    query = {name: value for name, value in request.query.items() if name != "lang"} | changed
+    return f"{request.path}?{urlencode(query)}"
+
+
+def _page_links(document: Mapping[str, Any], request: PageRequest) -> dict[str, str | None]:
+    """The `prev` and `next` links of a JSON document, as pages of the same form."""
+    found: dict[str, str | None] = {"previous": None, "next": None}
+    for link in document.get("links", ()):
+        name = {"prev": "previous", "previous": "previous", "next": "next"}.get(link.get("rel", ""))
+        if name:
+            query = dict(parse_qsl(urlsplit(link["href"]).query, keep_blank_values=True)) | {"f": "html"}
+            found[name] = f"{request.path}?{urlencode(query)}"
+    return found
+
+
+def _parameter(parameter: Mapping[str, Any], openapi: Mapping[str, Any]) -> str:
+    """The name of a parameter, behind its `$ref` where it is one."""
+    reference = str(parameter.get("$ref", ""))
+    if reference.startswith("#/components/parameters/"):
+        name = reference.rsplit("/", 1)[-1]
+        parameter = openapi.get("components", {}).get("parameters", {}).get(name, {"name": name})
+    return str(parameter.get("name", ""))

@@ -1,0 +1,71 @@
+// The page of a collection: a preview map of whatever form the collection has, and a chart where it has readings.
+
+import { html, render } from "lit";
+import { showAttributes } from "./attributes.js";
+import {
+  EMPTY,
+  addBackdrop,
+  addDataLayers,
+  addOutlines,
+  addRasterLayer,
+  addVectorLayer,
+  makeMap,
+  onPick,
+  rectangle,
+  whenLoaded,
+} from "./map.js";
+import { getJSON, mapSettings, message } from "./page.js";
+
+const { bounds, backdrop, layer, raster, series } = mapSettings;
+const panel = document.getElementById("attributes");
+
+const hint = () => render(html`<p class="muted">${message("no_attributes")}</p>`, panel);
+
+function pickVector(map, ids) {
+  hint();
+  let selected = null;
+  onPick(map, ids, (hit) => {
+    const source = { source: "data", sourceLayer: layer.sourceLayer };
+    if (selected !== null) map.removeFeatureState({ ...source, id: selected });
+    selected = hit?.id ?? null;
+    if (!hit) return hint();
+    if (selected !== null) map.setFeatureState({ ...source, id: selected }, { selected: true });
+    showAttributes(panel, hit.properties);
+  });
+}
+
+async function showSeries(map) {
+  const address = new URL(series.locations, location.origin);
+  address.searchParams.set("f", "json");
+  const locations = (await getJSON(address)).features ?? [];
+  const { SeriesChart } = await import("./series.js");
+  const chart = new SeriesChart(series, locations);
+  if (map) {
+    const numbered = locations.map((feature, index) => ({ ...feature, id: index }));
+    map.addSource("locations", { type: "geojson", data: { ...EMPTY, features: numbered } });
+    const ids = addDataLayers(map, "locations", "point");
+    const mark = (index) => {
+      map.removeFeatureState({ source: "locations" });
+      map.setFeatureState({ source: "locations", id: index }, { selected: true });
+    };
+    chart.onSelect = mark;
+    mark(0);
+    onPick(map, ids, (hit) => hit && chart.select(hit.id));
+  }
+  await chart.show();
+}
+
+const map = makeMap(bounds);
+if (map) {
+  await whenLoaded(map);
+  addBackdrop(map, backdrop);
+  if (layer) {
+    const ids = addVectorLayer(map, layer);
+    if (!series) pickVector(map, ids);
+  } else if (raster) {
+    addRasterLayer(map, raster, bounds);
+  } else if (!series) {
+    addOutlines(map, [rectangle(bounds, { simulated: false })]);
+  }
+}
+if (series) await showSeries(map);
