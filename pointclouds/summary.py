@@ -1,0 +1,101 @@
+"""What a finished point cloud holds, for the registry, the records and the pages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyproj
+
+from pointclouds.crs import crs_identifier, horizontal_part, vertical_name, vertical_unit
+from pointclouds.errors import UnusableCrsError
+from pointclouds.point_layout import dimension_names
+from pointclouds.point_set import PointSet, Triple, box_of
+
+Box3 = tuple[float, float, float, float, float, float]
+_EDGE_SAMPLES: Final = 21
+
+
+@dataclass(frozen=True)
+class PointCloudSummary:
+    """Counts, boxes and names of one point cloud.
+
+    `bbox` is minx, miny, minz, maxx, maxy, maxz in `crs`. `bbox84` is west, south, bottom, east, north, top:
+    CRS84 degrees, and z in metres above whatever `vertical_reference` names. `classes` maps classification
+    codes to counts. `dropped` names what the source held and COPC cannot.
+    """
+
+    count: int
+    bbox84: Box3
+    bbox: Box3
+    classes: Mapping[int, int]
+    dimensions: tuple[str, ...]
+    point_format: int
+    scale: Triple
+    offset: Triple
+    crs: pyproj.CRS
+    crs_identifier: str
+    vertical_reference: str
+    gps_range: tuple[float, float]
+    nodes: int
+    depth: int
+    bytes: int
+    dropped: tuple[str, ...] = ()
+
+    def properties(self) -> dict[str, object]:
+        """The JSON values a POINT_CLOUD representation keeps in the registry."""
+        return {
+            "count": self.count,
+            "point_format": self.point_format,
+            "dimensions": list(self.dimensions),
+            "classes": {str(code): count for code, count in sorted(self.classes.items())},
+            "scale": list(self.scale),
+            "offset": list(self.offset),
+            "crs": self.crs_identifier,
+            "vertical_reference": self.vertical_reference,
+        }
+
+
+def box84(bbox: Box3, crs: pyproj.CRS) -> Box3:
+    """A native box as west, south, bottom (m), east, north, top (m).
+
+    Raises:
+        UnusableCrsError: the box lies where the CRS has no meaning.
+    """
+    transformer = pyproj.Transformer.from_crs(horizontal_part(crs), "OGC:CRS84", always_xy=True)
+    west, south, east, north = transformer.transform_bounds(
+        bbox[0], bbox[1], bbox[3], bbox[4], densify_pts=_EDGE_SAMPLES
+    )
+    if not np.isfinite([west, south, east, north]).all() or abs(south) > 90 or abs(north) > 90:
+        raise UnusableCrsError(
+            f"x {bbox[0]:.2f} to {bbox[3]:.2f} and y {bbox[1]:.2f} to {bbox[4]:.2f} lie outside {crs.name}; "
+            "check --crs against the coordinates"
+        )
+    unit = vertical_unit(crs)
+    return west, south, bbox[2] * unit, east, north, bbox[5] * unit
+
+
+def summarize_points(points: PointSet, *, nodes: int, depth: int, size: int) -> PointCloudSummary:
+    """The summary of points that were just written."""
+    low, high = box_of(points.records, points.scale, points.offset)
+    bbox: Box3 = (*map(float, low), *map(float, high))  # type: ignore[assignment]  # two triples are six numbers
+    classes = np.bincount(points.records["Classification"], minlength=256)
+    gps = points.records["GpsTime"]
+    return PointCloudSummary(
+        count=len(points.records),
+        bbox84=box84(bbox, points.crs),
+        bbox=bbox,
+        classes={int(code): int(classes[code]) for code in np.flatnonzero(classes)},
+        dimensions=dimension_names(points.records.dtype),
+        point_format=points.point_format,
+        scale=points.scale,
+        offset=points.offset,
+        crs=points.crs,
+        crs_identifier=crs_identifier(points.crs),
+        vertical_reference=vertical_name(points.crs),
+        gps_range=(float(gps.min()), float(gps.max())),
+        nodes=nodes,
+        depth=depth,
+        bytes=size,
+        dropped=points.dropped,
+    )
