@@ -1,0 +1,150 @@
+"""Footprints with a height -> 3D Tiles 1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from tiles.three_d.attributes import property_table
+from tiles.three_d.errors import AttributeTableError, NothingToBuildError
+from tiles.three_d.extrude import VERTICES_PER_CORNER, extrude
+from tiles.three_d.footprints import clean_footprints, to_ragged
+from tiles.three_d.glb import Appearance
+from tiles.three_d.mesh import Mesh
+from tiles.three_d.placement import LocalFrame, Positions, as_crs
+from tiles.three_d.report import ProblemLog, ReportProblem, TilesetSummary
+from tiles.three_d.tileset import Features, TilesetFiles, cut_into_tiles, write_tileset
+from tiles.three_d.vertical import VerticalReference, to_ellipsoid
+
+_NO_TITLES: Mapping[str, str] = MappingProxyType({})
+BUILDING_COLOUR = (0.72, 0.70, 0.66)
+_METRES_PER_DEGREE = 111_320.0
+
+
+def build_buildings(
+    out_dir: Path,
+    footprints: Sequence[BaseGeometry | None] | NDArray[np.object_],
+    crs: CRS | str,
+    heights: ArrayLike,
+    base: ArrayLike,
+    *,
+    ids: Sequence[str],
+    columns: Mapping[str, Sequence[object]],
+    vertical: VerticalReference | None = None,
+    titles: Mapping[str, str] = _NO_TITLES,
+    attribution: str = "",
+    colour: tuple[float, float, float] = BUILDING_COLOUR,
+    report: ReportProblem | None = None,
+) -> TilesetSummary:
+    """Raise footprints to blocks and write them as a 3D Tiles 1.1 tileset into `out_dir`.
+
+    `footprints` (n,) are polygons or multipolygons in `crs` (x is easting or longitude); `heights` (n,) metres above the
+    ground; `base` (n,) or one number, the ground's height in `vertical` (default: above the ellipsoid); `columns` have n
+    values each. An object without a usable polygon or height is reported and left out.
+
+    Raises AttributeTableError where lengths differ, PlacementError where the CRS or the heights cannot be placed,
+    NothingToBuildError where nothing is left.
+    """
+    count = len(footprints)
+    log = ProblemLog(report)
+    system = as_crs(crs)
+    rise = measure(heights, count, "heights")
+    ground = measure(base, count, "base")
+    check_ids(ids, count)
+    clean = clean_footprints(footprints, system, usable_measures(rise, ground, ids, log), ids, log)
+    if clean.kept.size == 0:
+        raise NothingToBuildError(
+            f"none of the {count} footprints can be drawn (first: {first_problem(log)}); "
+            "needed are polygons with a height above 0"
+        )
+    kept = clean.kept
+    boxes = shapely.bounds(clean.geometries)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2.0
+    bottom, said = to_ellipsoid(system, middles, ground[kept], vertical or VerticalReference.ellipsoidal())
+    top = bottom + rise[kept]
+    kept_ids = [ids[row] for row in kept.tolist()]
+    taken = {name: take_rows(values, kept, count, name) for name, values in columns.items()}
+    table = property_table("building", kept_ids, {"height": rise[kept]}, taken, titles)
+    corners = shapely.get_num_coordinates(clean.geometries).astype(np.int64)
+    features = Features(boxes, bottom, top, _sizes(boxes, rise[kept]), corners * VERTICES_PER_CORNER, table)
+    tiled = cut_into_tiles(features)
+    features = features.take(tiled.order)
+    polygons = to_ragged(clean.geometries[tiled.order])
+
+    def mesh_of(start: int, stop: int, frame: LocalFrame) -> Mesh:
+        return extrude(polygons, start, stop, frame, bottom=features.bottoms, top=features.tops)
+
+    reference = f"{said}; {clean.description}"
+    appearance = Appearance(colour=colour)
+    return write_tileset(
+        TilesetFiles(out_dir, "buildings", appearance, attribution),
+        features,
+        tiled,
+        mesh_of,
+        log=log,
+        height_reference=reference,
+    )
+
+
+def measure(values: ArrayLike, count: int, name: str) -> NDArray[np.float64]:
+    """One number per object as float64 (n,); a single number counts for all. Raises AttributeTableError."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0:
+        return np.full(count, float(array))
+    if array.shape != (count,):
+        raise AttributeTableError(
+            f"{name} has shape {array.shape} for {count} objects; give one number per object"
+        )
+    return array
+
+
+def check_ids(ids: Sequence[str], count: int) -> None:
+    """Raise AttributeTableError where there is not one id per object."""
+    if len(ids) != count:
+        raise AttributeTableError(f"{len(ids)} ids for {count} objects; give one id per object")
+
+
+def take_rows(values: Sequence[object], rows: NDArray[np.intp], count: int, name: str) -> Sequence[object]:
+    """The given rows of a column; the column itself where all are taken. Raises AttributeTableError on a wrong length."""
+    if len(values) != count:
+        raise AttributeTableError(
+            f"column {name!r} has {len(values)} values for {count} objects; give one value per object"
+        )
+    if len(rows) == count:
+        return values
+    if hasattr(values, "take"):
+        return values.take(rows)  # type: ignore[no-any-return]  # numpy and Arrow arrays
+    return [values[row] for row in rows.tolist()]
+
+
+def usable_measures(
+    rise: NDArray[np.float64], ground: NDArray[np.float64], ids: Sequence[str], log: ProblemLog
+) -> NDArray[np.bool_]:
+    """True where height and base can be used; the others are reported."""
+    flat = ~(np.isfinite(rise) & (rise > 0.0))
+    for row in np.flatnonzero(flat).tolist():
+        log.add(ids[row], f"height is {rise[row]}; needed is a number above 0", "skipped")
+    floating = ~np.isfinite(ground) & ~flat
+    for row in np.flatnonzero(floating).tolist():
+        log.add(ids[row], "height of the ground is unknown here", "skipped")
+    return ~(flat | floating)
+
+
+def first_problem(log: ProblemLog) -> str:
+    """The first listed problem in words."""
+    return f"{log.listed[0].id}: {log.listed[0].problem}" if log.listed else "there are none"
+
+
+def _sizes(boxes: Positions, rise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Diagonal (m) of the box around each feature."""
+    shrink = np.cos(np.radians((boxes[:, 1] + boxes[:, 3]) / 2.0))
+    east = (boxes[:, 2] - boxes[:, 0]) * shrink * _METRES_PER_DEGREE
+    north = (boxes[:, 3] - boxes[:, 1]) * _METRES_PER_DEGREE
+    return np.asarray(np.sqrt(east**2 + north**2 + rise**2))

@@ -1,0 +1,132 @@
+"""Polygons of buildings made fit for extrusion, and what was wrong with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from tiles.three_d.placement import Positions, to_longitude_latitude, unwrap_longitudes
+from tiles.three_d.report import ProblemLog
+
+_POLYGON, _MULTIPOLYGON, _COLLECTION = 3, 6, 7
+# In degrees: about a millimetre. Closer points give walls without a direction.
+_SAME_PLACE = 1e-8
+# In square degrees: about a square centimetre.
+_SMALLEST_AREA = 1e-14
+
+
+class RaggedPolygons(NamedTuple):
+    """Polygons as flat arrays.
+
+    `xy` (v, 2) without the closing points; ring r has xy[rings[r]:rings[r + 1]]; polygon p has the rings
+    polygons[p] to polygons[p + 1], its shell first; feature f has the polygons features[f] to features[f + 1].
+    Shells run counter-clockwise, holes clockwise.
+    """
+
+    xy: Positions
+    rings: NDArray[np.int64]
+    polygons: NDArray[np.int64]
+    features: NDArray[np.int64]
+
+    def feature_vertices(self) -> NDArray[np.int64]:
+        """Limits in `xy` of every feature, (features + 1,)."""
+        return self.rings[self.polygons[self.features]]
+
+
+class CleanFootprints(NamedTuple):
+    """`kept` (k,) rows of the input that can be drawn; `geometries` (k,) their polygons in longitude and latitude."""
+
+    kept: NDArray[np.intp]
+    geometries: NDArray[np.object_]
+    description: str
+
+
+def clean_footprints(
+    footprints: Sequence[BaseGeometry | None] | NDArray[np.object_],
+    crs: CRS,
+    usable: NDArray[np.bool_],
+    ids: Sequence[str],
+    log: ProblemLog,
+) -> CleanFootprints:
+    """Bring footprints to longitude and latitude; mend what can be mended, report and drop the rest.
+
+    `usable` (n,) marks the rows not yet dropped for another reason.
+    """
+    source = np.empty(len(footprints), dtype=object)
+    source[:] = footprints
+    alive = usable.copy()
+
+    def drop(which: NDArray[np.bool_], why: str) -> None:
+        for row in np.flatnonzero(which & alive).tolist():
+            log.add(ids[row], why, "skipped")
+        alive[which] = False
+
+    drop(shapely.is_missing(source) | shapely.is_empty(source), "no geometry")
+    kinds = shapely.get_type_id(source)
+    drop(~np.isin(kinds, (_POLYGON, _MULTIPOLYGON, _COLLECTION)), "not a polygon")
+    points, owner = shapely.get_coordinates(source[alive], return_index=True)
+    rows = np.flatnonzero(alive)
+    lonlat, description = to_longitude_latitude(crs, points)
+    drop(
+        _rows_with(~np.isfinite(points).all(axis=1), rows[owner], len(source)), "a coordinate is not a number"
+    )
+    drop(
+        _rows_with(~np.isfinite(lonlat).all(axis=1), rows[owner], len(source)), "outside the area of its CRS"
+    )
+    lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
+    geometries = shapely.force_2d(source)
+    geometries[rows] = shapely.set_coordinates(geometries[rows], lonlat)
+    _mend(geometries, alive, ids, log)
+    drop(~(shapely.area(geometries) > _SMALLEST_AREA), "footprint without an area")
+    kept = np.flatnonzero(alive)
+    return CleanFootprints(kept, geometries[kept], description)
+
+
+def _rows_with(bad: NDArray[np.bool_], owner: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
+    result = np.zeros(count, dtype=np.bool_)
+    result[owner[bad]] = True
+    return result
+
+
+def _mend(geometries: NDArray[Any], alive: NDArray[np.bool_], ids: Sequence[str], log: ProblemLog) -> None:
+    """Make invalid polygons valid in place (OGC Simple Features validity); what keeps an area counts as repaired."""
+    rows = np.flatnonzero(alive)
+    invalid = rows[~shapely.is_valid(geometries[rows])]
+    if invalid.size:
+        reasons = shapely.is_valid_reason(geometries[invalid])
+        geometries[invalid] = shapely.make_valid(
+            geometries[invalid], method="structure", keep_collapsed=False
+        )
+        for row, reason in zip(invalid.tolist(), reasons, strict=True):
+            if shapely.area(geometries[row]) > _SMALLEST_AREA:
+                log.add(ids[row], f"invalid polygon mended ({reason.split('[')[0]})", "repaired")
+    slim = shapely.remove_repeated_points(geometries[rows], _SAME_PLACE)
+    usable = shapely.is_valid(slim) & ~shapely.is_empty(slim)
+    geometries[rows[usable]] = slim[usable]
+
+
+def to_ragged(geometries: NDArray[np.object_]) -> RaggedPolygons:
+    """Flat arrays of (multi)polygons, oriented; parts of a collection that are no polygons are left out."""
+    singles, owner = shapely.get_parts(geometries, return_index=True)
+    if (shapely.get_type_id(singles) != _POLYGON).any():
+        singles, again = shapely.get_parts(singles, return_index=True)
+        polygonal = shapely.get_type_id(singles) == _POLYGON
+        singles, owner = singles[polygonal], owner[again][polygonal]
+    solid = shapely.area(singles) > 0.0
+    singles, owner = shapely.orient_polygons(singles[solid]), owner[solid]
+    _, xy, (ring_limits, polygon_limits) = shapely.to_ragged_array(singles, include_z=False)
+    rings = ring_limits.astype(np.int64)
+    closing = np.ones(len(xy), dtype=np.bool_)
+    closing[rings[1:] - 1] = False
+    return RaggedPolygons(
+        xy=np.ascontiguousarray(xy[closing]),
+        rings=rings - np.arange(len(rings), dtype=np.int64),
+        polygons=polygon_limits.astype(np.int64),
+        features=np.searchsorted(owner, np.arange(len(geometries) + 1)).astype(np.int64),
+    )
