@@ -1,0 +1,54 @@
+"""Liveness, readiness, metrics, and the log line of a defect."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Flask, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from server.errors import RegistryUnavailable
+from server.http.context import json_answer, respond
+from server.http.errors import problem
+from server.http.services import Services
+
+OPEN_ENDPOINTS = frozenset({"live", "ready", "metrics", "robots"})
+_log = structlog.get_logger(__name__)
+
+
+def log_defect(error: Exception) -> None:
+    """Log an exception that no table knows, with its traceback."""
+    _log.error("request failed", exc_info=error)
+
+
+def register(app: Flask, services: Services) -> None:
+    """Add the routes."""
+
+    def live() -> Response:
+        return respond(json_answer({"status": "live"}))
+
+    def ready() -> Response:
+        try:
+            catalogue = services.catalogue.current()
+        except RegistryUnavailable as error:
+            return respond(problem(503, str(error)))
+        return respond(json_answer({"status": "ready", "collections": len(catalogue.collections)}))
+
+    def metrics() -> Response:
+        registry = CollectorRegistry()
+        catalogue = services.catalogue.current()
+        Gauge("chengtu_collections", "Published collections", registry=registry).set(
+            len(catalogue.collections)
+        )
+        Gauge("chengtu_tenants", "Tenants", registry=registry).set(len(catalogue.tenants))
+        Gauge("chengtu_registry_revision", "Revision of the registry", registry=registry).set(
+            catalogue.revision
+        )
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    def robots() -> Response:
+        return Response("User-agent: *\nAllow: /\n", content_type="text/plain; charset=utf-8")
+
+    app.add_url_rule("/health/live", "live", live)
+    app.add_url_rule("/health/ready", "ready", ready)
+    app.add_url_rule("/metrics", "metrics", metrics)
+    app.add_url_rule("/robots.txt", "robots", robots)

@@ -1,0 +1,107 @@
+"""The hot lane: items, item and tiles answered in front of Flask.
+
+It answers only what it understands completely: GET and HEAD on four kinds of path, in the format the path is for. All
+else, and every error, falls through to the full application, which asks the same parser, the same `decide` and the
+same provider. It exists because Flask costs 0.36 ms a request and pygeoapi 0.6 ms and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from providers.errors import ProviderError
+from server.http.answer import Answer, Environ, StartResponse, send
+from server.http.errors import RequestError, status_of
+from server.http.features import FeatureRequest, item_answer, items_answer
+from server.http.parameters import query_parameters
+from server.http.scope import CITY, Scope
+from server.http.services import Services
+from server.http.tiles import TileRequest, map_tile_answer, vector_tile_answer
+from server.identity.decision import ANONYMOUS
+from server.registry.catalogue import RepresentationKind
+from tiles.errors import TilesError
+
+WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
+_JSON_FORMATS = (None, "json", "geojson")
+
+
+class HotPath(NamedTuple):
+    """A path the hot lane knows: the view, the collection's public id, and the parts after it."""
+
+    scope: Scope
+    public_id: str
+    rest: list[str]
+
+
+def match(path: str) -> HotPath | None:
+    """The parts of `/ogc/collections/{id}/...` or `/t/{tenant}/ogc/collections/{id}/...`, None for any other path."""
+    parts = path.split("/")
+    if len(parts) > 4 and parts[1] == "ogc" and parts[2] == "collections":
+        return HotPath(CITY, parts[3], parts[4:])
+    if len(parts) > 6 and parts[1] == "t" and parts[3] == "ogc" and parts[4] == "collections":
+        return HotPath(Scope(parts[2]), parts[5], parts[6:])
+    return None
+
+
+def wants_json(accept: str) -> bool:
+    """True where no HTML is asked for (browsers name text/html first) and JSON is welcome."""
+    if not accept or accept == "*/*":
+        return True
+    return "html" not in accept and ("json" in accept or "*/*" in accept)
+
+
+class HotLane:
+    """A WSGI application in front of another one."""
+
+    def __init__(self, services: Services, fallback: WsgiApplication) -> None:
+        self._services = services
+        self._fallback = fallback
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer, or hand the untouched request on."""
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            path = match(environ["PATH_INFO"])
+            if path is not None:
+                try:
+                    answer = self._answer(path, environ)
+                except (RequestError, ProviderError, TilesError) as error:
+                    if status_of(error) is None:
+                        raise
+                    answer = None  # the full application renders errors
+                if answer is not None:
+                    return send(answer, environ, start_response)
+        return self._fallback(environ, start_response)
+
+    def _answer(self, path: HotPath, environ: Environ) -> Answer | None:
+        scope, public_id, rest = path
+        kind, length = rest[0], len(rest)
+        if kind == "items" and length <= 2:
+            kind_needed = RepresentationKind.FEATURES
+        elif kind == "tiles" and length == 5:
+            kind_needed = RepresentationKind.TILES
+        elif kind == "map" and length == 6 and rest[1] == "tiles":
+            kind_needed = RepresentationKind.MAP
+        else:
+            return None
+        parameters = query_parameters(environ)
+        services = self._services
+        who = services.principal(environ) if "HTTP_AUTHORIZATION" in environ else ANONYMOUS
+        collection, decision = services.allowed(services.catalogue.current(), scope, public_id, who)
+        if kind_needed not in collection.representations:
+            return None
+        if kind_needed is RepresentationKind.FEATURES:
+            f = next((value for name, value in parameters if name == "f"), None)
+            if f not in _JSON_FORMATS or (f is None and not wants_json(environ.get("HTTP_ACCEPT", ""))):
+                return None
+            url = f"{services.origin(environ)}{scope.prefix}/ogc/collections/{public_id}"
+            request = FeatureRequest(collection, decision, url, parameters)
+            if length == 1:
+                return items_answer(request, services.limits, environ)
+            return item_answer(request, rest[1]) if rest[1] else None
+        tile = TileRequest.parse(collection, decision, rest[-4:], parameters)
+        if tile is None:
+            return None
+        if kind_needed is RepresentationKind.TILES:
+            return vector_tile_answer(tile, environ)
+        return map_tile_answer(tile, services.maps, environ, cached_only=True)

@@ -1,0 +1,188 @@
+"""Maps of collections: one MapProxy application a view, the map sources they share, and single tiles from their cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from server.http.answer import Environ, StartResponse
+from server.http.scope import Scope
+from server.http.tiles import TileRequest
+from server.identity.decision import Action, Principal, decide
+from server.registry.catalogue import Catalogue, Collection, RepresentationKind
+from tiles.cache import MapLayer, ServiceMetadata, build_map_service, cached_tile_path
+from tiles.errors import TilesError
+from tiles.grids import TileId, grid, tile_bounds
+from tiles.maps import (
+    MapSource,
+    RasterMapSource,
+    VectorMapSource,
+    default_style_name,
+    load_style,
+    map_image,
+)
+
+Kind = RepresentationKind
+WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
+_KEPT_SOURCES = 64
+_TILE_PIXELS = 256
+_log = structlog.get_logger(__name__)
+
+
+def bounds84(collection: Collection) -> tuple[float, float, float, float]:
+    """The extent without heights: west, south, east, north."""
+    box = collection.bbox
+    return (box[0], box[1], box[3], box[4]) if len(box) == 6 else (box[0], box[1], box[2], box[3])
+
+
+def cache_key(collection: Collection) -> str:
+    """Where a collection's map tiles are kept: the path carries generation and style, never change."""
+    return f"{collection.tenant}/{collection.id}/g{collection.generation:06d}/default"
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    fingerprint: tuple[tuple[str, int, str], ...]
+    application: WsgiApplication
+
+
+class MapServices:
+    """The map side of a worker. Everything is made when first asked for and follows the catalogue."""
+
+    def __init__(self, cache_dir: Path, styles_dir: Path, contact: str = "") -> None:
+        self._cache_dir = cache_dir
+        self._styles_dir = styles_dir
+        self._contact = contact
+        self._services: dict[tuple[Scope, str], _Built] = {}
+        self._sources: OrderedDict[tuple[str, int, str], MapSource] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def source(self, collection: Collection) -> MapSource:
+        """What draws a collection. Raises KeyError where it has no map, tiles.errors.StyleError for a broken style."""
+        key = (collection.qualified_id, collection.generation, collection.updated)
+        with self._lock:
+            source = self._sources.get(key)
+            if source is None:
+                source = self._sources[key] = self._make_source(collection)
+                while len(self._sources) > _KEPT_SOURCES:
+                    self._sources.popitem(last=False)
+            self._sources.move_to_end(key)
+            return source
+
+    def _make_source(self, collection: Collection) -> MapSource:
+        properties = collection.representations[Kind.MAP].properties
+        watermark = "simulated 模拟" if collection.simulated else None
+        style: Any = properties.get("style")
+        if Kind.FEATURES in collection.representations:
+            geometry_type = collection.representations[Kind.FEATURES].properties["geometry_type"]
+            style = load_style(style or default_style_name(geometry_type), self._styles_dir)
+            path = collection.path_of(Kind.FEATURES)
+            return VectorMapSource(path, collection.storage_crs, geometry_type, style, watermark=watermark)
+        style = load_style(style or default_style_name("image"), self._styles_dir)
+        return RasterMapSource(collection.path_of(Kind.COVERAGE), style, watermark=watermark)
+
+    def tile(self, request: TileRequest, format_: str, *, cached_only: bool) -> bytes | None:
+        """A map tile from the disk cache, or drawn and kept; None where `cached_only` and it is not there.
+
+        Raises tiles.errors.UnknownTileMatrixSet and TileOutOfRange.
+        """
+        tile = TileId(request.zoom, request.column, request.row)
+        bounds = tile_bounds(request.grid, tile)
+        path = cached_tile_path(self._cache_dir, cache_key(request.collection), request.grid, tile, format_)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if cached_only:
+                return None
+        media_type = f"image/{format_}"
+        source = self.source(request.collection)
+        crs = grid(request.grid).crs
+        body = map_image([source], bounds, crs, _TILE_PIXELS, _TILE_PIXELS, media_type)
+        _keep(path, body)
+        return body
+
+    def service(self, scope: Scope, catalogue: Catalogue, origin: str) -> WsgiApplication:
+        """The MapProxy application of a view, made anew when its layers have changed.
+
+        Where the new one cannot be built, the last good one goes on serving and the reason is logged.
+        """
+        layers = [c for c in scope.collections(catalogue) if Kind.MAP in c.representations]
+        fingerprint = tuple((c.qualified_id, c.generation, c.updated) for c in layers)
+        with self._lock:
+            built = self._services.get((scope, origin))
+            if built is not None and built.fingerprint == fingerprint:
+                return built.application
+            try:
+                application = self._build(scope, catalogue, layers, origin)
+            except TilesError:
+                if built is None:
+                    raise
+                _log.exception("map service not rebuilt; the last good one is kept", scope=scope.tenant)
+                return built.application
+            if len(self._services) > _KEPT_SOURCES:
+                self._services.clear()
+            self._services[(scope, origin)] = _Built(fingerprint, application)
+            return application
+
+    def _build(
+        self, scope: Scope, catalogue: Catalogue, collections: list[Collection], origin: str
+    ) -> WsgiApplication:
+        layers = [
+            MapLayer(
+                name=scope.public_id(collection),
+                title=collection.title("en"),
+                abstract=collection.descriptions.get("en", ""),
+                bbox84=bounds84(collection),
+                source=self.source(collection),
+                cache_key=cache_key(collection),
+                attribution=collection.attribution,
+            )
+            for collection in collections
+        ]
+        title = "Chengtu city maps"
+        if scope.tenant is not None:
+            title = catalogue.tenants[scope.tenant].titles["en"]
+        metadata = ServiceMetadata(
+            title=title, abstract="", url=f"{origin}{scope.prefix}/maps", contact=self._contact
+        )
+        return build_map_service(layers, self._cache_dir, metadata, authorize=_authorize)
+
+
+def _authorize(service: str, layers: list[str], environ: Environ, **_: Any) -> dict[str, Any]:
+    """MapProxy's question about layers, answered by `decide` (mapproxy.authorize)."""
+    catalogue: Catalogue = environ["chengtu.catalogue"]
+    scope: Scope = environ["chengtu.scope"]
+    who: Principal = environ["chengtu.principal"]
+    answers: dict[str, dict[str, bool]] = {}
+    for name in layers:
+        collection = scope.find(catalogue, name.removesuffix("_cache"))
+        allowed = collection is not None and decide(who, Action.READ, collection).allowed
+        answers[name] = {"map": allowed, "tile": allowed, "featureinfo": allowed, "legendgraphic": allowed}
+    return {"authorized": "partial", "layers": answers}
+
+
+def _keep(path: Path, body: bytes) -> None:
+    """Write a tile aside and rename it; a full disk costs the cache, not the answer."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        _log.warning("a map tile could not be kept", path=str(path))
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+        Path(aside).replace(path)
+    except OSError:
+        _log.warning("a map tile could not be kept", path=str(path))
+        with contextlib.suppress(FileNotFoundError):
+            Path(aside).unlink()

@@ -1,0 +1,89 @@
+"""Which format and which language a client asked for: `f` and `lang` first, then Accept and Accept-Language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from server.http.errors import NotAcceptable
+
+# Short names of `f`, and the media types of Accept that mean the same.
+MEDIA_TYPES: Mapping[str, str] = {
+    "json": "application/json",
+    "geojson": "application/geo+json",
+    "html": "text/html; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "covjson": "application/vnd.cov+json",
+    "gtiff": "image/tiff; application=geotiff",
+    "mvt": "application/vnd.mapbox-vector-tile",
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "openapi": "application/vnd.oai.openapi+json;version=3.0",
+    "schema": "application/schema+json",
+    "problem": "application/problem+json",
+}
+_ALIASES: Mapping[str, str] = {
+    "application/json": "json",
+    "application/geo+json": "geojson",
+    "application/vnd.geo+json": "geojson",
+    "text/html": "html",
+    "application/xhtml+xml": "html",
+    "text/csv": "csv",
+    "application/vnd.cov+json": "covjson",
+    "application/prs.coverage+json": "covjson",
+    "image/tiff": "gtiff",
+    "application/vnd.mapbox-vector-tile": "mvt",
+    "application/x-protobuf": "mvt",
+    "image/png": "png",
+    "image/jpeg": "jpeg",
+    "image/webp": "webp",
+    "application/vnd.oai.openapi+json": "openapi",
+    "application/schema+json": "schema",
+}
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def accepted_names(accept: str) -> list[str]:
+    """Format names of an Accept header, best first; "*" stands for any."""
+    ranked: list[tuple[float, int, str]] = []
+    for position, part in enumerate(accept.split(",")):
+        media_type, _, parameters = part.partition(";")
+        media_type = media_type.strip().lower()
+        name = "*" if media_type.endswith("/*") else _ALIASES.get(media_type)
+        quality = _quality(parameters)
+        if name is not None and quality > 0:
+            ranked.append((-quality, position, name))
+    return [name for _, _, name in sorted(ranked)]
+
+
+def choose_format(f: str | None, accept: str, offered: Sequence[str]) -> str:
+    """The format to answer in, one of `offered` (its first is the default).
+
+    Raises NotAcceptable where `f` names a format that is not offered; an Accept header that fits nothing gets the default.
+    """
+    if f is not None:
+        if f in offered:
+            return f
+        aliases = {"json": ("geojson", "covjson", "schema", "openapi"), "geojson": ("json",), "pbf": ("mvt",)}
+        for alias in aliases.get(f, ()):
+            if alias in offered:
+                return alias
+        raise NotAcceptable(f"f={f!r} is not offered here; allowed: {', '.join(offered)}")
+    for name in accepted_names(accept):
+        if name == "*":
+            return offered[0]
+        if name in offered:
+            return name
+        if name == "json" and "geojson" in offered:
+            return "geojson"
+    return offered[0]

@@ -1,0 +1,15 @@
+"""OGC API resources: documents of ours, and pygeoapi behind one adapter."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+
+def blueprint_of(name: str) -> Blueprint:
+    """A blueprint with every OGC API route; registered once for the city's view and once for tenants."""
+    from server.http.ogc import common, coverages, edr, features, files, processes, tiles
+
+    blueprint = Blueprint(name, "server.http.ogc")
+    for module in (common, features, tiles, coverages, edr, files, processes):
+        module.register(blueprint)
+    return blueprint

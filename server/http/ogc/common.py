@@ -1,0 +1,163 @@
+"""Landing page, conformance, API definition, collections: OGC API - Common Parts 1 and 2."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from flask import Blueprint, Response
+
+from server.http.context import RequestContext, context, html_answer, json_answer, respond
+from server.http.errors import InvalidParameter
+from server.http.negotiation import MEDIA_TYPES
+from server.http.ogc.documents import (
+    CATALOGUE_ID,
+    catalogue_document,
+    collection_document,
+    conformance_document,
+    landing_document,
+    link,
+    matches,
+    meets,
+)
+from server.http.ogc.openapi import openapi_document
+from server.http.parameters import integer
+from server.registry.catalogue import Collection
+
+_MOST_COLLECTIONS = 1000
+_DEFAULT_COLLECTIONS = 100
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the routes."""
+    blueprint.add_url_rule("/ogc", view_func=landing, endpoint="landing_bare")
+    blueprint.add_url_rule("/ogc/", view_func=landing)
+    blueprint.add_url_rule("/ogc/conformance", view_func=conformance)
+    blueprint.add_url_rule("/ogc/api", view_func=api)
+    blueprint.add_url_rule("/ogc/collections", view_func=collections)
+    blueprint.add_url_rule("/ogc/collections/<public_id>", view_func=collection)
+
+
+def landing() -> Response:
+    """The landing page."""
+    here = context()
+    here.only()
+    document = landing_document(here.scope, here.catalogue, here.root, here.language)
+    if here.format("json", "html") == "html":
+        return respond(html_answer(here.services.pages.landing(here.page_request(), document, here.tenant)))
+    return respond(json_answer(document, etag=_etag(here, "landing")))
+
+
+def conformance() -> Response:
+    """The conformance classes."""
+    here = context()
+    here.only()
+    document = conformance_document(here.root)
+    if here.format("json", "html") == "html":
+        page = here.services.pages.conformance(here.page_request(), document, here.tenant)
+        return respond(html_answer(page))
+    return respond(json_answer(document))
+
+
+def api() -> Response:
+    """The OpenAPI 3.0 definition, as JSON or as a page."""
+    here = context()
+    here.only()
+    document = openapi_document(here.root, here.scope)
+    if here.format("openapi", "json", "html") == "html":
+        return respond(html_answer(here.services.pages.api(here.page_request(), document, here.tenant)))
+    return respond(json_answer(document, MEDIA_TYPES["openapi"], etag=_etag(here, "api")))
+
+
+def _etag(here: RequestContext, *parts: str) -> str:
+    digest = hashlib.blake2s(
+        "\n".join((here.root, here.who.id, here.language, *parts)).encode(), digest_size=8
+    ).hexdigest()
+    return f'W/"{here.catalogue.revision}-{digest}"'
+
+
+def parse_bbox(text: str) -> tuple[float, float, float, float]:
+    """West, south, east, north of a CRS84 bbox with 4 or 6 numbers. Raises InvalidParameter."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 6:
+        numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or numbers[1] > numbers[3]:
+        raise InvalidParameter(
+            f"bbox={text[:80]!r}; allowed: west,south,east,north in degrees, or with heights six numbers"
+        )
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _selected(here: RequestContext, given: dict[str, str]) -> list[Collection]:
+    found = here.services.visible(here.catalogue, here.scope, here.who)
+    if "q" in given:
+        words = given["q"].casefold().replace(",", " ").split()
+        found = [collection for collection in found if matches(collection, words)]
+    if "bbox" in given:
+        box = parse_bbox(given["bbox"])
+        found = [collection for collection in found if meets(collection, *box)]
+    return found
+
+
+def collections() -> Response:
+    """The collections of this view, paged; `bbox` and `q` filter (OGC API - Common Part 2, 8.1 and Records 8.3)."""
+    here = context()
+    given = here.only("bbox", "limit", "offset", "q")
+    limit = integer(given, "limit", _DEFAULT_COLLECTIONS, 1, 10**9 - 1)
+    limit = min(limit, _MOST_COLLECTIONS)
+    offset = integer(given, "offset", 0, 0, 10**9 - 1)
+    found = _selected(here, given)
+    shown = found[offset : offset + limit]
+    url = f"{here.root}/collections"
+    kept = "".join(f"&{name}={given[name]}" for name in ("bbox", "q") if name in given)
+    links = [
+        link(f"{url}?f=json", "self", MEDIA_TYPES["json"]),
+        link(f"{url}?f=html", "alternate", "text/html"),
+    ]
+    if offset + limit < len(found):
+        href = f"{url}?f=json&limit={limit}&offset={offset + limit}{kept}"
+        links.append(link(href, "next", MEDIA_TYPES["json"]))
+    if offset > 0:
+        href = f"{url}?f=json&limit={limit}&offset={max(0, offset - limit)}{kept}"
+        links.append(link(href, "prev", MEDIA_TYPES["json"]))
+    documents = [
+        collection_document(collection, here.scope, here.root, here.language) for collection in shown
+    ]
+    document = {
+        "numberMatched": len(found),
+        "numberReturned": len(shown),
+        "links": links,
+        "collections": documents,
+    }
+    if here.format("json", "html") == "html":
+        page = here.services.pages.collections(here.page_request(), document, shown, here.tenant)
+        return respond(html_answer(page))
+    etag = _etag(here, str(sorted(given.items())))
+    return respond(json_answer(document, etag=etag, private=here.who.operator))
+
+
+def collection(public_id: str) -> Response:
+    """One collection."""
+    here = context()
+    here.only()
+    if public_id == CATALOGUE_ID:
+        document = catalogue_document(here.root, here.language)
+        if here.format("json", "html") == "html":
+            page = here.services.pages.document(here.page_request(), document, here.tenant, kind="records")
+            return respond(html_answer(page))
+        return respond(json_answer(document, etag=_etag(here, public_id)))
+    found, decision = here.collection(public_id)
+    if here.format("json", "html") == "html":
+        siblings = [
+            other
+            for other in here.services.visible(here.catalogue, here.scope, here.who)
+            if other.tenant == found.tenant
+        ]
+        page = here.services.pages.collection(here.page_request(), found, here.tenant, siblings)
+        return respond(html_answer(page))
+    document = collection_document(found, here.scope, here.root, here.language)
+    private = decision.key != "public"
+    return respond(json_answer(document, etag=_etag(here, public_id, decision.key), private=private))

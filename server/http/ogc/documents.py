@@ -1,0 +1,295 @@
+"""The JSON of landing page, conformance, collection list and collection, made from the catalogue.
+
+They are ours and not pygeoapi's: its `/collections` is unpaged and takes milliseconds a collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from server.http.scope import Scope
+from server.registry.catalogue import CRS84, CRS84H, Catalogue, Collection, RepresentationKind
+
+Kind = RepresentationKind
+Document = dict[str, Any]
+CATALOGUE_ID = "catalogue"
+
+REL = "http://www.opengis.net/def/rel/ogc/1.0/"
+_JSON, _HTML = "application/json", "text/html"
+_TITLES = {
+    "en": ("Chengtu city data", "Every map, model and measurement of the city, as open services."),
+    "zh": ("城图 城市数据", "城市的每一幅地图、每一个模型、每一项观测，皆以开放服务提供。"),
+}
+_OTHER_CRS = (
+    "http://www.opengis.net/def/crs/EPSG/0/4326",
+    "http://www.opengis.net/def/crs/EPSG/0/3857",
+    "http://www.opengis.net/def/crs/EPSG/0/4490",
+)
+
+CONFORMANCE = (
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/landing-page",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/json",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/html",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-common-2/1.0/conf/collections",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/html",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-features-2/1.0/conf/crs",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tileset",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tilesets-list",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/geodata-tilesets",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/mvt",
+    "http://www.opengis.net/spec/ogcapi-maps-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-coverages-1/0.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-edr-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/record-core",
+    "http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/json",
+    "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/json",
+    "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/ogc-process-description",
+    "https://www.opengis.net/spec/ogcapi-geovolumes-1/1.0/conf/core",
+    "https://www.opengis.net/spec/ogcapi-geovolumes-1/1.0/conf/3d-tiles",
+)
+
+
+def link(href: str, rel: str, media_type: str, title: str | None = None) -> Document:
+    """A link object."""
+    result = {"href": href, "rel": rel, "type": media_type}
+    if title is not None:
+        result["title"] = title
+    return result
+
+
+def _self_and_html(url: str, html: bool = False) -> list[Document]:
+    own = link(f"{url}?f=json", "alternate" if html else "self", _JSON, "This document as JSON")
+    other = link(f"{url}?f=html", "self" if html else "alternate", _HTML, "This document as HTML")
+    return [own, other]
+
+
+def landing_document(scope: Scope, catalogue: Catalogue, root: str, language: str) -> Document:
+    """The landing page of a view; `root` is its URL without a slash at the end (OGC API - Common Part 1, 7.2)."""
+    title, description = _TITLES.get(language, _TITLES["en"])
+    if scope.tenant is not None:
+        titles = catalogue.tenants[scope.tenant].titles
+        title = titles.get(language) or titles["en"]
+    return {
+        "title": title,
+        "description": description,
+        "links": [
+            *_self_and_html(f"{root}/"),
+            link(f"{root}/api", "service-desc", "application/vnd.oai.openapi+json;version=3.0", "The API"),
+            link(f"{root}/api?f=html", "service-doc", _HTML, "The API, to read"),
+            link(f"{root}/conformance", "conformance", _JSON, "Conformance classes"),
+            link(f"{root}/conformance", f"{REL}conformance", _JSON),
+            link(f"{root}/collections", "data", _JSON, "Collections"),
+            link(f"{root}/collections", f"{REL}data", _JSON),
+            link(
+                f"{root}/collections/{CATALOGUE_ID}", f"{REL}ogc-catalog", _JSON, "Records of the collections"
+            ),
+            link(f"{root}/processes", f"{REL}processes", _JSON, "Processes"),
+            link(f"{root}/tileMatrixSets", f"{REL}tiling-schemes", _JSON, "Tile matrix sets"),
+        ],
+    }
+
+
+def conformance_document(root: str) -> Document:
+    """The conformance classes."""
+    return {"conformsTo": list(CONFORMANCE), "links": _self_and_html(f"{root}/conformance")}
+
+
+def extent_of(collection: Collection) -> Document:
+    """Spatial and temporal extent (OGC API - Features Part 1, 7.13)."""
+    spatial: Document = {
+        "bbox": [list(collection.bbox)],
+        "crs": CRS84H if len(collection.bbox) == 6 else CRS84,
+    }
+    extent: Document = {"spatial": spatial}
+    if collection.interval is not None:
+        extent["temporal"] = {
+            "interval": [list(collection.interval)],
+            "trs": "http://www.opengis.net/def/uom/ISO-8601/0/Gregorian",
+        }
+    return extent
+
+
+def supported_crs(collection: Collection) -> list[str]:
+    """The CRS the list promises; `crs=` understands every CRS of EPSG that PROJ knows."""
+    result = [CRS84, *_OTHER_CRS]
+    if collection.storage_crs not in result:
+        result.append(collection.storage_crs)
+    return result
+
+
+def _feature_links(url: str) -> list[Document]:
+    return [
+        link(f"{url}/items", "items", "application/geo+json", "Features as GeoJSON"),
+        link(f"{url}/items?f=html", "items", _HTML, "Features as a page"),
+        link(f"{url}/items?f=csv", "items", "text/csv", "Features as CSV"),
+        link(f"{url}/queryables", f"{REL}queryables", "application/schema+json", "Queryables"),
+        link(f"{url}/schema", f"{REL}schema", "application/schema+json", "Schema"),
+        link(f"{url}/schema", "describedby", "application/schema+json", "Schema"),
+    ]
+
+
+def _three_d_links(url: str) -> list[Document]:
+    tileset = f"{url}/3dtiles/tileset.json"
+    return [
+        link(tileset, "ogc-rel:3d-geovolumes", "application/json+3dtiles", "3D Tiles 1.1"),
+        link(tileset, "http://www.opengis.net/def/rel/ogc/0.0/tileset-3dtiles", _JSON, "3D Tiles 1.1"),
+    ]
+
+
+def _representation_links(kind: RepresentationKind, url: str) -> list[Document]:
+    match kind:
+        case Kind.FEATURES:
+            return _feature_links(url)
+        case Kind.TILES:
+            return [link(f"{url}/tiles", f"{REL}tilesets-vector", _JSON, "Vector tilesets")]
+        case Kind.MAP:
+            return [
+                link(f"{url}/map", f"{REL}map", "image/png", "Map"),
+                link(f"{url}/map/tiles", f"{REL}tilesets-map", _JSON, "Map tilesets"),
+            ]
+        case Kind.COVERAGE:
+            geotiff = "image/tiff; application=geotiff"
+            return [
+                link(f"{url}/coverage", f"{REL}coverage", geotiff, "Coverage"),
+                link(f"{url}/schema", f"{REL}schema", "application/schema+json", "Fields of the coverage"),
+            ]
+        case Kind.TILESET_3D:
+            return _three_d_links(url)
+        case Kind.TERRAIN:
+            return [link(f"{url}/terrain/layer.json", f"{REL}terrain", _JSON, "Quantized-mesh terrain")]
+        case Kind.POINT_CLOUD:
+            copc = link(
+                f"{url}/pointcloud.copc.laz", "enclosure", "application/vnd.laszip+copc", "Point cloud (COPC)"
+            )
+            return [copc]
+        case Kind.SERIES:
+            return [
+                link(f"{url}/locations", "data", "application/geo+json", "Locations with time series (EDR)")
+            ]
+        case Kind.RECORD:
+            return []
+
+
+def _series_members(properties: Mapping[str, Any], url: str) -> Document:
+    parameters = {
+        parameter["name"]: {
+            "type": "Parameter",
+            "description": {"en": parameter.get("title", parameter["name"])},
+            "observedProperty": {"label": {"en": parameter.get("title", parameter["name"])}},
+            "unit": {"label": {"en": parameter.get("unit", "")}, "symbol": parameter.get("unit", "")},
+        }
+        for parameter in properties.get("parameters", ())
+    }
+    queries = {
+        kind: {
+            "link": {
+                "href": f"{url}/{kind}",
+                "rel": "data",
+                "variables": {"query_type": kind, "output_formats": ["CoverageJSON"]},
+            }
+        }
+        for kind in ("locations", "position", "radius")
+    }
+    return {
+        "data_queries": queries,
+        "parameter_names": parameters,
+        "output_formats": ["CoverageJSON", "GeoJSON"],
+    }
+
+
+def collection_url(root: str, scope: Scope, collection: Collection) -> str:
+    """The URL of a collection in a view."""
+    return f"{root}/collections/{quote(scope.public_id(collection))}"
+
+
+def collection_document(collection: Collection, scope: Scope, root: str, language: str) -> Document:
+    """One collection (OGC API - Common Part 2, 8.2; Features Part 1, 7.14)."""
+    url = collection_url(root, scope, collection)
+    document: Document = {
+        "id": scope.public_id(collection),
+        "title": collection.title(language),
+        "description": collection.descriptions.get(language) or collection.descriptions.get("en", ""),
+        "keywords": list(collection.keywords),
+        "attribution": collection.attribution,
+        "license": collection.licence,
+        "simulated": collection.simulated,
+        "created": collection.created,
+        "updated": collection.updated,
+        "extent": extent_of(collection),
+        "crs": supported_crs(collection),
+        "storageCrs": collection.storage_crs,
+        "links": _self_and_html(url),
+    }
+    features = collection.representations.get(Kind.FEATURES)
+    if features is not None:
+        document["itemType"] = "feature"
+        document["itemCount"] = features.properties.get("count")
+    elif Kind.COVERAGE in collection.representations:
+        document["dataType"] = "coverage"
+    for kind in collection.representations:
+        document["links"].extend(_representation_links(kind, url))
+    if collection.licence_url is not None:
+        document["links"].append(link(collection.licence_url, "license", _HTML, collection.licence))
+    record = f"{root}/collections/{CATALOGUE_ID}/items/{quote(scope.public_id(collection))}"
+    document["links"].append(link(record, "describedby", "application/geo+json", "Record of this collection"))
+    series = collection.representations.get(Kind.SERIES)
+    if series is not None:
+        document.update(_series_members(series.properties, url))
+    if Kind.TILESET_3D in collection.representations:
+        tileset = f"{url}/3dtiles/tileset.json"
+        document["content"] = [link(tileset, "original", "application/json+3dtiles", "3D Tiles 1.1")]
+    return document
+
+
+def catalogue_document(root: str, language: str) -> Document:
+    """The collection of records that describes all the others (OGC API - Records, 7.4)."""
+    url = f"{root}/collections/{CATALOGUE_ID}"
+    titles = {"en": "Catalogue of this server", "zh": "本服务器目录"}
+    return {
+        "id": CATALOGUE_ID,
+        "title": titles.get(language, titles["en"]),
+        "description": "One record for each collection, filled from the data.",
+        "itemType": "record",
+        "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]], "crs": CRS84}},
+        "links": [
+            *_self_and_html(url),
+            link(f"{url}/items", "items", "application/geo+json", "Records"),
+        ],
+    }
+
+
+def matches(collection: Collection, words: Sequence[str]) -> bool:
+    """True where every word stands in the id, a title, a description or a keyword, whatever its case."""
+    text = "\n".join(
+        (
+            collection.qualified_id,
+            *collection.titles.values(),
+            *collection.descriptions.values(),
+            *collection.keywords,
+        )
+    ).casefold()
+    return all(word in text for word in words)
+
+
+def meets(collection: Collection, west: float, south: float, east: float, north: float) -> bool:
+    """True where the extents share a point; `west > east` crosses the antimeridian."""
+    box = collection.bbox
+    if not box:
+        return False
+    c_west, c_south, c_east, c_north = (
+        (box[0], box[1], box[3], box[4]) if len(box) == 6 else (box[0], box[1], box[2], box[3])
+    )
+    if c_south > north or c_north < south:
+        return False
+    if west <= east:
+        return c_west <= east and c_east >= west
+    return c_east >= west or c_west <= east

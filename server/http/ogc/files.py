@@ -1,0 +1,151 @@
+"""Stored files under a collection: 3D Tiles, terrain, point clouds and downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response
+
+from providers.features.query import ItemQuery
+from providers.features.store import open_store
+from providers.formatters.csv import stream_csv
+from providers.sensors.answers import SeriesQuery, list_locations, series_csv
+from server.http.answer import COMMON_HEADERS, Answer
+from server.http.context import RequestContext, context, respond
+from server.http.errors import NotFound
+from server.http.features import feature_file, state_etag
+from server.http.files import contained
+from server.http.negotiation import MEDIA_TYPES
+from server.identity.decision import Decision
+from server.registry.catalogue import Collection, RepresentationKind
+
+Kind = RepresentationKind
+_QUANTIZED_MESH = "application/vnd.quantized-mesh;extensions=octvertexnormals-watermask-metadata"
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the routes."""
+    base = "/ogc/collections/<public_id>"
+    blueprint.add_url_rule(f"{base}/3dtiles", "three_d_tileset", three_d, defaults={"path": "tileset.json"})
+    blueprint.add_url_rule(f"{base}/3dtiles/<path:path>", "three_d", three_d)
+    blueprint.add_url_rule(f"{base}/terrain/<path:path>", "terrain", terrain)
+    blueprint.add_url_rule(f"{base}/pointcloud.copc.laz", "point_cloud", point_cloud)
+    blueprint.add_url_rule(f"{base}/download/<name>", "download", download)
+
+
+def send_file(
+    here: RequestContext,
+    collection: Collection,
+    decision: Decision,
+    file: Path,
+    *,
+    media_type: str | None = None,
+    download_name: str | None = None,
+) -> Response:
+    """A file of the collection's generation, its validator made from generation and path."""
+    relative = str(file.relative_to(collection.directory.resolve()))
+    etag = state_etag(collection, 0, decision, relative).removeprefix("W/")
+    started: list[Any] = []
+    body: Iterable[bytes] = here.services.files.send(
+        file,
+        here.environ,
+        lambda status, headers: started.extend((status, headers)),
+        etag=etag,
+        media_type=media_type,
+        private=decision.key != "public",
+        download_name=download_name,
+    )
+    response = Response(body, status=started[0], direct_passthrough=True)
+    response.headers.clear()
+    for name, value in started[1]:
+        response.headers.add(name, value)
+    return response
+
+
+def three_d(public_id: str, path: str) -> Response:
+    """tileset.json, subtrees and glb of a 3D Tiles 1.1 tileset."""
+    here = context()
+    here.only()
+    collection, decision = here.having(public_id, Kind.TILESET_3D)
+    folder = collection.path_of(Kind.TILESET_3D).parent
+    if path.endswith(".gz"):
+        raise NotFound(f"there is no file {path!r} here")
+    return send_file(here, collection, decision, contained(folder, path))
+
+
+def terrain(public_id: str, path: str) -> Response:
+    """layer.json and quantized-mesh tiles. Cesium adds parameters of its own (`v`, `extensions`), which change nothing."""
+    here = context()
+    here.only("v", "extensions")
+    collection, decision = here.having(public_id, Kind.TERRAIN)
+    folder = collection.path_of(Kind.TERRAIN).parent
+    media_type = _QUANTIZED_MESH if path.endswith(".terrain") else None
+    if path.endswith(".gz"):
+        raise NotFound(f"there is no file {path!r} here")
+    return send_file(here, collection, decision, contained(folder, path), media_type=media_type)
+
+
+def point_cloud(public_id: str) -> Response:
+    """The COPC file, whole or by byte ranges."""
+    here = context()
+    here.only()
+    collection, decision = here.having(public_id, Kind.POINT_CLOUD)
+    file = collection.path_of(Kind.POINT_CLOUD).resolve()
+    return send_file(here, collection, decision, file)
+
+
+def _geojson(collection: Collection, decision: Decision) -> Iterator[bytes]:
+    store = open_store(feature_file(collection))
+    cursor: int | None = None
+    yield b'{"type":"FeatureCollection","features":['
+    first = True
+    while True:
+        page = store.page(ItemQuery(limit=1000, cursor=cursor), decision.hidden_fields)
+        if page.bodies:
+            yield (b"" if first else b",") + b",".join(page.bodies)
+            first = False
+        if page.cursor is None:
+            break
+        cursor = page.cursor
+    yield b"]}"
+
+
+def _all_series(collection: Collection) -> bytes:
+    path = collection.path_of(Kind.SERIES)
+    places = [str(feature["id"]) for feature in list_locations(path)["features"]]
+    return series_csv(
+        path, places, SeriesQuery(datetime=(None, None), parameters=None, max_values=20_000_000)
+    )
+
+
+def download(public_id: str, name: str) -> Response:
+    """Whole collections as files: GeoPackage, GeoJSON, CSV, COG."""
+    here = context()
+    here.only()
+    collection, decision = here.collection(public_id)
+    stem, _, ending = name.partition(".")
+    if stem != collection.id:
+        raise NotFound(f"there is no download {name!r}; names start with {collection.id!r}")
+    has = collection.representations
+    if ending == "tif" and Kind.COVERAGE in has:
+        file = collection.path_of(Kind.COVERAGE).resolve()
+        return send_file(here, collection, decision, file, download_name=name)
+    if ending == "gpkg" and Kind.FEATURES in has and not decision.hidden_fields:
+        file = feature_file(collection).resolve()
+        return send_file(here, collection, decision, file, download_name=name)
+    disposition = ("Content-Disposition", f'attachment; filename="{name}"')
+    if ending == "csv" and Kind.SERIES in has:
+        body = _all_series(collection)
+        return respond(Answer(body, MEDIA_TYPES["csv"], headers=[disposition]))
+    if Kind.FEATURES in has and ending in ("geojson", "csv"):
+        if ending == "geojson":
+            chunks, media_type = _geojson(collection, decision), MEDIA_TYPES["geojson"]
+        else:
+            store = open_store(feature_file(collection))
+            chunks = stream_csv(store, ItemQuery(limit=1000), decision.hidden_fields)
+            media_type = MEDIA_TYPES["csv"]
+        headers = [*COMMON_HEADERS, ("Content-Type", media_type), disposition]
+        return Response(here.services.files.stream(chunks), headers=headers, direct_passthrough=True)
+    raise NotFound(f"there is no download {name!r} of {public_id!r}")

@@ -1,0 +1,128 @@
+"""OGC API - Processes Part 1 (18-062r2) through pygeoapi and a process manager of ours."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import orjson
+import pygeoapi.api.processes as processes_api
+from flask import Blueprint, Response, request
+
+from providers.processes.manager import process_resources
+from providers.processes.sources import ProcessSource, register_resolver
+from server.http.answer import Answer
+from server.http.context import RequestContext, context, html_answer, json_answer, respond
+from server.http.errors import InvalidParameter, NotFound, PayloadTooLarge
+from server.http.negotiation import MEDIA_TYPES
+from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
+from server.identity.decision import Action
+from server.registry.catalogue import RepresentationKind
+
+Kind = RepresentationKind
+_KEY = "request"
+_LARGEST_BODY = 8 << 20  # bytes
+_present: ContextVar[RequestContext | None] = ContextVar("processes_request", default=None)
+
+
+def _resolve(collection_id: str) -> ProcessSource | None:
+    """The collection a process asks for, by the view and the rights of the request that runs it."""
+    here = _present.get()
+    if here is None:
+        return None
+    try:
+        collection, _ = here.collection(collection_id, Action.EXECUTE)
+    except NotFound:
+        return None
+    has = collection.representations
+    return ProcessSource(
+        id=collection_id,
+        title=collection.title("en"),
+        features=collection.path_of(Kind.FEATURES) if Kind.FEATURES in has else None,
+        coverage=collection.path_of(Kind.COVERAGE) if Kind.COVERAGE in has else None,
+        storage_crs=collection.storage_crs,
+        fields=tuple((field.name, field.type, field.column) for field in collection.fields),
+    )
+
+
+register_resolver(_KEY, _resolve)
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the routes."""
+    blueprint.add_url_rule("/ogc/processes", view_func=processes)
+    blueprint.add_url_rule("/ogc/processes/<process_id>", view_func=process)
+    blueprint.add_url_rule("/ogc/processes/<process_id>/execution", view_func=execution, methods=["POST"])
+    blueprint.add_url_rule("/ogc/jobs", view_func=jobs)
+
+
+def _caller(here: RequestContext) -> Caller:
+    return here.adapter.for_resources("processes", partial(process_resources, _KEY), here.root, here.language)
+
+
+def _document(here: RequestContext, kind: str, document: Any) -> Response:
+    if here.format("json", "html") == "html":
+        return respond(
+            html_answer(here.services.pages.document(here.page_request(), document, here.tenant, kind=kind))
+        )
+    return respond(json_answer(document))
+
+
+def processes() -> Response:
+    """The list of processes."""
+    here = context()
+    given = here.only("limit")
+    asked = {"limit": given["limit"]} if "limit" in given else {}
+    document = _caller(here).call(processes_api.describe_processes, PlainRequest(asked)).json()
+    return _document(here, "processes", document)
+
+
+def process(process_id: str) -> Response:
+    """The description of one process."""
+    here = context()
+    here.only()
+    document = _caller(here).call(processes_api.describe_processes, PlainRequest(), process_id).json()
+    return _document(here, "process", document)
+
+
+def jobs() -> Response:
+    """The job list: empty, since every process of this release answers at once."""
+    here = context()
+    here.only()
+    document = {
+        "jobs": [],
+        "links": [{"href": f"{here.root}/jobs", "rel": "self", "type": MEDIA_TYPES["json"]}],
+    }
+    return _document(here, "jobs", document)
+
+
+def execution(process_id: str) -> Response:
+    """Run a process and answer with its result."""
+    here = context()
+    here.only()
+    length = request.content_length
+    if length is not None and length > _LARGEST_BODY:
+        raise PayloadTooLarge(f"the request body has {length} bytes; allowed: {_LARGEST_BODY}")
+    body = request.stream.read(_LARGEST_BODY + 1)
+    if len(body) > _LARGEST_BODY:
+        raise PayloadTooLarge(
+            f"the request body has more than {_LARGEST_BODY} bytes, which is the most allowed"
+        )
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidParameter(f"the request body is not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("inputs", {}), dict):
+        raise InvalidParameter('the request body must be an object with "inputs", an object')
+    token = _present.set(here)
+    try:
+        answer = _caller(here).call(
+            processes_api.execute_process,
+            PlainRequest(headers={"Content-Type": MEDIA_TYPES["json"]}, data=body),
+            process_id,
+        )
+    finally:
+        _present.reset(token)
+    media_type = answer.headers.get("Content-Type", MEDIA_TYPES["json"])
+    return respond(Answer(answer.content, media_type, status=answer.status, private=True))

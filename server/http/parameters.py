@@ -1,0 +1,54 @@
+"""The query string as pairs, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from urllib.parse import parse_qsl
+
+from server.http.answer import Environ
+from server.http.errors import InvalidParameter
+
+_MOST_FIELDS = 64
+_LONGEST = 8192  # characters
+
+
+def query_parameters(environ: Environ) -> list[tuple[str, str]]:
+    """Name and value pairs in their order, decoded.
+
+    Raises InvalidParameter where there are more than 64, or more than 8192 characters of them.
+    """
+    query = environ.get("QUERY_STRING", "")
+    if not query:
+        return []
+    if len(query) > _LONGEST:
+        raise InvalidParameter(f"the query string has {len(query)} characters; allowed: {_LONGEST}")
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise InvalidParameter(f"the query string has more than {_MOST_FIELDS} parameters") from error
+
+
+def only(parameters: Sequence[tuple[str, str]], allowed: Collection[str]) -> dict[str, str]:
+    """The parameters as a mapping.
+
+    Raises InvalidParameter where a name is not in `allowed` or comes twice.
+    """
+    result: dict[str, str] = {}
+    for name, value in parameters:
+        if name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            raise InvalidParameter(f"parameter {name!r} is not known here; allowed: {known}")
+        if name in result:
+            raise InvalidParameter(f"parameter {name!r} is given more than once")
+        result[name] = value
+    return result
+
+
+def integer(parameters: dict[str, str], name: str, default: int, lowest: int, highest: int) -> int:
+    """A whole number within bounds. Raises InvalidParameter."""
+    text = parameters.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and lowest <= int(text) <= highest):
+        raise InvalidParameter(f"{name}={text!r}; allowed: a whole number from {lowest} to {highest}")
+    return int(text)
