@@ -1,0 +1,198 @@
+"""The settings classes. Their defaults are the server's; config/defaults.yml and docs/reference/settings.md repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from server.settings.rules import choice, integer, path, text
+
+INSTALLATION = Path(__file__).resolve().parents[2]
+"""The folder that holds the four packages: the checkout, or site-packages."""
+
+_HOST = r"[A-Za-z0-9_.:-]{1,253}"
+_PUBLIC_URL = r"https?://[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?"
+_REGISTRY_URL = r"sqlite:///.+|postgresql(\+psycopg)?://.+"
+_GIBIBYTE = 1024**3
+_MEBIBYTE = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The web server: where it listens and with how many processes."""
+
+    host: str = field(
+        default="127.0.0.1", metadata=text("address to listen on", _HOST, "a host name or an IP address")
+    )
+    port: int = field(default=8000, metadata=integer("TCP port to listen on", 1, 65535))
+    workers: int = field(default=2, metadata=integer("processes that answer requests", 1, 256))
+    blocking_threads: int = field(
+        default=4, metadata=integer("threads of a process that answer requests", 1, 256)
+    )
+    public_url: str | None = field(
+        default=None,
+        metadata=text(
+            "address under which clients reach the server, for links; without it links follow the Host header",
+            _PUBLIC_URL,
+            "a URL such as https://data.example.org/city, without a slash at its end",
+        ),
+    )
+    log_level: str = field(
+        default="info", metadata=choice("how much is logged", "debug", "info", "warning", "error", "critical")
+    )
+    stop_seconds: int = field(
+        default=10, metadata=integer("time that requests under way have to end when the server stops", 1, 600)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Where the data are."""
+
+    home: Path | None = field(
+        default=None, metadata=path("folder of all data; without it `data` in the working directory")
+    )
+    registry_url: str | None = field(
+        default=None,
+        metadata=text(
+            "database of the registry; without it registry.sqlite in the home folder",
+            _REGISTRY_URL,
+            "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+            secret=True,
+        ),
+        repr=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What one request may ask for."""
+
+    items_default: int = field(
+        default=10, metadata=integer("items of a page where `limit` is not given", 1, 1_000_000)
+    )
+    items_max: int = field(default=10_000, metadata=integer("largest `limit` of items", 1, 1_000_000))
+    collections_default: int = field(
+        default=10, metadata=integer("collections of a page where `limit` is not given", 1, 100_000)
+    )
+    collections_max: int = field(
+        default=1_000, metadata=integer("largest `limit` of collections", 1, 100_000)
+    )
+    request_body_bytes: int = field(
+        default=10 * _MEBIBYTE, metadata=integer("largest request body", 1_024, 10 * _GIBIBYTE)
+    )
+    geometry_vertices: int = field(
+        default=100_000, metadata=integer("vertices of a geometry in a request", 4, 10_000_000)
+    )
+    map_pixels: int = field(
+        default=16_777_216, metadata=integer("width times height of a map image", 65_536, 268_435_456)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """What one publish may use, and what is kept."""
+
+    max_uncompressed_bytes: int = field(
+        default=20 * _GIBIBYTE, metadata=integer("size of an archive's unpacked content", _MEBIBYTE)
+    )
+    max_compression_ratio: int = field(
+        default=200, metadata=integer("unpacked size over packed size of an archive", 2, 100_000)
+    )
+    max_archive_files: int = field(default=10_000, metadata=integer("files in an archive", 1, 10_000_000))
+    keep_generations: int = field(
+        default=3, metadata=integer("generations of a collection kept for `chengtu restore`", 1, 1_000)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Where rendered maps are kept, and how much of them in memory."""
+
+    maps_directory: Path | None = field(
+        default=None, metadata=path("folder of rendered map tiles; without it cache/maps in the home folder")
+    )
+    memory_tiles: int = field(
+        default=2_048, metadata=integer("tiles that each process keeps in memory", 0, 1_000_000)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MapSettings:
+    """How maps are drawn."""
+
+    styles_directory: Path | None = field(
+        default=None, metadata=path("folder of map styles; without it config/styles of the installation")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """The portal."""
+
+    vendor_directory: Path | None = field(
+        default=None,
+        metadata=path(
+            "folder of the npm packages that pages load; without it node_modules of the installation"
+        ),
+    )
+    title_en: str = field(default="Chengtu city data", metadata=text("name of the portal in English"))
+    title_zh: str = field(default="城图 城市数据", metadata=text("name of the portal in Chinese"))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one server. `load_settings` makes them; `data.home` is then always an absolute path."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    maps: MapSettings = field(default_factory=MapSettings)
+    pages: PageSettings = field(default_factory=PageSettings)
+
+    @property
+    def home(self) -> Path:
+        """The data home, absolute."""
+        return self.data.home if self.data.home is not None else Path("data").absolute()
+
+    @property
+    def registry_url(self) -> str:
+        """The registry's database, in SQLAlchemy's form."""
+        if self.data.registry_url is None:
+            return f"sqlite:///{self.home / 'registry.sqlite'}"
+        return self.data.registry_url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def maps_cache_directory(self) -> Path:
+        """Folder of rendered map tiles."""
+        return self.cache.maps_directory or self.home / "cache" / "maps"
+
+    @property
+    def styles_directory(self) -> Path:
+        """Folder of map styles; it may not exist where the server was installed without its configuration."""
+        return self.maps.styles_directory or INSTALLATION / "config" / "styles"
+
+    @property
+    def vendor_directory(self) -> Path | None:
+        """Folder of npm packages, None where there is none: pages then work, maps and scenes in them do not."""
+        folder = self.pages.vendor_directory or INSTALLATION / "node_modules"
+        return folder if folder.is_dir() else None
+
+
+SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "server": ServerSettings,
+        "data": DataSettings,
+        "limits": LimitSettings,
+        "publish": PublishSettings,
+        "cache": CacheSettings,
+        "maps": MapSettings,
+        "pages": PageSettings,
+    }
+)
+"""The class of each section; the fields of `Settings` are these."""
