@@ -1,0 +1,500 @@
+"""Builds a feature store file from batches, aside; it appears under its name when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import mmap
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from providers.errors import DuplicateFeatureId, InvalidGeometry, InvalidValue, StoreBuildError
+from providers.features.crs import ReferenceSystem, describe_crs, reference_system
+from providers.features.query import CRS84
+from providers.features.schema import FieldDefinition
+from providers.features.store import geopackage, layout, overview
+from providers.features.store.encoding import encode_features, geometries_in
+from providers.features.store.select import index_name, is_indexed
+from providers.features.store.values import (
+    SQL_TYPES,
+    Value,
+    check_text,
+    shown_instant,
+    shown_values,
+    stored_values,
+)
+from providers.features.store.zorder import KeySpace, keys_in_order
+
+_BIG_SHARE = 0.01  # of the features, and at most so many, may stand in `big` for each axis
+_BIG_COUNT = 1000
+_MAXIMUM_FIELDS = 1900
+_CHUNK = 5000
+_LARGEST_JSON_INTEGER = 1 << 53
+_PAGE_SIZE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSummary:
+    """What was built. `bbox` as in `StoreFacts`; `interval` holds RFC 3339 texts, None without a time field or values."""
+
+    count: int
+    bbox: tuple[float, ...]
+    geometry_type: str
+    interval: tuple[str | None, str | None] | None
+    fields: tuple[FieldDefinition, ...]
+    full_zoom: int
+
+
+class FeatureStoreWriter:
+    """Use as a context manager: `add` batches, then `finish`. Leaving without `finish` removes what was written.
+
+    Rows wait in a file beside the target until all are known, because keys need the extent of all of them; memory stays at
+    about 80 bytes a feature.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fields: Sequence[FieldDefinition],
+        storage_crs: str | pyproj.CRS,
+        time_field: str | None = None,
+        title: str = "",
+        attribution: str = "",
+    ) -> None:
+        """`storage_crs`: a CRS URI or "EPSG:4547", or a pyproj CRS. Raises StoreBuildError for fields that cannot be kept."""
+        self._path = path
+        self._fields = _with_columns(fields, time_field)
+        self._crs: ReferenceSystem = (
+            reference_system(storage_crs) if isinstance(storage_crs, str) else describe_crs(storage_crs)
+        )
+        self._srs_id = geopackage.srs_id_of(self._crs.crs)
+        self._time_field = time_field
+        self._title = title
+        self._attribution = attribution
+        aside = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+        self._aside = path.with_name(aside)
+        self._rows_path = path.with_name(aside + ".rows")
+        self._rows = self._rows_path.open("wb")
+        self._ends: list[NDArray[np.int64]] = []
+        self._bounds84: list[NDArray[np.float64]] = []
+        self._bounds: list[NDArray[np.float64]] = []
+        self._heights: list[tuple[float, float]] = []
+        self._types: set[int] = set()
+        self._count = 0
+        self._size = 0
+        self._own_ids: bool | None = None
+        self._integer_ids = True
+        self._interval: tuple[str, str] | None = None
+
+    def __enter__(self) -> FeatureStoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        """Remove everything that is not finished. Harmless after `finish`."""
+        self._rows.close()
+        self._rows_path.unlink(missing_ok=True)
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            self._aside.with_name(self._aside.name + suffix).unlink(missing_ok=True)
+
+    def add(
+        self,
+        geometries: NDArray[np.object_] | Sequence[shapely.Geometry | None],
+        columns: Mapping[str, Sequence[Any] | NDArray[Any]],
+        ids: Sequence[str | int] | None = None,
+    ) -> None:
+        """Take one batch: shapely geometries (x = east, y = north in the storage CRS; None or empty: no geometry).
+
+        `columns` holds one sequence per field name. Measures (M) are dropped, heights kept. Raises StoreBuildError and its
+        kinds, which name the row, counted from 1 over all batches.
+        """
+        shapes = self._checked_shapes(geometries)
+        names = self._checked_ids(ids, len(shapes))
+        stored = [self._column(field, columns, len(shapes)) for field in self._fields]
+        served = geometries_in(shapes, self._crs, reference_system(CRS84))
+        bounds84, bounds = self._checked_bounds(served), shapely.bounds(shapes)
+        blobs = geopackage.encode_geometries(shapes, bounds, self._srs_id)
+        shown = [shown_values(field, values) for field, values in zip(self._fields, stored, strict=True)]
+        bodies = encode_features(names, served, [field.name for field in self._fields], shown)
+        rows = [marshal.dumps(row) for row in zip(names, blobs, bodies, *stored, strict=True)]
+        self._rows.write(b"".join(rows))
+        self._ends.append(np.cumsum([len(row) for row in rows], dtype=np.int64) + self._size)
+        self._size += sum(map(len, rows))
+        self._bounds84.append(bounds84)
+        self._bounds.append(bounds)
+        self._note(shapes, stored)
+        self._count += len(shapes)
+
+    def finish(self) -> StoreSummary:
+        """Build the file, flush it to disk and give it its name; an older file of that name is replaced."""
+        self._rows.close()
+        facts = self._facts()
+        with contextlib.closing(sqlite3.connect(self._aside, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            for pragma in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+                "locking_mode = EXCLUSIVE",
+                "cache_size = -65536",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN")
+            self._fill(connection, facts)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA analysis_limit = 1000")
+            connection.execute("ANALYZE")
+        _settle(self._aside)
+        self._aside.replace(self._path)
+        _flush(self._path.parent)
+        self.abort()
+        interval = self._interval_texts()
+        return StoreSummary(
+            self._count, facts.bbox, facts.geometry_type, interval, self._fields, facts.full_zoom
+        )
+
+    # --- one batch -------------------------------------------------------------------------------------------------
+
+    def _checked_shapes(self, geometries: NDArray[np.object_] | Sequence[Any]) -> NDArray[np.object_]:
+        shapes = np.empty(len(geometries), dtype=object)
+        shapes[:] = geometries
+        shapes[shapely.is_empty(shapes)] = None
+        measured = shapely.has_m(shapes)
+        if measured.any():
+            flat = measured & ~shapely.has_z(shapes)
+            shapes[flat] = shapely.force_2d(shapes[flat])
+            solid = measured & ~flat
+            shapes[solid] = shapely.set_coordinates(
+                shapely.force_2d(shapes[solid]), shapely.get_coordinates(shapes[solid], include_z=True)
+            )
+        has_z = bool(shapely.has_z(shapes).any())
+        coordinates, owners = shapely.get_coordinates(shapes, include_z=has_z, return_index=True)
+        bad = ~np.isfinite(coordinates[:, :2]).all(axis=1)
+        if has_z:
+            bad |= ~np.isfinite(coordinates[:, 2]) & shapely.has_z(shapes)[owners]
+        if bad.any():
+            row = self._count + int(owners[bad][0]) + 1
+            found = coordinates[bad][0].tolist()
+            raise InvalidGeometry(f"Row {row}: a coordinate is not a finite number: {found}")
+        return shapes
+
+    def _checked_bounds(self, served: NDArray[np.object_]) -> NDArray[np.float64]:
+        bounds = np.asarray(shapely.bounds(served), dtype=np.float64)
+        absent = shapely.is_missing(served)
+        inside = (np.abs(bounds[:, [1, 3]]) <= 90.0).all(axis=1) & (np.abs(bounds[:, [0, 2]]) <= 360.0).all(
+            axis=1
+        )
+        bad = ~absent & ~inside
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InvalidGeometry(
+                f"Row {self._count + row + 1}: in longitude and latitude its box would be {bounds[row].tolist()}, which is not "
+                f"on Earth; is {self._crs.crs.name!r} the right CRS of the source, and x = east, y = north its axis order?"
+            )
+        return bounds
+
+    def _checked_ids(self, ids: Sequence[str | int] | None, count: int) -> list[str]:
+        if self._own_ids is None:
+            self._own_ids = ids is None
+        if self._own_ids is not (ids is None):
+            raise StoreBuildError("Ids are given for every batch or for none")
+        if ids is None:
+            return [str(number) for number in range(self._count + 1, self._count + count + 1)]
+        if len(ids) != count:
+            raise StoreBuildError(f"{count} geometries came with {len(ids)} ids")
+        names = [_id_text(value, self._count + i) for i, value in enumerate(ids)]
+        check_text("id", names, self._count)
+        self._integer_ids = self._integer_ids and all(map(_is_small_integer, names))
+        return names
+
+    def _column(
+        self, field: FieldDefinition, columns: Mapping[str, Sequence[Any] | NDArray[Any]], count: int
+    ) -> list[Value]:
+        values = columns.get(field.name)
+        if values is None:
+            raise StoreBuildError(f"The batch has no column {field.name!r}; it has {sorted(columns)}")
+        if len(values) != count:
+            raise StoreBuildError(f"{count} geometries came with {len(values)} values of {field.name!r}")
+        return stored_values(field, values, self._count)
+
+    def _note(self, shapes: NDArray[np.object_], stored: list[list[Value]]) -> None:
+        self._types.update(np.unique(shapely.get_type_id(shapes)).tolist())
+        has_z = shapely.has_z(shapes)
+        if has_z.any():
+            heights = shapely.get_coordinates(shapes[has_z], include_z=True)[:, 2]
+            self._heights.append((float(heights.min()), float(heights.max())))
+        if self._time_field is not None:
+            index = [field.name for field in self._fields].index(self._time_field)
+            times = [value for value in stored[index] if isinstance(value, str)]
+            if times:
+                low, high = min(times), max(times)
+                held = self._interval or (low, high)
+                self._interval = (min(low, held[0]), max(high, held[1]))
+
+    # --- the whole -------------------------------------------------------------------------------------------------
+
+    def _facts(self) -> layout.StoreFacts:
+        bounds = _stack(self._bounds84)
+        placed = bounds[~np.isnan(bounds[:, 0])]
+        widths, heights = placed[:, 2] - placed[:, 0], placed[:, 3] - placed[:, 1]
+        space, zoom = KeySpace(0.0, 0.0, 0.0, 0.0), 0
+        box: tuple[float, ...] = ()
+        half_width = half_height = 0.0
+        if len(placed):
+            low, high = placed[:, :2].min(axis=0).tolist(), placed[:, 2:].max(axis=0).tolist()
+            space, box = KeySpace(*low, *high), self._box(low, high)
+            half_width = _threshold(widths) / 2
+            half_height = _threshold(heights) / 2
+            zoom = overview.full_zoom(*_centres(placed))
+        return layout.StoreFacts(
+            fields=self._fields,
+            storage_crs=self._crs.uri,
+            storage_wkt=self._crs.crs.to_wkt(),
+            time_field=self._time_field,
+            geometry_type=self._geometry_type(),
+            has_z=bool(self._heights),
+            bbox=box,
+            space=space,
+            half_width=half_width,
+            half_height=half_height,
+            full_zoom=zoom,
+            integer_ids=self._integer_ids,
+        )
+
+    def _box(self, low: list[float], high: list[float]) -> tuple[float, ...]:
+        if not self._heights:
+            return (*low, *high)
+        bottom, top = min(pair[0] for pair in self._heights), max(pair[1] for pair in self._heights)
+        return (*low, bottom, *high, top)
+
+    def _geometry_type(self) -> str:
+        return _type_name(self._types - {-1})
+
+    def _interval_texts(self) -> tuple[str | None, str | None] | None:
+        if self._interval is None:
+            return None
+        return shown_instant(self._interval[0]), shown_instant(self._interval[1])
+
+    def _fill(self, connection: sqlite3.Connection, facts: layout.StoreFacts) -> None:
+        bounds84, bounds = _stack(self._bounds84), _stack(self._bounds)
+        x, y = _centres(bounds84)
+        numbers = facts.space.numbers(x, y)
+        order = np.argsort(numbers, kind="stable")
+        try:
+            keys = keys_in_order(numbers[order])
+        except ValueError as error:
+            raise StoreBuildError(str(error)) from None
+        bounds84, bounds = bounds84[order], bounds[order]
+        zooms = _zooms(x[order], y[order], bounds84, facts.full_zoom)
+        geopackage.create_tables(connection, self._crs.crs, self._srs_id)
+        geopackage.run_script(connection, layout.TABLES)
+        self._insert(connection, order, keys, bounds84, zooms)
+        placed = ~np.isnan(bounds84[:, 0])
+        geopackage.write_packed_rtree(connection, geopackage.RTREE, keys[placed], bounds[placed])
+        wide = bounds84[:, 2] - bounds84[:, 0] > 2 * facts.half_width
+        high = bounds84[:, 3] - bounds84[:, 1] > 2 * facts.half_height
+        geopackage.write_packed_rtree(connection, "big", keys[wide | high], bounds84[wide | high])
+        self._index(connection, facts)
+        facts.write(connection)
+        connection.execute("INSERT INTO chengtu_state VALUES ('change', 0), ('count', ?)", (self._count,))
+        geopackage.register_layer(
+            connection,
+            title=self._title,
+            description=self._attribution,
+            srs_id=self._srs_id,
+            geometry_type=facts.geometry_type,
+            has_z=facts.has_z,
+            bounds=_total(bounds),
+            own_tables=layout.OWN_TABLES,
+        )
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        order: NDArray[np.int64],
+        keys: NDArray[np.int64],
+        bounds84: NDArray[np.float64],
+        zooms: NDArray[np.int64],
+    ) -> None:
+        attributes = "".join(
+            f", {geopackage.quote(field.column)} {SQL_TYPES[field.type, field.format]}"
+            for field in self._fields
+        )
+        connection.execute(
+            "CREATE TABLE feature (key INTEGER PRIMARY KEY NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,"
+            f" geom {self._geometry_type().upper()}{attributes})"
+        )
+        into_feature = f"INSERT INTO feature VALUES (?, ?, 1, ?{', ?' * len(self._fields)})"  # noqa: S608 - only marks
+        into_fragment = "INSERT INTO fragment VALUES (?, ?, ?, ?, ?, ?, ?)"
+        envelopes = bounds84.astype(object)
+        envelopes[np.isnan(bounds84)] = None
+        for start, rows in self._sorted_rows(order):
+            part = slice(start, start + len(rows))
+            numbers = keys[part].tolist()
+            features = [(key, row[0], row[1], *row[3:]) for key, row in zip(numbers, rows, strict=True)]
+            connection.executemany(into_feature, features)
+            boxes, levels = envelopes[part].tolist(), zooms[part].tolist()
+            parts = zip(numbers, boxes, levels, rows, strict=True)
+            connection.executemany(
+                into_fragment, [(key, *box, zoom, row[2]) for key, box, zoom, row in parts]
+            )
+
+    def _sorted_rows(self, order: NDArray[np.int64]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+        """Chunks of rows (id, geometry, body, attributes...) in key order, each with its first position."""
+        if self._count == 0:
+            return
+        ends = np.concatenate(self._ends)
+        starts = np.r_[0, ends[:-1]]
+        with (
+            self._rows_path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as rows,
+        ):
+            for first in range(0, self._count, _CHUNK):
+                chosen = order[first : first + _CHUNK]
+                spans = zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True)
+                # marshal is safe here: this process wrote the file a moment ago, for itself alone.
+                yield first, [marshal.loads(rows[a:b]) for a, b in spans]  # noqa: S302
+
+    def _index(self, connection: sqlite3.Connection, facts: layout.StoreFacts) -> None:
+        try:
+            connection.execute("CREATE UNIQUE INDEX feature_id ON feature (id)")
+        except sqlite3.IntegrityError:
+            found = connection.execute(
+                "SELECT id, count(*) FROM feature GROUP BY id HAVING count(*) > 1 LIMIT 3"
+            ).fetchall()
+            shown = ", ".join(f"{name[:80]!r} {times} times" for name, times in found)
+            raise DuplicateFeatureId(f"Ids must be unique in a collection; found {shown}") from None
+        for field in self._fields:
+            if is_indexed(field):
+                name, column = geopackage.quote(index_name(field)), geopackage.quote(field.column)
+                connection.execute(f"CREATE INDEX {name} ON feature ({column})")
+        connection.execute(
+            "CREATE INDEX fragment_overview ON fragment (zoom, key, minx, miny, maxx, maxy)"
+            f" WHERE zoom < {facts.full_zoom:d}"
+        )
+
+
+def _with_columns(fields: Sequence[FieldDefinition], time_field: str | None) -> tuple[FieldDefinition, ...]:
+    """The fields with SQL columns: their names, with a suffix where one is taken (SQLite ignores the case of ASCII)."""
+    names = [field.name for field in fields]
+    if len(set(names)) != len(names):
+        raise StoreBuildError(
+            f"Field names must differ; found {sorted({n for n in names if names.count(n) > 1})} twice"
+        )
+    if len(names) > _MAXIMUM_FIELDS:
+        raise StoreBuildError(f"{len(names)} fields; {_MAXIMUM_FIELDS} are possible")
+    if time_field is not None and time_field not in names:
+        raise StoreBuildError(f"The time field {time_field!r} is not one of {names}")
+    check_text("field name", names, 0)
+    taken = set(layout.OWN_COLUMNS)
+    result = []
+    for field in fields:
+        if (field.type, field.format) not in SQL_TYPES:
+            raise StoreBuildError(
+                f"Field {field.name!r} has the type {field.type!r}; possible are {sorted(SQL_TYPES, key=str)}"
+            )
+        base = field.name.replace("\0", "") or "field"
+        column, number = base, 2
+        while _folded(column) in taken:
+            column, number = f"{base}_{number}", number + 1
+        taken.add(_folded(column))
+        result.append(replace(field, column=column))
+    return tuple(result)
+
+
+def _folded(name: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+
+
+def _id_text(value: str | int, row: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | np.integer) or value == "":
+        raise InvalidValue(f"Row {row + 1}: the id {value!r} is neither a text nor an integer")
+    return str(value)
+
+
+def _is_small_integer(name: str) -> bool:
+    return (
+        name.isascii() and name.isdecimal() and str(int(name)) == name and int(name) < _LARGEST_JSON_INTEGER
+    )
+
+
+_TYPE_NAMES = (
+    "Point",
+    "LineString",
+    "LineString",
+    "Polygon",
+    "MultiPoint",
+    "MultiLineString",
+    "MultiPolygon",
+)
+
+
+def _type_name(types: set[int]) -> str:
+    if len(types) == 1 and (only := next(iter(types))) < len(_TYPE_NAMES):
+        return _TYPE_NAMES[only]
+    return "Geometry"
+
+
+def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.empty((0, 4))
+
+
+def _centres(bounds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2
+
+
+def _threshold(sizes: NDArray[np.float64]) -> float:
+    """The size that only few features exceed."""
+    larger = min(int(len(sizes) * _BIG_SHARE), _BIG_COUNT)
+    return float(np.partition(sizes, len(sizes) - 1 - larger)[len(sizes) - 1 - larger])
+
+
+def _total(bounds: NDArray[np.float64]) -> tuple[float, float, float, float] | None:
+    placed = bounds[~np.isnan(bounds[:, 0])]
+    if not len(placed):
+        return None
+    west, south = placed[:, :2].min(axis=0).tolist()
+    east, north = placed[:, 2:].max(axis=0).tolist()
+    return west, south, east, north
+
+
+def _zooms(
+    x: NDArray[np.float64], y: NDArray[np.float64], bounds: NDArray[np.float64], full: int
+) -> NDArray[np.int64]:
+    placed = ~np.isnan(x)
+    zooms = np.full(len(x), full, dtype=np.int64)
+    size = np.maximum(bounds[placed, 2] - bounds[placed, 0], bounds[placed, 3] - bounds[placed, 1])
+    zooms[placed] = overview.first_zooms(x[placed], y[placed], size, full)
+    return zooms
+
+
+def _settle(path: Path) -> None:
+    """Flush the finished file, and mark it as a WAL database."""
+    _flush(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,135 @@
+"""Z-order keys: one number that sorts features so that near ones are near on disk.
+
+A key is the Z-order number of the centre of the feature's CRS84 envelope (20 bits per axis over the extent the collection
+had when it was built; what lies outside is clamped to the edge cell) times 2**22, plus a sequence among equals. A box then
+is a handful of key ranges, and a page of features is a scan in key order: see docs/decisions/0003.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from providers.features.query import BBox
+
+AXIS_BITS = 20
+SEQUENCE_BITS = 22
+CELLS = 1 << AXIS_BITS
+MAXIMUM_KEY = (1 << (2 * AXIS_BITS + SEQUENCE_BITS)) - 1
+_MAXIMUM_CELLS = 64  # of one decomposition; measured in docs/decisions/0003
+_ROUNDING = 1e-9  # degrees: more than float rounding of a centre, far less than the 1e-7 of the coordinates
+
+
+def _spread(value: int) -> int:
+    """The bits of `value` (20 at most) at the even places."""
+    value = (value | value << 16) & 0x0000FFFF0000FFFF
+    value = (value | value << 8) & 0x00FF00FF00FF00FF
+    value = (value | value << 4) & 0x0F0F0F0F0F0F0F0F
+    value = (value | value << 2) & 0x3333333333333333
+    return (value | value << 1) & 0x5555555555555555
+
+
+def _spread_array(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    values = (values | values << 16) & 0x0000FFFF0000FFFF
+    values = (values | values << 8) & 0x00FF00FF00FF00FF
+    values = (values | values << 4) & 0x0F0F0F0F0F0F0F0F
+    values = (values | values << 2) & 0x3333333333333333
+    return (values | values << 1) & 0x5555555555555555
+
+
+class KeyRange(NamedTuple):
+    """Both ends belong to it."""
+
+    first: int
+    last: int
+
+
+WHOLE = KeyRange(0, MAXIMUM_KEY)
+
+
+class KeySpace(NamedTuple):
+    """The grid the keys of one store are made on: the collection's CRS84 extent, degrees."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @property
+    def scale_x(self) -> float:
+        """Cells per degree of longitude."""
+        return CELLS / (self.east - self.west) if self.east > self.west else 0.0
+
+    @property
+    def scale_y(self) -> float:
+        """Cells per degree of latitude."""
+        return CELLS / (self.north - self.south) if self.north > self.south else 0.0
+
+    def numbers(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Z-order numbers (0 .. 2**40-1) of points in CRS84; NaN (no geometry) sorts last."""
+        missing = np.isnan(x)
+        column = np.where(missing, CELLS - 1, (x - self.west) * self.scale_x)
+        row = np.where(missing, CELLS - 1, (y - self.south) * self.scale_y)
+        columns = np.clip(column, 0, CELLS - 1).astype(np.int64)
+        rows = np.clip(row, 0, CELLS - 1).astype(np.int64)
+        return _spread_array(columns) | _spread_array(rows) << 1
+
+    def ranges(self, box: BBox, half_width: float, half_height: float) -> list[KeyRange]:
+        """Key ranges, ascending and disjoint, that hold every centre within `box` grown by the half sizes (degrees).
+
+        They hold other centres too: the caller tests envelopes. A box across the antimeridian is given as two.
+        """
+        left = self._cell((box.west - half_width - _ROUNDING - self.west) * self.scale_x)
+        right = self._cell((box.east + half_width + _ROUNDING - self.west) * self.scale_x)
+        bottom = self._cell((box.south - half_height - _ROUNDING - self.south) * self.scale_y)
+        top = self._cell((box.north + half_height + _ROUNDING - self.south) * self.scale_y)
+        shift = 0
+        while ((right >> shift) - (left >> shift) + 1) * (
+            (top >> shift) - (bottom >> shift) + 1
+        ) > _MAXIMUM_CELLS:
+            shift += 1
+        columns = [_spread(i) for i in range(left >> shift, (right >> shift) + 1)]
+        rows = [_spread(i) << 1 for i in range(bottom >> shift, (top >> shift) + 1)]
+        return _merge(sorted([column | row for row in rows for column in columns]), 2 * shift + SEQUENCE_BITS)
+
+    @staticmethod
+    def _cell(value: float) -> int:
+        return 0 if value <= 0 else CELLS - 1 if value >= CELLS - 1 else int(value)
+
+
+def _merge(cells: list[int], bits: int) -> list[KeyRange]:
+    """Sorted cell numbers as key ranges, neighbours joined."""
+    ranges: list[KeyRange] = []
+    first = previous = cells[0]
+    for cell in cells[1:]:
+        if cell != previous + 1:
+            ranges.append(KeyRange(first << bits, ((previous + 1) << bits) - 1))
+            first = cell
+        previous = cell
+    ranges.append(KeyRange(first << bits, ((previous + 1) << bits) - 1))
+    return ranges
+
+
+def join_ranges(ranges: list[KeyRange]) -> list[KeyRange]:
+    """Ranges of several boxes as one ascending disjoint list."""
+    joined: list[KeyRange] = []
+    for item in sorted(ranges):
+        if joined and item.first <= joined[-1].last + 1:
+            joined[-1] = KeyRange(joined[-1].first, max(joined[-1].last, item.last))
+        else:
+            joined.append(item)
+    return joined
+
+
+def keys_in_order(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keys of features whose Z-order numbers come sorted ascending. Raises ValueError where a cell overflows."""
+    if len(numbers) == 0:
+        return numbers
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
+    lengths = np.diff(np.r_[starts, len(numbers)])
+    if int(lengths.max()) > 1 << SEQUENCE_BITS:
+        raise ValueError(f"{int(lengths.max())} features lie in one place; {1 << SEQUENCE_BITS} are possible")
+    sequence = np.arange(len(numbers), dtype=np.int64) - np.repeat(starts, lengths)
+    return (numbers << SEQUENCE_BITS) | sequence

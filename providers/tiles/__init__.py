@@ -1,0 +1,1 @@
+"""Vector tiles made from a feature store."""
