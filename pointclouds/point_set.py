@@ -20,7 +20,7 @@ from pointclouds.point_layout import (
     copy_into,
     record_dtype,
 )
-from pointclouds.reader import PointCloudHeader, inspect, read_chunks
+from pointclouds.reader import PointCloudHeader, extra_dimensions, inspect, read_chunks
 
 Triple = tuple[float, float, float]
 Progress = Callable[[str, float], None]
@@ -81,7 +81,7 @@ def load_points(
     filled = 0
     for header in headers:
         start = filled
-        for chunk, _ in read_chunks(header):
+        for chunk in read_chunks(header):
             target = records[filled : filled + len(chunk)]
             copy_into(chunk, header.point_format, target, point_format)
             if header.scale != scale or header.offset != offset:
@@ -129,24 +129,16 @@ def _extra_dimensions(
     headers: list[PointCloudHeader], point_format: int
 ) -> tuple[tuple[tuple[str, Any], ...], bytes]:
     """The union of the sources' extra dimensions by name, and their description for the extra bytes record."""
-    import laspy
-
-    from pointclouds.reader import reading
-
     taken = {name for name, _ in FIELDS[point_format]}
     found: dict[str, tuple[np.dtype[Any], bytes]] = {}
     for header in headers:
-        with reading(header.path), laspy.open(header.path, read_evlrs=False) as source:
-            layout = source.header.point_format
-            dtype = layout.dtype()
-            names = list(layout.extra_dimension_names)
         described = _described(header)
-        for name in names:
+        for name, dtype in extra_dimensions(header):
             if name in taken:
                 raise UnreadablePointCloudError(
                     f"{header.path.name} has an extra dimension called {name!r}, the name of a standard one; rename it"
                 )
-            entry = (dtype[name], described.get(name) or _undocumented(name, dtype[name].itemsize))
+            entry = (dtype, described.get(name) or _undocumented(name, dtype.itemsize))
             if found.setdefault(name, entry)[0] != entry[0]:
                 raise UnreadablePointCloudError(
                     f"{header.path.name} has extra dimension {name!r} as {entry[0]}, another source as {found[name][0]}"

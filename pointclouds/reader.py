@@ -205,8 +205,16 @@ def _check_laz(name: str, stream: Any, las: LasHeader, records: list[Vlr], size:
         raise _refuse(name, f"says {las.point_count} points, the chunk table is of {chunks} times {chunk_size}")
 
 
-def read_chunks(header: PointCloudHeader, points: int = CHUNK_POINTS) -> Iterator[tuple[Records, Any]]:
-    """The points as laspy's packed records, at most `points` at a time, with laspy's point format.
+def extra_dimensions(header: PointCloudHeader) -> tuple[tuple[str, Any], ...]:
+    """Name and numpy dtype of every extra dimension, in the order of the record."""
+    with reading(header.path), laspy.open(header.path, read_evlrs=False) as source:
+        layout = source.header.point_format
+        dtype = layout.dtype()
+        return tuple((str(name), dtype[name]) for name in layout.extra_dimension_names)
+
+
+def read_chunks(header: PointCloudHeader, points: int = CHUNK_POINTS) -> Iterator[Records]:
+    """The points as laspy's packed records, at most `points` at a time.
 
     Raises:
         UnreadablePointCloudError: the points end early or do not decode.
@@ -215,6 +223,6 @@ def read_chunks(header: PointCloudHeader, points: int = CHUNK_POINTS) -> Iterato
     with reading(header.path), laspy.open(header.path, read_evlrs=False) as source:
         for chunk in source.chunk_iterator(points):
             seen += len(chunk)
-            yield chunk.array, source.header.point_format
+            yield chunk.array
     if seen != header.count:
         raise _refuse(header.path.name, f"says {header.count} points, {seen} could be read")

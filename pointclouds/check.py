@@ -1,0 +1,160 @@
+"""A checker for COPC 1.0 files, ours and others'."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from pointclouds.copc_hierarchy import Entries, read_pages, valid_keys
+from pointclouds.copc_reader import CopcFile, read_info
+from pointclouds.errors import PointCloudError
+from pointclouds.las_format import WKT_FLAG
+from pointclouds.reader import PointCloudHeader, inspect
+
+_MOST_FINDINGS: Final = 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong with a file. An "error" breaks COPC 1.0; a "warning" is legal and surprises readers."""
+
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.where}: {self.message}"
+
+
+def check_copc(path: Path, *, decode: bool = True) -> list[Finding]:
+    """Check a COPC file against COPC 1.0 and LAS 1.4; an empty list means that nothing is wrong.
+
+    Args:
+        decode: also decode every node and compare points with bounds, counts, returns and GPS times.
+    """
+    try:
+        header = inspect(path)
+        info = read_info(path)
+    except PointCloudError as error:
+        return [Finding("error", "file", str(error))]
+    findings = _check_header(header)
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+
+        def read(offset: int, length: int) -> bytes:
+            stream.seek(offset)
+            return stream.read(length)
+
+        entries, problems = read_pages(read, info.root_offset, info.root_size, size)
+    findings += [Finding("error", problem.where, problem.message) for problem in problems]
+    findings += _check_tree(entries, header, size)
+    if decode and not any(finding.severity == "error" for finding in findings):
+        findings += _check_points(path)
+    return findings[:_MOST_FINDINGS]
+
+
+def _check_header(header: PointCloudHeader) -> list[Finding]:
+    las, found = header.las, []
+    if las.version_minor != 4 or las.header_size != 375:
+        found.append(Finding("error", "header", f"LAS {header.version} with {las.header_size} bytes; COPC is LAS 1.4"))
+    if las.point_format not in (6, 7, 8):
+        found.append(Finding("error", "header", f"point format {las.point_format}; COPC allows 6, 7 and 8"))
+    if not las.compressed:
+        found.append(Finding("error", "header", "the points are not compressed"))
+    if las.legacy_point_count:
+        found.append(Finding("warning", "header", "a legacy point count, which formats 6-8 should leave at zero"))
+    if not las.global_encoding & WKT_FLAG:
+        found.append(Finding("error", "header", "the WKT flag is not set, which formats 6-8 ask for"))
+    if header.crs is None:
+        found.append(Finding("warning", "header", "no coordinate reference system"))
+    if las.evlr_count == 0:
+        found.append(Finding("error", "header", "no extended record, so no hierarchy"))
+    return found
+
+
+def _check_tree(entries: Entries, header: PointCloudHeader, size: int) -> list[Finding]:
+    if len(entries) == 0:
+        return [Finding("error", "hierarchy", "no nodes")]
+    sound = valid_keys(entries)
+    found = [Finding("error", _where(entry), "lies outside the octree") for entry in entries[~sound][:10]]
+    keys = [tuple(int(entry[name]) for name in ("level", "x", "y", "z")) for entry in entries[sound]]
+    known = set(keys)
+    if len(known) != len(keys):
+        found.append(Finding("error", "hierarchy", f"{len(keys) - len(known)} nodes appear more than once"))
+    if (0, 0, 0, 0) not in known:
+        found.append(Finding("error", "hierarchy", "no root node"))
+    for level, x, y, z in keys:
+        if level and (level - 1, x >> 1, y >> 1, z >> 1) not in known:
+            found.append(Finding("error", f"node {level}-{x}-{y}-{z}", "its parent does not exist"))
+    total = int(entries["point_count"].astype(np.int64).sum())
+    if total != header.count:
+        found.append(Finding("error", "hierarchy", f"nodes hold {total} points, the header says {header.count}"))
+    return found + _check_chunks(entries, header, size)
+
+
+def _where(entry: np.void) -> str:
+    return "node " + "-".join(str(int(entry[name])) for name in ("level", "x", "y", "z"))
+
+
+def _check_chunks(entries: Entries, header: PointCloudHeader, size: int) -> list[Finding]:
+    """Chunks lie between the start of the points and the end of the file, and do not overlap."""
+    found = []
+    start = header.las.offset_to_points + 8
+    spans = []
+    for entry in entries:
+        offset, length, count = int(entry["offset"]), int(entry["byte_size"]), int(entry["point_count"])
+        if count < -1 or length < 0 or (count == 0) != (length == 0):
+            found.append(Finding("error", _where(entry), f"{count} points in {length} bytes"))
+        elif count and (offset < start or offset + length > size):
+            found.append(Finding("error", _where(entry), f"its points lie at bytes {offset} to {offset + length}"))
+        elif count:
+            spans.append((offset, length, entry))
+    spans.sort(key=lambda span: span[0])
+    for (offset, length, _), (following, _, entry) in zip(spans, spans[1:], strict=False):
+        if offset + length > following:
+            found.append(Finding("error", _where(entry), "its points overlap those of another node"))
+    return found
+
+
+def _check_points(path: Path) -> list[Finding]:
+    """Decode everything: each point inside its node, totals as the header says."""
+    found: list[Finding] = []
+    returns = np.zeros(16, np.int64)
+    lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
+    times = [np.inf, -np.inf]
+    try:
+        with CopcFile(path) as copc:
+            slack = np.array(copc.header.scale)
+            lows, highs = copc.node_boxes(copc.entries)
+            for entry, low, high in zip(copc.entries, lows, highs, strict=True):
+                if entry["point_count"] == 0:
+                    continue
+                records = copc.read_node(entry)
+                points = copc.coordinates(records)
+                outside = ((points < low - slack) | (points > high + slack)).any(axis=1).sum()
+                if outside:
+                    found.append(Finding("error", _where(entry), f"{outside} of its points lie outside it"))
+                lowest, highest = np.minimum(lowest, points.min(axis=0)), np.maximum(highest, points.max(axis=0))
+                returns += np.bincount(records["Returns"] & 0x0F, minlength=16)
+                gps = records["GpsTime"]
+                times = [min(times[0], float(gps.min())), max(times[1], float(gps.max()))]
+            header, info = copc.header, copc.info
+    except PointCloudError as error:
+        return [*found, Finding("error", "points", str(error))]
+    box = np.array(header.bbox)
+    if np.abs(np.concatenate((lowest, highest)) - box).max() > 2 * slack.max():
+        found.append(Finding("error", "header", "its box is not the box of the points"))
+    if tuple(returns[1:].tolist()) != header.las.points_by_return:
+        found.append(Finding("error", "header", "its counts by return are not those of the points"))
+    if (info.gps_minimum, info.gps_maximum) != tuple(times):
+        found.append(
+            Finding(
+                "warning",
+                "COPC info",
+                f"says GPS times {info.gps_minimum} to {info.gps_maximum}, the points have {times[0]} to {times[1]}",
+            )
+        )
+    return found
+
+

@@ -1,0 +1,156 @@
+"""Random access to a COPC 1.0 file: its octree, and the points of any node."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import lazrs
+import numpy as np
+import numpy.typing as npt
+import pyproj
+
+from pointclouds.copc_hierarchy import Entries, read_pages, require_walkable
+from pointclouds.errors import InvalidCopcError
+from pointclouds.las_format import COPC_INFO_OFFSET, COPC_INFO_SIZE, CopcInfo, unpack_info, unpack_vlr
+from pointclouds.point_layout import FIELDS, Records, record_dtype
+from pointclouds.reader import PointCloudHeader, extra_dimensions, inspect, reading
+
+POSITIONS: Final = lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL | lazrs.SELECTIVE_DECOMPRESS_Z
+EVERYTHING: Final = lazrs.SELECTIVE_DECOMPRESS_ALL
+_LARGEST_NODE: Final = 50_000_000
+_SELECTIONS: Final = {
+    "Intensity": lazrs.SELECTIVE_DECOMPRESS_INTENSITY,
+    "Flags": lazrs.SELECTIVE_DECOMPRESS_FLAGS,
+    "Classification": lazrs.SELECTIVE_DECOMPRESS_CLASSIFICATION,
+    "UserData": lazrs.SELECTIVE_DECOMPRESS_USER_DATA,
+    "ScanAngle": lazrs.SELECTIVE_DECOMPRESS_SCAN_ANGLE,
+    "PointSourceId": lazrs.SELECTIVE_DECOMPRESS_POINT_SOURCE_ID,
+    "GpsTime": lazrs.SELECTIVE_DECOMPRESS_GPS_TIME,
+    "Red": lazrs.SELECTIVE_DECOMPRESS_RGB,
+    "Green": lazrs.SELECTIVE_DECOMPRESS_RGB,
+    "Blue": lazrs.SELECTIVE_DECOMPRESS_RGB,
+    "Infrared": lazrs.SELECTIVE_DECOMPRESS_NIR,
+}
+
+
+def selection_of(fields: Iterable[str]) -> int:
+    """What the codec has to decode for these disk fields; positions and returns always, extras all or none."""
+    selection = int(POSITIONS)
+    for name in fields:
+        if name not in ("X", "Y", "Z", "Returns"):
+            selection |= int(_SELECTIONS.get(name, lazrs.SELECTIVE_DECOMPRESS_ALL_EXTRA_BYTES))
+    return selection
+
+
+class CopcFile:
+    """An open COPC file. Use as a context manager; not to be shared between threads.
+
+    `entries` are the nodes (HIERARCHY_ENTRY), parents before children, along the file within a level.
+
+    Raises:
+        UnreadablePointCloudError: not LAS/LAZ, cut or corrupt.
+        InvalidCopcError: LAZ, but not COPC, or a hierarchy that cannot be walked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header: PointCloudHeader = inspect(path)
+        self.info: CopcInfo = read_info(path)
+        if self.header.point_format not in FIELDS or not self.header.compressed:
+            raise InvalidCopcError(f"{path.name}: COPC is LAZ of point format 6, 7 or 8; this is something else")
+        self.dtype = record_dtype(self.header.point_format, extra_dimensions(self.header))
+        if self.dtype.itemsize != self.header.las.record_length:
+            raise InvalidCopcError(
+                f"{path.name}: its dimensions take {self.dtype.itemsize} bytes a point, "
+                f"the header says {self.header.las.record_length}"
+            )
+        self._laszip = next(r.data for r in self.header.records if r.user_id == "laszip encoded")
+        self._stream = path.open("rb")
+        try:
+            self.entries = self._load_entries()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    @property
+    def crs(self) -> pyproj.CRS | None:
+        """The CRS the file names."""
+        return self.header.crs
+
+    @property
+    def corner(self) -> npt.NDArray[np.float64]:
+        """Lowest corner of the octree's cube, CRS units."""
+        return np.array(self.info.centre) - self.info.halfsize
+
+    def _load_entries(self) -> Entries:
+        size = self.path.stat().st_size
+        entries, problems = read_pages(self._read, self.info.root_offset, self.info.root_size, size)
+        require_walkable(entries, problems, self.path.name)
+        end = entries["offset"] + entries["byte_size"].astype(np.uint64)
+        filled = entries["point_count"] > 0
+        bad = (entries["byte_size"] < 0) | (entries["point_count"] < 0) | (entries["point_count"] > _LARGEST_NODE)
+        if (bad | (filled & ((end > size) | (entries["byte_size"] < self.dtype.itemsize)))).any():
+            raise InvalidCopcError(f"{self.path.name}: a node's points lie outside the file; the file is corrupt")
+        return entries[np.lexsort((entries["offset"], entries["level"]))]
+
+    def _read(self, offset: int, size: int) -> bytes:
+        self._stream.seek(offset)
+        return self._stream.read(size)
+
+    def node_boxes(self, entries: Entries) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Lower and upper corners (n, 3) of nodes, CRS units."""
+        edge = 2 * self.info.halfsize / np.exp2(entries["level"].astype(np.float64))
+        cells = np.stack([entries[axis] for axis in "xyz"], axis=1)
+        low = self.corner + cells * edge[:, None]
+        return low, low + edge[:, None]
+
+    def read_node(self, entry: np.void, selection: int = EVERYTHING) -> Records:
+        """All points of one node as packed records; fields outside `selection` hold no meaning.
+
+        Raises:
+            UnreadablePointCloudError: the chunk does not decode.
+        """
+        count = int(entry["point_count"])
+        raw = np.zeros(count * self.dtype.itemsize, np.uint8)
+        if count:
+            with reading(self.path):
+                data = self._read(int(entry["offset"]), int(entry["byte_size"]))
+                lazrs.decompress_points_with_chunk_table(
+                    data, self._laszip, raw, [(count, len(data))], lazrs.DecompressionSelection(selection)
+                )
+        return raw.view(self.dtype)
+
+    def coordinates(self, records: Records) -> npt.NDArray[np.float64]:
+        """x, y, z (n, 3) in CRS units."""
+        scale, offset = self.header.scale, self.header.offset
+        return np.stack([records[name] * scale[axis] + offset[axis] for axis, name in enumerate("XYZ")], axis=1)
+
+
+def read_info(path: Path) -> CopcInfo:
+    """The info record of a COPC file.
+
+    Raises:
+        InvalidCopcError: the first VLR is not the COPC info record.
+    """
+    with reading(path), path.open("rb") as stream:
+        start = stream.read(COPC_INFO_OFFSET + COPC_INFO_SIZE)
+        try:
+            record, _ = unpack_vlr(start, COPC_INFO_OFFSET - 54)
+        except ValueError:
+            record = None
+    if record is None or (record.user_id, record.record_id) != ("copc", 1):
+        raise InvalidCopcError(f"{path.name} is not COPC: its first variable length record is not the COPC info record")
+    info = unpack_info(record.data)
+    numbers = (*info.centre, info.halfsize, info.spacing)
+    if not np.isfinite(numbers).all() or info.halfsize <= 0 or info.spacing <= 0:
+        raise InvalidCopcError(f"{path.name}: the COPC info record holds an octree of half size {info.halfsize}")
+    return info
