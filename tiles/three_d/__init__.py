@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from tiles.three_d.buildings import build_buildings
 from tiles.three_d.errors import ThreeDError
+from tiles.three_d.pipes import build_pipes
 from tiles.three_d.report import ObjectProblem, TilesetSummary
 from tiles.three_d.vertical import VerticalReference
 
-__all__ = ["ObjectProblem", "ThreeDError", "TilesetSummary", "VerticalReference", "build_buildings"]
+__all__ = [
+    "ObjectProblem",
+    "ThreeDError",
+    "TilesetSummary",
+    "VerticalReference",
+    "build_buildings",
+    "build_pipes",
+]

@@ -19,11 +19,11 @@ from tiles.three_d.footprints import clean_footprints, to_ragged
 from tiles.three_d.glb import Appearance
 from tiles.three_d.mesh import Mesh
 from tiles.three_d.placement import LocalFrame, Positions, as_crs
-from tiles.three_d.report import ProblemLog, ReportProblem, TilesetSummary
+from tiles.three_d.report import ProblemLog, ReportProblem, Survivors, TilesetSummary
 from tiles.three_d.tileset import Features, TilesetFiles, cut_into_tiles, write_tileset
 from tiles.three_d.vertical import VerticalReference, to_ellipsoid
 
-_NO_TITLES: Mapping[str, str] = MappingProxyType({})
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
 BUILDING_COLOUR = (0.72, 0.70, 0.66)
 _METRES_PER_DEGREE = 111_320.0
 
@@ -38,7 +38,7 @@ def build_buildings(
     ids: Sequence[str],
     columns: Mapping[str, Sequence[object]],
     vertical: VerticalReference | None = None,
-    titles: Mapping[str, str] = _NO_TITLES,
+    titles: Mapping[str, str] = NO_TITLES,
     attribution: str = "",
     colour: tuple[float, float, float] = BUILDING_COLOUR,
     report: ReportProblem | None = None,
@@ -53,15 +53,17 @@ def build_buildings(
     NothingToBuildError where nothing is left.
     """
     count = len(footprints)
-    log = ProblemLog(report)
+    check_ids(ids, count)
+    survivors = Survivors.all_of(ids, ProblemLog(report))
     system = as_crs(crs)
     rise = measure(heights, count, "heights")
     ground = measure(base, count, "base")
-    check_ids(ids, count)
-    clean = clean_footprints(footprints, system, usable_measures(rise, ground, ids, log), ids, log)
+    survivors.drop(~(np.isfinite(rise) & (rise > 0.0)), "no height above 0 is given")
+    survivors.drop(~np.isfinite(ground), "height of the ground is unknown here")
+    clean = clean_footprints(footprints, system, survivors)
     if clean.kept.size == 0:
         raise NothingToBuildError(
-            f"none of the {count} footprints can be drawn (first: {first_problem(log)}); "
+            f"none of the {count} footprints can be drawn ({survivors.first_problem()}); "
             "needed are polygons with a height above 0"
         )
     kept = clean.kept
@@ -73,7 +75,7 @@ def build_buildings(
     taken = {name: take_rows(values, kept, count, name) for name, values in columns.items()}
     table = property_table("building", kept_ids, {"height": rise[kept]}, taken, titles)
     corners = shapely.get_num_coordinates(clean.geometries).astype(np.int64)
-    features = Features(boxes, bottom, top, _sizes(boxes, rise[kept]), corners * VERTICES_PER_CORNER, table)
+    features = Features(boxes, bottom, top, sizes_of(boxes, rise[kept]), corners * VERTICES_PER_CORNER, table)
     tiled = cut_into_tiles(features)
     features = features.take(tiled.order)
     polygons = to_ragged(clean.geometries[tiled.order])
@@ -88,7 +90,7 @@ def build_buildings(
         features,
         tiled,
         mesh_of,
-        log=log,
+        log=survivors.log,
         height_reference=reference,
     )
 
@@ -124,26 +126,8 @@ def take_rows(values: Sequence[object], rows: NDArray[np.intp], count: int, name
     return [values[row] for row in rows.tolist()]
 
 
-def usable_measures(
-    rise: NDArray[np.float64], ground: NDArray[np.float64], ids: Sequence[str], log: ProblemLog
-) -> NDArray[np.bool_]:
-    """True where height and base can be used; the others are reported."""
-    flat = ~(np.isfinite(rise) & (rise > 0.0))
-    for row in np.flatnonzero(flat).tolist():
-        log.add(ids[row], f"height is {rise[row]}; needed is a number above 0", "skipped")
-    floating = ~np.isfinite(ground) & ~flat
-    for row in np.flatnonzero(floating).tolist():
-        log.add(ids[row], "height of the ground is unknown here", "skipped")
-    return ~(flat | floating)
-
-
-def first_problem(log: ProblemLog) -> str:
-    """The first listed problem in words."""
-    return f"{log.listed[0].id}: {log.listed[0].problem}" if log.listed else "there are none"
-
-
-def _sizes(boxes: Positions, rise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Diagonal (m) of the box around each feature."""
+def sizes_of(boxes: Positions, rise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Diagonals (m, (n,)) of boxes (n, 4) in degrees that are `rise` (n,) m high."""
     shrink = np.cos(np.radians((boxes[:, 1] + boxes[:, 3]) / 2.0))
     east = (boxes[:, 2] - boxes[:, 0]) * shrink * _METRES_PER_DEGREE
     north = (boxes[:, 3] - boxes[:, 1]) * _METRES_PER_DEGREE

@@ -12,7 +12,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from tiles.three_d.placement import Positions, to_longitude_latitude, unwrap_longitudes
-from tiles.three_d.report import ProblemLog
+from tiles.three_d.report import Survivors
 
 _POLYGON, _MULTIPOLYGON, _COLLECTION = 3, 6, 7
 # In degrees: about a millimetre. Closer points give walls without a direction.
@@ -48,55 +48,31 @@ class CleanFootprints(NamedTuple):
 
 
 def clean_footprints(
-    footprints: Sequence[BaseGeometry | None] | NDArray[np.object_],
-    crs: CRS,
-    usable: NDArray[np.bool_],
-    ids: Sequence[str],
-    log: ProblemLog,
+    footprints: Sequence[BaseGeometry | None] | NDArray[np.object_], crs: CRS, survivors: Survivors
 ) -> CleanFootprints:
-    """Bring footprints to longitude and latitude; mend what can be mended, report and drop the rest.
-
-    `usable` (n,) marks the rows not yet dropped for another reason.
-    """
+    """Bring footprints to longitude and latitude; mend what can be mended, drop the rest from `survivors`."""
     source = np.empty(len(footprints), dtype=object)
     source[:] = footprints
-    alive = usable.copy()
-
-    def drop(which: NDArray[np.bool_], why: str) -> None:
-        for row in np.flatnonzero(which & alive).tolist():
-            log.add(ids[row], why, "skipped")
-        alive[which] = False
-
-    drop(shapely.is_missing(source) | shapely.is_empty(source), "no geometry")
+    survivors.drop(shapely.is_missing(source) | shapely.is_empty(source), "no geometry")
     kinds = shapely.get_type_id(source)
-    drop(~np.isin(kinds, (_POLYGON, _MULTIPOLYGON, _COLLECTION)), "not a polygon")
-    points, owner = shapely.get_coordinates(source[alive], return_index=True)
-    rows = np.flatnonzero(alive)
+    survivors.drop(~np.isin(kinds, (_POLYGON, _MULTIPOLYGON, _COLLECTION)), "not a polygon")
+    rows = np.flatnonzero(survivors.alive)
+    points, local_owner = shapely.get_coordinates(source[rows], return_index=True)
+    owner = rows[local_owner]
+    survivors.drop_owners(owner, ~np.isfinite(points).all(axis=1), "a coordinate is not a number")
     lonlat, description = to_longitude_latitude(crs, points)
-    drop(
-        _rows_with(~np.isfinite(points).all(axis=1), rows[owner], len(source)), "a coordinate is not a number"
-    )
-    drop(
-        _rows_with(~np.isfinite(lonlat).all(axis=1), rows[owner], len(source)), "outside the area of its CRS"
-    )
+    survivors.drop_owners(owner, ~np.isfinite(lonlat).all(axis=1), "outside the area of its CRS")
     lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
-    geometries = shapely.force_2d(source)
-    geometries[rows] = shapely.set_coordinates(geometries[rows], lonlat)
-    _mend(geometries, alive, ids, log)
-    drop(~(shapely.area(geometries) > _SMALLEST_AREA), "footprint without an area")
-    kept = np.flatnonzero(alive)
-    return CleanFootprints(kept, geometries[kept], description)
+    source[rows] = shapely.set_coordinates(shapely.force_2d(source[rows]), lonlat)
+    _mend(source, survivors)
+    survivors.drop(~(shapely.area(source) > _SMALLEST_AREA), "footprint without an area")
+    kept = np.flatnonzero(survivors.alive)
+    return CleanFootprints(kept, source[kept], description)
 
 
-def _rows_with(bad: NDArray[np.bool_], owner: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
-    result = np.zeros(count, dtype=np.bool_)
-    result[owner[bad]] = True
-    return result
-
-
-def _mend(geometries: NDArray[Any], alive: NDArray[np.bool_], ids: Sequence[str], log: ProblemLog) -> None:
+def _mend(geometries: NDArray[Any], survivors: Survivors) -> None:
     """Make invalid polygons valid in place (OGC Simple Features validity); what keeps an area counts as repaired."""
-    rows = np.flatnonzero(alive)
+    rows = np.flatnonzero(survivors.alive)
     invalid = rows[~shapely.is_valid(geometries[rows])]
     if invalid.size:
         reasons = shapely.is_valid_reason(geometries[invalid])
@@ -105,7 +81,8 @@ def _mend(geometries: NDArray[Any], alive: NDArray[np.bool_], ids: Sequence[str]
         )
         for row, reason in zip(invalid.tolist(), reasons, strict=True):
             if shapely.area(geometries[row]) > _SMALLEST_AREA:
-                log.add(ids[row], f"invalid polygon mended ({reason.split('[')[0]})", "repaired")
+                why = f"invalid polygon mended ({reason.split('[')[0]})"
+                survivors.log.add(survivors.ids[row], why, "repaired")
     slim = shapely.remove_repeated_points(geometries[rows], _SAME_PLACE)
     usable = shapely.is_valid(slim) & ~shapely.is_empty(slim)
     geometries[rows[usable]] = slim[usable]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Action = Literal["skipped", "repaired"]
 BBox84h = tuple[float, float, float, float, float, float]
@@ -40,6 +43,37 @@ class ProblemLog:
             self.listed.append(found)
         if self.report is not None:
             self.report(found)
+
+
+@dataclass(slots=True)
+class Survivors:
+    """Which objects can still be drawn: `alive` (n,). Every one that drops out is reported once, with its first reason."""
+
+    ids: Sequence[str]
+    log: ProblemLog
+    alive: NDArray[np.bool_]
+
+    @classmethod
+    def all_of(cls, ids: Sequence[str], log: ProblemLog) -> Survivors:
+        """All objects alive."""
+        return cls(ids, log, np.ones(len(ids), dtype=np.bool_))
+
+    def drop(self, which: NDArray[np.bool_], why: str) -> None:
+        """Drop the objects marked in `which` (n,)."""
+        for row in np.flatnonzero(which & self.alive).tolist():
+            self.log.add(self.ids[row], why, "skipped")
+        self.alive[which] = False
+
+    def drop_owners(self, owner: NDArray[Any], bad: NDArray[np.bool_], why: str) -> None:
+        """Drop the objects that own a bad part: `owner` (v,) rows, `bad` (v,)."""
+        which = np.zeros(len(self.alive), dtype=np.bool_)
+        which[owner[bad]] = True
+        self.drop(which, why)
+
+    def first_problem(self) -> str:
+        """The first listed problem in words."""
+        listed = self.log.listed
+        return f"{listed[0].id}: {listed[0].problem}" if listed else "there are no objects"
 
 
 @dataclass(frozen=True, slots=True)
