@@ -1,6 +1,7 @@
 """A checker for COPC 1.0 files, ours and others'."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -57,13 +58,17 @@ def check_copc(path: Path, *, decode: bool = True) -> list[Finding]:
 def _check_header(header: PointCloudHeader) -> list[Finding]:
     las, found = header.las, []
     if las.version_minor != 4 or las.header_size != 375:
-        found.append(Finding("error", "header", f"LAS {header.version} with {las.header_size} bytes; COPC is LAS 1.4"))
+        found.append(
+            Finding("error", "header", f"LAS {header.version} with {las.header_size} bytes; COPC is LAS 1.4")
+        )
     if las.point_format not in (6, 7, 8):
         found.append(Finding("error", "header", f"point format {las.point_format}; COPC allows 6, 7 and 8"))
     if not las.compressed:
         found.append(Finding("error", "header", "the points are not compressed"))
     if las.legacy_point_count:
-        found.append(Finding("warning", "header", "a legacy point count, which formats 6-8 should leave at zero"))
+        found.append(
+            Finding("warning", "header", "a legacy point count, which formats 6-8 should leave at zero")
+        )
     if not las.global_encoding & WKT_FLAG:
         found.append(Finding("error", "header", "the WKT flag is not set, which formats 6-8 ask for"))
     if header.crs is None:
@@ -89,7 +94,9 @@ def _check_tree(entries: Entries, header: PointCloudHeader, size: int) -> list[F
             found.append(Finding("error", f"node {level}-{x}-{y}-{z}", "its parent does not exist"))
     total = int(entries["point_count"].astype(np.int64).sum())
     if total != header.count:
-        found.append(Finding("error", "hierarchy", f"nodes hold {total} points, the header says {header.count}"))
+        found.append(
+            Finding("error", "hierarchy", f"nodes hold {total} points, the header says {header.count}")
+        )
     return found + _check_chunks(entries, header, size)
 
 
@@ -107,11 +114,13 @@ def _check_chunks(entries: Entries, header: PointCloudHeader, size: int) -> list
         if count < -1 or length < 0 or (count == 0) != (length == 0):
             found.append(Finding("error", _where(entry), f"{count} points in {length} bytes"))
         elif count and (offset < start or offset + length > size):
-            found.append(Finding("error", _where(entry), f"its points lie at bytes {offset} to {offset + length}"))
+            found.append(
+                Finding("error", _where(entry), f"its points lie at bytes {offset} to {offset + length}")
+            )
         elif count:
             spans.append((offset, length, entry))
     spans.sort(key=lambda span: span[0])
-    for (offset, length, _), (following, _, entry) in zip(spans, spans[1:], strict=False):
+    for (offset, length, _), (following, _, entry) in pairwise(spans):
         if offset + length > following:
             found.append(Finding("error", _where(entry), "its points overlap those of another node"))
     return found
@@ -135,7 +144,10 @@ def _check_points(path: Path) -> list[Finding]:
                 outside = ((points < low - slack) | (points > high + slack)).any(axis=1).sum()
                 if outside:
                     found.append(Finding("error", _where(entry), f"{outside} of its points lie outside it"))
-                lowest, highest = np.minimum(lowest, points.min(axis=0)), np.maximum(highest, points.max(axis=0))
+                lowest, highest = (
+                    np.minimum(lowest, points.min(axis=0)),
+                    np.maximum(highest, points.max(axis=0)),
+                )
                 returns += np.bincount(records["Returns"] & 0x0F, minlength=16)
                 gps = records["GpsTime"]
                 times = [min(times[0], float(gps.min())), max(times[1], float(gps.max()))]
@@ -156,5 +168,3 @@ def _check_points(path: Path) -> list[Finding]:
             )
         )
     return found
-
-

@@ -124,4 +124,6 @@ def require_walkable(entries: Entries, problems: list[PageProblem], name: str) -
     if problems:
         raise InvalidCopcError(f"{name}: {problems[0].where} {problems[0].message}; the file is corrupt")
     if len(entries) == 0 or not valid_keys(entries).all():
-        raise InvalidCopcError(f"{name}: the hierarchy has no nodes, or nodes outside the octree; the file is corrupt")
+        raise InvalidCopcError(
+            f"{name}: the hierarchy has no nodes, or nodes outside the octree; the file is corrupt"
+        )

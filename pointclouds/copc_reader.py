@@ -58,7 +58,9 @@ class CopcFile:
         self.header: PointCloudHeader = inspect(path)
         self.info: CopcInfo = read_info(path)
         if self.header.point_format not in FIELDS or not self.header.compressed:
-            raise InvalidCopcError(f"{path.name}: COPC is LAZ of point format 6, 7 or 8; this is something else")
+            raise InvalidCopcError(
+                f"{path.name}: COPC is LAZ of point format 6, 7 or 8; this is something else"
+            )
         self.dtype = record_dtype(self.header.point_format, extra_dimensions(self.header))
         if self.dtype.itemsize != self.header.las.record_length:
             raise InvalidCopcError(
@@ -97,9 +99,15 @@ class CopcFile:
         require_walkable(entries, problems, self.path.name)
         end = entries["offset"] + entries["byte_size"].astype(np.uint64)
         filled = entries["point_count"] > 0
-        bad = (entries["byte_size"] < 0) | (entries["point_count"] < 0) | (entries["point_count"] > _LARGEST_NODE)
+        bad = (
+            (entries["byte_size"] < 0)
+            | (entries["point_count"] < 0)
+            | (entries["point_count"] > _LARGEST_NODE)
+        )
         if (bad | (filled & ((end > size) | (entries["byte_size"] < self.dtype.itemsize)))).any():
-            raise InvalidCopcError(f"{self.path.name}: a node's points lie outside the file; the file is corrupt")
+            raise InvalidCopcError(
+                f"{self.path.name}: a node's points lie outside the file; the file is corrupt"
+            )
         return entries[np.lexsort((entries["offset"], entries["level"]))]
 
     def _read(self, offset: int, size: int) -> bytes:
@@ -132,7 +140,9 @@ class CopcFile:
     def coordinates(self, records: Records) -> npt.NDArray[np.float64]:
         """x, y, z (n, 3) in CRS units."""
         scale, offset = self.header.scale, self.header.offset
-        return np.stack([records[name] * scale[axis] + offset[axis] for axis, name in enumerate("XYZ")], axis=1)
+        return np.stack(
+            [records[name] * scale[axis] + offset[axis] for axis, name in enumerate("XYZ")], axis=1
+        )
 
 
 def read_info(path: Path) -> CopcInfo:
@@ -148,9 +158,13 @@ def read_info(path: Path) -> CopcInfo:
         except ValueError:
             record = None
     if record is None or (record.user_id, record.record_id) != ("copc", 1):
-        raise InvalidCopcError(f"{path.name} is not COPC: its first variable length record is not the COPC info record")
+        raise InvalidCopcError(
+            f"{path.name} is not COPC: its first variable length record is not the COPC info record"
+        )
     info = unpack_info(record.data)
     numbers = (*info.centre, info.halfsize, info.spacing)
     if not np.isfinite(numbers).all() or info.halfsize <= 0 or info.spacing <= 0:
-        raise InvalidCopcError(f"{path.name}: the COPC info record holds an octree of half size {info.halfsize}")
+        raise InvalidCopcError(
+            f"{path.name}: the COPC info record holds an octree of half size {info.halfsize}"
+        )
     return info

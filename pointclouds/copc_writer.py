@@ -79,7 +79,9 @@ def write_copc(
     except PointCloudError:
         raise
     except (OSError, lazrs.LazrsError) as error:
-        raise OutputError(f"{out.name} cannot be written: {error}; free space or choose another place") from error
+        raise OutputError(
+            f"{out.name} cannot be written: {error}; free space or choose another place"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return summarize_points(points, nodes=len(tree.keys), depth=int(tree.keys[:, 0].max()), size=size)
@@ -109,7 +111,9 @@ def _write(stream: BinaryIO, points: PointSet, cube: Cube, tree: Octree, report:
     extra = points.records.dtype.itemsize - np.dtype(FIELDS[points.point_format]).itemsize
     laz = lazrs.LazVlr.new_for_compression(points.point_format, extra, True)
     gps = points.records["GpsTime"]
-    blank = CopcInfo(cube.centre, cube.edge / 2, cube.edge / (1 << GRID_DEPTH), 0, 0, float(gps.min()), float(gps.max()))
+    blank = CopcInfo(
+        cube.centre, cube.edge / 2, cube.edge / (1 << GRID_DEPTH), 0, 0, float(gps.min()), float(gps.max())
+    )
     vlrs = b"".join(record.pack() for record in _vlrs(points, blank, bytes(laz.record_data())))
     start = LAS_14_HEADER_SIZE + len(vlrs)
     stream.write(bytes(LAS_14_HEADER_SIZE) + vlrs)

@@ -1,7 +1,7 @@
 """Coordinate reference systems of point clouds: from the file, from the caller, into WKT and names."""
 
 import struct
-from typing import Final
+from typing import Final, TypeGuard
 
 import pyproj
 from pyproj.crs import CompoundCRS
@@ -62,7 +62,7 @@ def crs_of_records(records: list[Vlr], name: str) -> pyproj.CRS | None:
         return horizontal
 
 
-def _is_code(value: int | None) -> bool:
+def _is_code(value: int | None) -> TypeGuard[int]:
     return value is not None and 1024 <= value < _USER_DEFINED
 
 

@@ -177,7 +177,9 @@ def unpack_vlr(data: bytes, position: int, *, extended: bool = False) -> tuple[V
     _, user, record, length, text = form.unpack_from(data, position)
     start = position + form.size
     if start + length > len(data):
-        raise ValueError(f"the variable length record at byte {position} says {length} bytes, the file ends before")
+        raise ValueError(
+            f"the variable length record at byte {position} says {length} bytes, the file ends before"
+        )
     return Vlr(_text(user), record, data[start : start + length], _text(text)), start + length
 
 

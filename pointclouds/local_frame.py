@@ -1,6 +1,6 @@
 """A local frame of metres in the middle of a point cloud, and fast, checked placement of points in it."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,19 +33,27 @@ _TERMS: Final = _quadratic_terms(_CUBE)
 _SOLVE: Final = np.linalg.pinv(_TERMS)
 
 
+def column_extremes(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Lowest and highest of each column: numpy reduces long thin arrays ten times faster column by column."""
+    columns = range(rows.shape[1])
+    return np.array([rows[:, i].min() for i in columns]), np.array([rows[:, i].max() for i in columns])
+
+
 class LocalFrame:
     """Axes along the CRS's x (made level), its y and up, in metres, with the origin at a native position."""
 
     def __init__(self, placement: Placement, origin: Positions) -> None:
         self._placement = placement
         longitude, latitude, _ = placement.geodetic(origin[None])[0]
-        start, along = placement.geocentric(np.stack((origin, origin + (_STEP, 0, 0))))
+        start, along = placement.geocentric(np.stack((origin, origin + np.array((_STEP, 0.0, 0.0)))))
         if not np.isfinite((start, along)).all():
             raise PlacementError(
                 f"x {origin[0]:.2f}, y {origin[1]:.2f} cannot be placed on the globe; check the CRS of the point cloud"
             )
         meridian, parallel = np.radians(longitude), np.radians(latitude)
-        up = np.array((np.cos(parallel) * np.cos(meridian), np.cos(parallel) * np.sin(meridian), np.sin(parallel)))
+        up = np.array(
+            (np.cos(parallel) * np.cos(meridian), np.cos(parallel) * np.sin(meridian), np.sin(parallel))
+        )
         level = along - start
         level -= up * (level @ up)
         x_axis = level / np.linalg.norm(level)
@@ -84,7 +92,9 @@ class LocalFrame:
         """The cube of an octree as a box along the local axes: halving it gives about the tiles' places."""
         half = edge / 2
         middle = corner + half
-        ends = self.exact(np.stack([middle + sign * half * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)]))
+        ends = self.exact(
+            np.stack([middle + sign * half * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1)])
+        )
         low = np.array([ends[2 * axis, axis] for axis in range(3)])
         high = np.array([ends[2 * axis + 1, axis] for axis in range(3)])
         return low, high

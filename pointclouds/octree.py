@@ -123,7 +123,9 @@ def _unmorton(prefix: npt.NDArray[np.uint64], level: int) -> npt.NDArray[np.int3
     axes = np.zeros((prefix.size, 3), np.int32)
     for bit in range(level):
         for axis in range(3):
-            axes[:, axis] |= (((prefix >> np.uint64(3 * bit + axis)) & np.uint64(1)) << np.uint64(bit)).astype(np.int32)
+            axes[:, axis] |= (
+                ((prefix >> np.uint64(3 * bit + axis)) & np.uint64(1)) << np.uint64(bit)
+            ).astype(np.int32)
     return axes
 
 
@@ -195,5 +197,5 @@ def _grouped(
     of_point[by_code] = node_of
     # Stable, and a radix sort for 16 bits: indices stay ascending inside a node.
     order = np.argsort(of_point, kind="stable")
-    counts = np.bincount(of_point, minlength=len(keys))
+    counts = np.bincount(node_of, minlength=len(keys))
     return Octree(keys, np.concatenate(([0], np.cumsum(counts))), order)

@@ -7,6 +7,7 @@ accepted, guesses ("ballpark") are refused, and what is done instead stands in `
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,11 @@ _GRID_FOLDERS: Final = ("/usr/share/proj", "/usr/local/share/proj")
 _CGCS2000_DATUM: Final = "China 2000"
 
 
+@cache
+def _to_earth() -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(_GEODETIC, _GEOCENTRIC, always_xy=True)
+
+
 @dataclass(frozen=True)
 class Placement:
     """Takes positions of one CRS to the globe.
@@ -42,11 +48,12 @@ class Placement:
     def geocentric(self, positions: Positions) -> Positions:
         """Native positions (n, 3) as earth-centred, earth-fixed metres (n, 3)."""
         lonlath = self.geodetic(positions)
-        to_earth = pyproj.Transformer.from_crs(_GEODETIC, _GEOCENTRIC, always_xy=True)
-        return np.stack(to_earth.transform(lonlath[:, 0], lonlath[:, 1], lonlath[:, 2]), axis=1)
+        return np.stack(_to_earth().transform(lonlath[:, 0], lonlath[:, 1], lonlath[:, 2]), axis=1)
 
 
-def place(crs: pyproj.CRS, centre: tuple[float, float, float], height_offset: float | None = None) -> Placement:
+def place(
+    crs: pyproj.CRS, centre: tuple[float, float, float], height_offset: float | None = None
+) -> Placement:
     """Find the way from a CRS to the globe near a point.
 
     Args:
@@ -67,11 +74,15 @@ def place(crs: pyproj.CRS, centre: tuple[float, float, float], height_offset: fl
     unit = vertical_unit(crs)
     name = vertical_name(crs)
     if height_offset is not None:
-        return _with_height(horizontal, unit, height_offset, f"z ({name}) plus {height_offset:g} m, as given{remark}")
+        return _with_height(
+            horizontal, unit, height_offset, f"z ({name}) plus {height_offset:g} m, as given{remark}"
+        )
     if vertical is None and name == "ellipsoid":
         return _with_height(horizontal, unit, 0.0, f"heights of {crs.name}{remark}")
     if vertical is None:
-        return _with_height(horizontal, unit, 0.0, f"z taken as it is, the vertical reference is unknown{remark}")
+        return _with_height(
+            horizontal, unit, 0.0, f"z taken as it is, the vertical reference is unknown{remark}"
+        )
     grid = _egm96()
     if grid is not None:
         note = f"{vertical.name} taken as height above EGM96 ({grid.name}), its own grid is not installed{remark}"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointclouds.colours import Colours
+from pointclouds.local_frame import column_extremes
 
 _POINTS_MODE: Final = 0
 _UNSIGNED_BYTE, _UNSIGNED_SHORT = 5121, 5123
@@ -40,8 +41,8 @@ def point_glb(
     """
     count = len(positions)
     turned = np.stack((positions[:, 0], positions[:, 2], -positions[:, 1]), axis=1)
-    low = turned.min(axis=0)
-    extent = np.maximum(turned.max(axis=0) - low, _SMALLEST_EXTENT)
+    low, high = column_extremes(turned)
+    extent = np.maximum(high - low, _SMALLEST_EXTENT)
     # Four columns: glTF wants every vertex attribute to start at a multiple of four bytes.
     quantised = np.zeros((count, 4), np.uint16)
     quantised[:, :3] = np.rint((turned - low) * (_STEPS / extent))
@@ -52,20 +53,21 @@ def point_glb(
         codes = np.zeros((count, 4), np.uint8)
         codes[:, 0] = classification
         parts.append(codes)
-    document = _document(count, quantised, shades, low, extent, classification is not None)
+    document = _document(quantised, shades, low, extent, classification is not None)
     return _pack(document, b"".join(part.tobytes() for part in parts))
 
 
 def _document(
-    count: int,
     quantised: npt.NDArray[np.uint16],
     shades: Colours,
     low: npt.NDArray[np.float64],
     extent: npt.NDArray[np.float64],
     classified: bool,
 ) -> dict[str, Any]:
+    count = len(quantised)
     strides = [8, 4 * shades.itemsize] + ([4] if classified else [])
     starts = np.concatenate(([0], np.cumsum(strides))) * count
+    lowest, highest = column_extremes(quantised[:, :3])
     colour_type = _UNSIGNED_BYTE if shades.itemsize == 1 else _UNSIGNED_SHORT
     accessors: list[dict[str, Any]] = [
         {
@@ -73,12 +75,16 @@ def _document(
             "componentType": _UNSIGNED_SHORT,
             "count": count,
             "type": "VEC3",
-            "min": quantised[:, :3].min(axis=0).tolist(),
-            "max": quantised[:, :3].max(axis=0).tolist(),
+            "min": lowest.tolist(),
+            "max": highest.tolist(),
         },
         {"bufferView": 1, "componentType": colour_type, "normalized": True, "count": count, "type": "VEC4"},
     ]
-    primitive: dict[str, Any] = {"mode": _POINTS_MODE, "material": 0, "attributes": {"POSITION": 0, "COLOR_0": 1}}
+    primitive: dict[str, Any] = {
+        "mode": _POINTS_MODE,
+        "material": 0,
+        "attributes": {"POSITION": 0, "COLOR_0": 1},
+    }
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "Chengtu"},
         "extensionsUsed": ["KHR_mesh_quantization", "KHR_materials_unlit"],
@@ -106,7 +112,9 @@ def _document(
         primitive["attributes"]["_CLASSIFICATION"] = 2
         primitive["extensions"] = {"EXT_structural_metadata": {"propertyAttributes": [0]}}
         attribute = {"class": "point", "properties": {"classification": {"attribute": "_CLASSIFICATION"}}}
-        document["extensions"] = {"EXT_structural_metadata": {"schema": _SCHEMA, "propertyAttributes": [attribute]}}
+        document["extensions"] = {
+            "EXT_structural_metadata": {"schema": _SCHEMA, "propertyAttributes": [attribute]}
+        }
         document["extensionsUsed"].append("EXT_structural_metadata")
     return document
 

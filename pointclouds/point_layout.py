@@ -46,6 +46,8 @@ _BITS: Final = {
     "ScanDirectionFlag": ("Flags", 6, 1),
     "EdgeOfFlightLine": ("Flags", 7, 1),
 }
+DIMENSION_FIELDS: Final = {name: field for name, (field, _, _) in _BITS.items()}
+"""Bit dimensions and the disk field each is part of."""
 SCAN_ANGLE_STEP: Final = 0.006
 """Degrees of one step of the 16-bit scan angle."""
 
@@ -65,7 +67,9 @@ _LASPY_NAMES: Final = {
 }
 
 
-def record_dtype(point_format: int, extra: tuple[tuple[str, np.dtype[np.generic]], ...] = ()) -> np.dtype[np.void]:
+def record_dtype(
+    point_format: int, extra: tuple[tuple[str, np.dtype[np.generic]], ...] = ()
+) -> np.dtype[np.void]:
     """The packed dtype of point format 6, 7 or 8 followed by extra dimensions."""
     return np.dtype([*FIELDS[point_format], *extra])
 

@@ -46,9 +46,7 @@ class PointSet:
     dropped: tuple[str, ...] = ()
 
 
-def load_points(
-    sources: Sequence[Path], crs: str | pyproj.CRS | None, report: Progress
-) -> PointSet:
+def load_points(sources: Sequence[Path], crs: str | pyproj.CRS | None, report: Progress) -> PointSet:
     """Read every source fully, converted to one point format.
 
     Coordinates keep the scale and offset of the first source where all agree; otherwise the finest scale is
@@ -143,7 +141,9 @@ def _extra_dimensions(
                 raise UnreadablePointCloudError(
                     f"{header.path.name} has extra dimension {name!r} as {entry[0]}, another source as {found[name][0]}"
                 )
-    return tuple((name, dtype) for name, (dtype, _) in found.items()), b"".join(raw for _, raw in found.values())
+    return tuple((name, dtype) for name, (dtype, _) in found.items()), b"".join(
+        raw for _, raw in found.values()
+    )
 
 
 def _described(header: PointCloudHeader) -> dict[str, bytes]:
@@ -170,7 +170,9 @@ def _requantise(records: Records, header: PointCloudHeader, scale: Triple, offse
         records[name] = steps
 
 
-def box_of(records: Records, scale: Triple, offset: Triple) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def box_of(
+    records: Records, scale: Triple, offset: Triple
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Lowest and highest x, y, z of the records, in CRS units."""
     low = [int(records[name].min()) for name in "XYZ"]
     high = [int(records[name].max()) for name in "XYZ"]

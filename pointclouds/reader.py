@@ -65,7 +65,15 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except PointCloudError:
         raise
-    except (laspy.LaspyException, lazrs.LazrsError, ValueError, OSError, struct.error, KeyError, IndexError) as error:
+    except (
+        laspy.LaspyException,
+        lazrs.LazrsError,
+        ValueError,
+        OSError,
+        struct.error,
+        KeyError,
+        IndexError,
+    ) as error:
         raise UnreadablePointCloudError(f"{path.name} cannot be read: {_sentence(error)}") from error
     except (MemoryError, OverflowError, TypeError, NotImplementedError) as error:
         raise UnreadablePointCloudError(f"{path.name} is corrupt: {_sentence(error)}") from error
@@ -78,7 +86,11 @@ def reading(path: Path) -> Iterator[None]:
 
 def _sentence(error: BaseException) -> str:
     text = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    return text if "failed to fill whole buffer" not in text else "it ends before its last point; the file is cut off"
+    return (
+        text
+        if "failed to fill whole buffer" not in text
+        else "it ends before its last point; the file is cut off"
+    )
 
 
 def inspect(path: Path, crs: str | pyproj.CRS | None = None) -> PointCloudHeader:
@@ -135,7 +147,9 @@ def _check_header(name: str, las: LasHeader, size: int) -> None:
     if las.record_length < MINIMUM_RECORD[las.point_format]:
         raise _refuse(name, f"says {las.record_length} bytes a point, format {las.point_format} needs more")
     if las.legacy_point_count not in (0, las.point_count):
-        raise _refuse(name, f"says {las.point_count} points in one place and {las.legacy_point_count} in another")
+        raise _refuse(
+            name, f"says {las.point_count} points in one place and {las.legacy_point_count} in another"
+        )
     if sum(las.points_by_return) > las.point_count > 0:
         raise _refuse(name, f"says {las.point_count} points and {sum(las.points_by_return)} by return")
     if las.point_count == 0:
@@ -147,7 +161,9 @@ def _check_header(name: str, las: LasHeader, size: int) -> None:
 
 
 def _check_numbers(name: str, las: LasHeader) -> None:
-    for axis, scale, offset, low, high in zip("xyz", las.scale, las.offset, las.minimum, las.maximum, strict=True):
+    for axis, scale, offset, low, high in zip(
+        "xyz", las.scale, las.offset, las.minimum, las.maximum, strict=True
+    ):
         if not math.isfinite(scale) or not 1e-12 <= scale <= 1e4:
             raise _refuse(name, f"says scale {scale!r} for {axis}; between 1e-12 and 10000 makes sense")
         if not math.isfinite(offset) or abs(offset) > _LONGEST_AXIS:
@@ -171,9 +187,13 @@ def _extended_records(stream: Any, las: LasHeader, size: int) -> list[Vlr]:
     if las.evlr_count == 0:
         return []
     if not las.offset_to_points <= las.evlr_offset <= size - las.evlr_count * EVLR_HEADER_SIZE:
-        raise ValueError(f"the header places {las.evlr_count} extended records at byte {las.evlr_offset} of {size}")
+        raise ValueError(
+            f"the header places {las.evlr_count} extended records at byte {las.evlr_offset} of {size}"
+        )
     if size - las.evlr_offset > _MAXIMUM_RECORDS_BYTES:
-        raise ValueError(f"its extended records take {size - las.evlr_offset} bytes, at most 256 MiB are read")
+        raise ValueError(
+            f"its extended records take {size - las.evlr_offset} bytes, at most 256 MiB are read"
+        )
     stream.seek(las.evlr_offset)
     data, records, position = stream.read(), [], 0
     for _ in range(las.evlr_count):
@@ -201,8 +221,13 @@ def _check_laz(name: str, stream: Any, las: LasHeader, records: list[Vlr], size:
     _, chunks = struct.unpack("<II", stream.read(8))
     if chunks == 0 or chunks * MINIMUM_RECORD[las.point_format] > size:
         raise _refuse(name, f"leads to a LAZ chunk table of {chunks} chunks in {size} bytes")
-    if chunk_size != _VARIABLE_CHUNKS and not (chunks - 1) * chunk_size < las.point_count <= chunks * chunk_size:
-        raise _refuse(name, f"says {las.point_count} points, the chunk table is of {chunks} times {chunk_size}")
+    if (
+        chunk_size != _VARIABLE_CHUNKS
+        and not (chunks - 1) * chunk_size < las.point_count <= chunks * chunk_size
+    ):
+        raise _refuse(
+            name, f"says {las.point_count} points, the chunk table is of {chunks} times {chunk_size}"
+        )
 
 
 def extra_dimensions(header: PointCloudHeader) -> tuple[tuple[str, Any], ...]:

@@ -50,7 +50,9 @@ def box_values(box: Box) -> list[float]:
 def _morton(x: int, y: int, z: int, level: int) -> int:
     index = 0
     for bit in range(level):
-        index |= ((x >> bit) & 1) << 3 * bit | ((y >> bit) & 1) << 3 * bit + 1 | ((z >> bit) & 1) << 3 * bit + 2
+        index |= (
+            ((x >> bit) & 1) << 3 * bit | ((y >> bit) & 1) << 3 * bit + 1 | ((z >> bit) & 1) << 3 * bit + 2
+        )
     return index
 
 
@@ -93,7 +95,9 @@ def _subtree(
     boxes = np.array([box_values(tiles[key]) for _, key in members], np.float64)
     views: list[bytes] = [boxes.tobytes()]
     document: dict[str, Any] = {
-        "propertyTables": [{"class": "tile", "count": len(members), "properties": {"boundingBox": {"values": 0}}}],
+        "propertyTables": [
+            {"class": "tile", "count": len(members), "properties": {"boundingBox": {"values": 0}}}
+        ],
         "tileMetadata": 0,
         "tileAvailability": _availability([index for index, _ in members], size, views),
         "contentAvailability": [_availability(content, size, views)],

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyproj
 
-from pointclouds.crs import crs_identifier, horizontal_part, vertical_name, vertical_unit
+from pointclouds.copc_reader import CopcFile, selection_of
+from pointclouds.crs import crs_identifier, horizontal_part, require_usable, vertical_name, vertical_unit
 from pointclouds.errors import UnusableCrsError
 from pointclouds.point_layout import dimension_names
 from pointclouds.point_set import PointSet, Triple, box_of
@@ -75,10 +77,42 @@ def box84(bbox: Box3, crs: pyproj.CRS) -> Box3:
     return west, south, bbox[2] * unit, east, north, bbox[5] * unit
 
 
+def summarize(copc: Path) -> PointCloudSummary:
+    """The summary of a finished COPC file; decodes its classification and positions.
+
+    Raises:
+        UnreadablePointCloudError, InvalidCopcError, CrsError: see pointclouds.errors.
+    """
+    with CopcFile(copc) as source:
+        crs = require_usable(source.crs, copc.name)
+        classes = np.zeros(256, np.int64)
+        selection = selection_of(["Classification"])
+        for entry in source.entries:
+            classes += np.bincount(source.read_node(entry, selection)["Classification"], minlength=256)
+        header = source.header
+        return PointCloudSummary(
+            count=header.count,
+            bbox84=box84(header.bbox, crs),
+            bbox=header.bbox,
+            classes={int(code): int(classes[code]) for code in np.flatnonzero(classes)},
+            dimensions=dimension_names(source.dtype),
+            point_format=header.point_format,
+            scale=header.scale,
+            offset=header.offset,
+            crs=crs,
+            crs_identifier=crs_identifier(crs),
+            vertical_reference=vertical_name(crs),
+            gps_range=(source.info.gps_minimum, source.info.gps_maximum),
+            nodes=len(source.entries),
+            depth=int(source.entries["level"].max()),
+            bytes=copc.stat().st_size,
+        )
+
+
 def summarize_points(points: PointSet, *, nodes: int, depth: int, size: int) -> PointCloudSummary:
     """The summary of points that were just written."""
     low, high = box_of(points.records, points.scale, points.offset)
-    bbox: Box3 = (*map(float, low), *map(float, high))  # type: ignore[assignment]  # two triples are six numbers
+    bbox = (float(low[0]), float(low[1]), float(low[2]), float(high[0]), float(high[1]), float(high[2]))
     classes = np.bincount(points.records["Classification"], minlength=256)
     gps = points.records["GpsTime"]
     return PointCloudSummary(

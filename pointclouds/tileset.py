@@ -21,7 +21,7 @@ from pointclouds.colours import MODES, Colouring, ColourMode, colouring
 from pointclouds.copc_reader import CopcFile, selection_of
 from pointclouds.crs import require_usable
 from pointclouds.errors import OutputError, PlacementError, PointCloudError, QueryError
-from pointclouds.local_frame import LocalFrame
+from pointclouds.local_frame import LocalFrame, column_extremes
 from pointclouds.placement import place
 from pointclouds.point_glb import point_glb
 from pointclouds.subtrees import TILE_SCHEMA, Box, Key, box_values, build_subtrees, subtree_levels
@@ -96,7 +96,9 @@ def build_point_tileset(
             return _Builder(source, out_dir, colour, height_offset).build(report)
     except OSError as error:
         shutil.rmtree(out_dir, ignore_errors=True)
-        raise OutputError(f"{out_dir.name} cannot be written: {error}; free space or choose another place") from error
+        raise OutputError(
+            f"{out_dir.name} cannot be written: {error}; free space or choose another place"
+        ) from error
     except PointCloudError:
         shutil.rmtree(out_dir, ignore_errors=True)
         raise
@@ -105,7 +107,9 @@ def build_point_tileset(
 class _Builder:
     """One run of build_point_tileset."""
 
-    def __init__(self, source: CopcFile, out_dir: Path, colour: ColourMode, height_offset: float | None) -> None:
+    def __init__(
+        self, source: CopcFile, out_dir: Path, colour: ColourMode, height_offset: float | None
+    ) -> None:
         self.source = source
         self.out_dir = out_dir
         crs = require_usable(source.crs, source.path.name)
@@ -127,7 +131,9 @@ class _Builder:
         lows, highs = self.source.node_boxes(self.entries)
         for index, entry in enumerate(self.entries):
             key = (int(entry["level"]), int(entry["x"]), int(entry["y"]), int(entry["z"]))
-            own[key] = self._write_node(key, entry, lows[index], highs[index]) if entry["point_count"] > 0 else None
+            own[key] = (
+                self._write_node(key, entry, lows[index], highs[index]) if entry["point_count"] > 0 else None
+            )
             report("tiles", (index + 1) / len(self.entries))
         tiles = _boxes_of_subtrees(own)
         depth = max(key[0] for key in tiles)
@@ -156,7 +162,7 @@ class _Builder:
     ) -> Box:
         records = self.source.read_node(entry, self.selection)
         local = self.frame.from_native(self.source.coordinates(records), low, high)
-        box = local.min(axis=0), local.max(axis=0)
+        box = column_extremes(local)
         if not np.isfinite(box).all():
             raise PlacementError(
                 f"{self.source.path.name}: points of node {_path(key)} cannot be placed on the globe; "
@@ -214,7 +220,9 @@ def _boxes_of_subtrees(own: dict[Key, Box | None]) -> dict[Key, Box]:
         box = own[key]
         while box is not None:
             known = boxes.get(key)
-            boxes[key] = box if known is None else (np.minimum(known[0], box[0]), np.maximum(known[1], box[1]))
+            boxes[key] = (
+                box if known is None else (np.minimum(known[0], box[0]), np.maximum(known[1], box[1]))
+            )
             if key[0] == 0:
                 break
             key = (key[0] - 1, key[1] >> 1, key[2] >> 1, key[3] >> 1)  # noqa: PLW2901  (climbing to the root)
