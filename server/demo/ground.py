@@ -8,6 +8,7 @@ surface for looking at and testing with, not a survey of Helsinki: everything ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,9 @@ def build_ground(extract: Extract, cell: float = CELL_METRES) -> Ground:
     heights = QUAY_METRES + PLATEAU_METRES * (1 - np.exp(-shore / RISE_METRES))
     heights += 1.8 * (1 - np.exp(-shore / 120)) * smooth_noise((rows, columns), 90 / cell, _SEED)
     heights += _survey_marks(extract, heights, grid_x, grid_y, west, north, cell)
-    railway = unary_union([one.planar for one in extract.areas if one.tags.get("landuse") == "railway"])
+    # Tram tracks are mapped as narrow railway areas too; they follow the streets.
+    yards = [one.planar for one in extract.areas if one.tags.get("landuse") == "railway" and one.planar.area > 5000]
+    railway = unary_union(yards)
     if not railway.is_empty:
         near = np.clip(shapely.distance(cells, railway.simplify(2.0)) / 70, 0, 1)
         blend = near * near * (3 - 2 * near)
@@ -122,7 +125,10 @@ def find_water(extract: Extract) -> BaseGeometry:
 def _sea(extract: Extract) -> list[BaseGeometry]:
     frame = box(*extract.bounds)
     coast = [
-        _extended(one.planar, frame.exterior) for one in extract.lines if one.tags.get("natural") == "coastline"
+        _extended(piece, frame.exterior)
+        for one in extract.lines
+        if one.tags.get("natural") == "coastline"
+        for piece in _without_shortcuts(one.planar, frame.exterior)
     ]
     if not coast:
         return []
@@ -131,6 +137,18 @@ def _sea(extract: Extract) -> list[BaseGeometry]:
     # A cell is sea when the strip just right of a coastline runs inside it for longer than the strip just left of one.
     dry = MultiLineString([line.parallel_offset(0.5, "left") for line in coast])
     return [cell for cell in cells if cell.intersection(wet).length > cell.intersection(dry).length]
+
+
+def _without_shortcuts(line: LineString, frame: LineString) -> list[LineString]:
+    """The coastline without the straight segments that stand for nodes outside the extract."""
+    pieces, current = [], [line.coords[0]]
+    for start, end in pairwise(line.coords):
+        shortcut = LineString([start, end]).length > 150 and max(frame.distance(Point(start)), frame.distance(Point(end))) < 100
+        if shortcut:
+            pieces.append(current)
+            current = []
+        current.append(end)
+    return [LineString(piece) for piece in [*pieces, current] if len(piece) > 1]
 
 
 def _extended(line: LineString, frame: LineString) -> LineString:
