@@ -98,8 +98,13 @@ def parse_item_query(
     )
 
 
-def parse_item_crs(params: Iterable[tuple[str, str]] | Mapping[str, str]) -> str:
-    """The CRS URI that a request for one item asks for; only `crs`, `f` and `lang` are allowed there."""
+def parse_item_crs(
+    params: Iterable[tuple[str, str]] | Mapping[str, str], schema: CollectionSchema | None = None
+) -> str:
+    """The CRS URI that a request for one item asks for; only `crs`, `f` and `lang` are allowed there.
+
+    `schema` is the collection's; every CRS that can be answered is answered, so it is not looked at yet.
+    """
     uri = CRS84
     seen: set[str] = set()
     for name, value in params.items() if isinstance(params, Mapping) else params:

@@ -1,7 +1,7 @@
 """From which zoom a feature is drawn: what keeps the tiles of a whole city small.
 
-A feature appears at the zoom where its envelope is as large as one screen pixel, or earlier as the representative of its
-neighbours: at every zoom the largest feature of each cell of four pixels is shown. From `full_zoom` on all are shown.
+A feature appears at the zoom where its envelope is as long as three screen pixels, or earlier as the representative of its
+neighbours: at every zoom the largest feature of each cell of four by four pixels is shown. From `full_zoom` on all are shown.
 Zooms are those of WebMercatorQuad with 256 pixels a tile.
 """
 
@@ -14,6 +14,7 @@ _FULL_TILE = 4000  # features in the densest tile of the zoom from which all are
 _LAST_ZOOM = 16
 _PIXELS = 256
 _THINNING = 4  # pixels
+_SHOWN = 3  # pixels
 
 
 def full_zoom(x: NDArray[np.float64], y: NDArray[np.float64]) -> int:
@@ -29,7 +30,7 @@ def first_zooms(
 ) -> NDArray[np.int64]:
     """Per feature (CRS84 centre; longer side of the envelope, degrees) the zoom it first appears at, `full` at most."""
     with np.errstate(divide="ignore"):
-        by_size = np.ceil(np.log2(360.0 / _PIXELS / size))
+        by_size = np.ceil(np.log2(_SHOWN * 360.0 / _PIXELS / size))
     zooms = np.clip(by_size, 0, full).astype(np.int64)
     largest_first = np.argsort(-size, kind="stable")
     for zoom in range(full):

@@ -183,7 +183,7 @@ class Selector:
         rows: list[Row] = []
         boxes = boxes_of(box)
         ranges = self.ranges(boxes, None)
-        statement = _overview_sql(payload, len(boxes))
+        statement = _overview_sql(payload, len(boxes), self._facts.full_zoom)
         tail = _box_arguments(boxes)
         for level in range(zoom + 1):
             for first, last in ranges:
@@ -323,8 +323,9 @@ def _lookup_sql(payload: Payload, keys: int, boxes: int, condition: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _overview_sql(payload: Payload, boxes: int) -> str:
+def _overview_sql(payload: Payload, boxes: int, full_zoom: int) -> str:
+    # The index is a partial one: SQLite uses it where the text itself repeats its condition.
     return (
         f"SELECT f.key{payload.columns} FROM fragment f INDEXED BY fragment_overview{_join(payload, '')}"  # noqa: S608
-        f" WHERE f.zoom = ? AND f.key BETWEEN ? AND ?{_where(boxes, '')} LIMIT ?"
+        f" WHERE f.zoom < {full_zoom:d} AND f.zoom = ? AND f.key BETWEEN ? AND ?{_where(boxes, '')} LIMIT ?"
     )
