@@ -52,7 +52,9 @@ def decide(who: Principal, action: Action, resource: Collection | None) -> Decis
     and operates.
     """
     if who.operator:
-        return Decision(True, key="operator" if resource is None or resource.access is Access.PRIVATE else "public")
+        return Decision(
+            True, key="operator" if resource is None or resource.access is Access.PRIVATE else "public"
+        )
     if action in (Action.WRITE, Action.OPERATE):
         return Decision(False, key="denied")
     if resource is not None and resource.access is not Access.PUBLIC:

@@ -131,11 +131,17 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every tenant and collection at one revision of the registry. Ordered by tenant, then id."""
+    """Every tenant and collection at one revision of the registry. Ordered by tenant, then id.
+
+    `operator_token_hashes` are the SHA-256 digests of the tokens that `server.identity` accepts. `instance` tells one
+    registry from another: revisions of two instances cannot be compared.
+    """
 
     revision: int
     tenants: Mapping[str, Tenant]
     collections: Mapping[tuple[str, str], Collection]
+    operator_token_hashes: tuple[bytes, ...] = ()
+    instance: str = ""
 
     def find(self, tenant: str, collection: str) -> Collection | None:
         """The collection, private ones too: callers ask `decide` before they show anything."""
