@@ -11,6 +11,7 @@ from pointclouds.copc_hierarchy import Entries, read_pages, valid_keys
 from pointclouds.copc_reader import CopcFile, read_info
 from pointclouds.errors import PointCloudError
 from pointclouds.las_format import WKT_FLAG
+from pointclouds.local_frame import column_extremes
 from pointclouds.reader import PointCloudHeader, inspect
 
 _MOST_FINDINGS: Final = 100
@@ -144,10 +145,8 @@ def _check_points(path: Path) -> list[Finding]:
                 outside = ((points < low - slack) | (points > high + slack)).any(axis=1).sum()
                 if outside:
                     found.append(Finding("error", _where(entry), f"{outside} of its points lie outside it"))
-                lowest, highest = (
-                    np.minimum(lowest, points.min(axis=0)),
-                    np.maximum(highest, points.max(axis=0)),
-                )
+                node_low, node_high = column_extremes(points)
+                lowest, highest = np.minimum(lowest, node_low), np.maximum(highest, node_high)
                 returns += np.bincount(records["Returns"] & 0x0F, minlength=16)
                 gps = records["GpsTime"]
                 times = [min(times[0], float(gps.min())), max(times[1], float(gps.max()))]

@@ -5,6 +5,7 @@ docs/decisions/0006-copc-writer.md says what was measured.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -67,6 +68,7 @@ def write_copc(
     points = load_points(paths, crs, report)
     report("octree", 0.0)
     cube, tree = _plant(points)
+    summary = summarize_points(points, nodes=len(tree.keys), depth=int(tree.keys[:, 0].max()))
     report("octree", 1.0)
     part = out.with_name(out.name + ".part")
     try:
@@ -84,7 +86,7 @@ def write_copc(
         ) from error
     finally:
         part.unlink(missing_ok=True)
-    return summarize_points(points, nodes=len(tree.keys), depth=int(tree.keys[:, 0].max()), size=size)
+    return replace(summary, bytes=size)
 
 
 def _plant(points: PointSet) -> tuple[Cube, Octree]:

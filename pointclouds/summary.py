@@ -16,6 +16,8 @@ from pointclouds.point_set import PointSet, Triple, box_of
 
 Box3 = tuple[float, float, float, float, float, float]
 _EDGE_SAMPLES: Final = 21
+_AREA_MARGIN: Final = 2.0
+"""Degrees a point cloud may lie outside the area of use of its CRS: authorities draw them tightly."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,23 @@ def box84(bbox: Box3, crs: pyproj.CRS) -> Box3:
             f"x {bbox[0]:.2f} to {bbox[3]:.2f} and y {bbox[1]:.2f} to {bbox[4]:.2f} lie outside {crs.name}; "
             "check --crs against the coordinates"
         )
+    _check_area(crs, (west, south, east, north))
     unit = vertical_unit(crs)
     return west, south, bbox[2] * unit, east, north, bbox[5] * unit
+
+
+def _check_area(crs: pyproj.CRS, bounds: tuple[float, float, float, float]) -> None:
+    """Coordinates far from where an authority says a CRS is used: the CRS is the wrong one."""
+    area = crs.area_of_use
+    if area is None or area.west > area.east:
+        return
+    west, south, east, north = bounds
+    far = _AREA_MARGIN
+    if west > area.east + far or east < area.west - far or south > area.north + far or north < area.south - far:
+        raise UnusableCrsError(
+            f"in {crs.name} these points lie at longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to "
+            f"{north:.2f}, outside {area.name}; check --crs against the coordinates"
+        )
 
 
 def summarize(copc: Path) -> PointCloudSummary:
@@ -109,8 +126,8 @@ def summarize(copc: Path) -> PointCloudSummary:
         )
 
 
-def summarize_points(points: PointSet, *, nodes: int, depth: int, size: int) -> PointCloudSummary:
-    """The summary of points that were just written."""
+def summarize_points(points: PointSet, *, nodes: int, depth: int) -> PointCloudSummary:
+    """The summary of points that are about to be written; `bytes` is not known yet and 0."""
     low, high = box_of(points.records, points.scale, points.offset)
     bbox = (float(low[0]), float(low[1]), float(low[2]), float(high[0]), float(high[1]), float(high[2]))
     classes = np.bincount(points.records["Classification"], minlength=256)
@@ -130,6 +147,6 @@ def summarize_points(points: PointSet, *, nodes: int, depth: int, size: int) -> 
         gps_range=(float(gps.min()), float(gps.max())),
         nodes=nodes,
         depth=depth,
-        bytes=size,
+        bytes=0,
         dropped=points.dropped,
     )
