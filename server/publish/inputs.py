@@ -1,0 +1,163 @@
+"""From the files that were named to the datasets to read: parts put together, archives unpacked, paths held in."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.publish.archives import ArchiveLimits, is_archive, unpack
+from server.publish.errors import (
+    FileNotUsable,
+    LayerChoice,
+    PathOutside,
+    SchemaMismatch,
+    UnknownFormat,
+)
+from server.publish.formats import Format, allowed_formats, named_format, recognise_format
+
+_PART_SUFFIXES = frozenset(
+    (
+        ".dbf",
+        ".shx",
+        ".prj",
+        ".cpg",
+        ".qpj",
+        ".sbn",
+        ".sbx",
+        ".qix",
+        ".qmd",
+        ".atx",
+        ".fix",
+        ".ovr",
+        ".msk",
+        ".tfw",
+        ".tifw",
+        ".pgw",
+        ".jgw",
+        ".wld",
+        ".hdr",
+        ".aux",
+        ".xml",
+        ".gfs",
+        ".xsd",
+        ".lic",
+        ".txt",
+        ".pdf",
+        ".lyr",
+    )
+)
+"""Suffixes of files that come along with a dataset and are not datasets themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One dataset to read. `name` is how to speak of it: its path inside the archive where it came in one."""
+
+    path: Path
+    format: Format
+    name: str
+
+
+def find_inputs(
+    files: Sequence[Path],
+    workspace: Path,
+    limits: ArchiveLimits,
+    *,
+    format_key: str | None = None,
+    layer: str | None = None,
+) -> list[Input]:
+    """The datasets in `files`; archives are unpacked below `workspace`. All are of one format.
+
+    Raises subclasses of InputError.
+    """
+    if not files:
+        raise FileNotUsable("No file was given to publish.")
+    given = [_usable(path) for path in files]
+    inputs: list[Input] = []
+    for number, path in enumerate(_without_parts(given)):
+        if is_archive(path):
+            inputs += _from_archive(path, workspace / f"unpacked-{number}", limits, format_key, layer)
+        else:
+            found = named_format(format_key) if format_key else recognise_format(path)
+            inputs.append(Input(path, found, path.name))
+    titles = sorted({item.format.title for item in inputs})
+    if len(titles) > 1:
+        raise SchemaMismatch(
+            f"One collection is made of files of one format; these are {' and '.join(titles)}. Publish them one by one."
+        )
+    return inputs
+
+
+def _usable(path: Path) -> Path:
+    """The absolute path of a regular file that can be read, and whose parts lie where it lies."""
+    path = path.absolute()
+    _hold_in(path)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise FileNotUsable(f"{path} is a directory. Name the files in it that make up the collection.")
+        if not stat.S_ISREG(mode):
+            raise FileNotUsable(f"{path} is not a regular file (a device, pipe or socket).")
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise FileNotUsable(f"{path} cannot be read: {error.strerror or error}.") from error
+    for part in path.parent.glob(f"{_escape(path.stem)}.*"):
+        _hold_in(part)
+    return path
+
+
+def _escape(stem: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
+
+
+def _hold_in(path: Path) -> None:
+    """Refuse a symbolic link that leads out of its folder: GDAL would read whatever it points at."""
+    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+        raise PathOutside(
+            f"{path} is a symbolic link out of its folder, to {path.resolve()}. Give the path of the file itself."
+        )
+
+
+def _without_parts(paths: Sequence[Path]) -> list[Path]:
+    """Drop what belongs to another given file (`publish roads.*`) and what was given twice."""
+    stems = {path.with_suffix("") for path in paths if path.suffix.lower() not in _PART_SUFFIXES}
+    kept = [
+        path for path in paths if path.suffix.lower() not in _PART_SUFFIXES or _main_stem(path) not in stems
+    ]
+    return list(dict.fromkeys(kept))
+
+
+def _main_stem(path: Path) -> Path:
+    bare = path.with_suffix("")  # roads.shp.xml and image.tif.aux.xml have two
+    return bare.with_suffix("") if bare.suffix.lower() in (".shp", ".tif", ".tiff", ".aux") else bare
+
+
+def _from_archive(
+    archive: Path, folder: Path, limits: ArchiveLimits, format_key: str | None, layer: str | None
+) -> list[Input]:
+    candidates: list[Input] = []
+    for path in unpack(archive, folder, limits):
+        if path.suffix.lower() in _PART_SUFFIXES:
+            continue
+        try:
+            found = named_format(format_key) if format_key else recognise_format(path)
+        except UnknownFormat:
+            continue
+        candidates.append(Input(path, found, f"{archive.name}/{path.relative_to(folder)}"))
+    if not candidates:
+        raise UnknownFormat(
+            f"{archive.name} holds no dataset that can be published. Allowed: {allowed_formats()}."
+        )
+    if len(candidates) == 1:
+        return candidates
+    names = [item.path.stem for item in candidates]
+    chosen = [item for item in candidates if item.path.stem == layer]
+    if len(chosen) != 1:
+        raise LayerChoice(
+            f"{archive.name} holds {len(candidates)} datasets: {', '.join(names)}. Name one as the layer"
+            + (f"; {layer!r} is not one of them." if layer else ".")
+        )
+    return chosen

@@ -1,0 +1,31 @@
+"""Open the reader that a vector format needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.publish.errors import OptionError
+from server.publish.inputs import Input
+from server.publish.request import ReadingOptions
+from server.publish.vectors import VectorSource
+
+
+def open_vector_source(item: Input, options: ReadingOptions, workspace: Path) -> VectorSource:
+    """The reader of one vector file. Raises subclasses of InputError."""
+    if item.format.driver not in (None, "GeoJSON", "GeoJSONSeq"):
+        from server.publish.ogr_source import OgrSource
+
+        return OgrSource(item, options, workspace)
+    if options.where is not None:
+        raise OptionError(f"{item.format.title} is read without a condition (--where). Leave it out.")
+    if item.format.key in ("geojson", "geojsonseq"):
+        from server.publish.geojson_source import GeoJSONSource
+
+        return GeoJSONSource(item, options)
+    if item.format.key == "geoparquet":
+        from server.publish.parquet_source import ParquetSource
+
+        return ParquetSource(item, options)
+    from server.publish.csv_source import CsvSource
+
+    return CsvSource(item, options)
