@@ -5,9 +5,10 @@ caller may see, and sends the text with `Pages.headers()`.
 """
 
 from server.pages.assets import Asset
+from server.pages.frame import PageRequest, PageSettings
 from server.pages.language import LANGUAGE_COOKIE, LANGUAGES, choose_language, language_cookie
 from server.pages.links import Links, downloads
-from server.pages.pages import DOCUMENT_KINDS, PageRequest, Pages, PageSettings
+from server.pages.pages import DOCUMENT_KINDS, Pages
 from server.pages.scene import has_scene
 
 __all__ = [

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from server.pages import views
-from server.pages.assets import Asset, StaticFiles
-from server.pages.language import HTML_LANGUAGE, LANGUAGES, Language, load_messages
+from server.pages.assets import Asset
+from server.pages.frame import Frame, PageRequest, PageSettings, address_with
 from server.pages.links import Links
 from server.pages.policy import page_headers
 from server.pages.scene import has_scene, scene_settings
-from server.pages.vendor import PACKAGES, VendorFiles
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, Tenant
 
-_HERE = Path(__file__).parent
 _CARDS_A_PAGE = 24
 _TABLE_COLUMNS = 12
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -45,81 +37,31 @@ DOCUMENT_KINDS = (
 )
 """What `Pages.document` can head a page with: each has a message `document.{kind}`."""
 
-_DEFAULT_TITLES: Mapping[str, str] = MappingProxyType({"en": "Chengtu city data", "zh": "城图 城市数据"})
-
-
-@dataclass(frozen=True, slots=True)
-class PageSettings:
-    """What all pages share. `vendor_dir` is node_modules or a copy of it; `base_path` "" or "/prefix"."""
-
-    vendor_dir: Path | None = None
-    base_path: str = ""
-    titles: Mapping[str, str] = _DEFAULT_TITLES
-
-
-@dataclass(frozen=True, slots=True)
-class PageRequest:
-    """What a page needs of a request: `path` with base path and without query, `origin` scheme and host, no slash."""
-
-    language: Language
-    path: str
-    origin: str
-    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
 
 class Pages:
     """Renders pages. Built once a process; holds no state of a request, so threads share it."""
 
     def __init__(self, settings: PageSettings) -> None:
-        self._settings = settings
-        self._messages = load_messages(_HERE / "locale")
-        self._static = StaticFiles.of(_HERE / "static")
-        self._vendor = VendorFiles.of(settings.vendor_dir)
-        self._import_map = json.dumps(
-            {
-                "imports": {p.name: self._vendor_address(p.name) for p in PACKAGES}
-                | {
-                    "lit/": self._vendor_address("lit", ""),
-                    "lit-html/": self._vendor_address("lit-html", ""),
-                    "lit-element/": self._vendor_address("lit-element", ""),
-                }
-            },
-            sort_keys=True,
-        ).replace("<", "\\u003c")
-        self._environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters["json_block"] = json_block
-        self._environment.filters["cell"] = cell
-        self._environment.tests["web_address"] = _is_web_address
+        self._frame = Frame(settings)
+        self._messages = self._frame.messages
 
     # -- assets and headers
 
     def static(self, path: str) -> Asset | None:
         """The asset at `/static/{path}`, None where there is none."""
-        return self._static.find(path)
+        return self._frame.static.find(path)
 
     def vendor(self, path: str) -> Asset | None:
         """The asset at `/vendor/{path}`, None where there is none or it is not for browsers."""
-        return self._vendor.find(path)
+        return self._frame.vendor.find(path)
 
     def missing_vendor_files(self) -> tuple[str, ...]:
         """The browser libraries that pages need and the vendor folder lacks."""
-        return self._vendor.missing()
+        return self._frame.vendor.missing()
 
     def headers(self, *, scene: bool = False) -> dict[str, str]:
         """The headers of a page; `scene` for the 3D scene."""
-        return dict(page_headers(self._import_map, scene=scene))
-
-    def _vendor_address(self, name: str, path: str | None = None) -> str:
-        address = self._vendor.address(name, path or None)
-        if path == "":
-            address = address.removesuffix(next(p.entry for p in PACKAGES if p.name == name))
-        return f"{self._settings.base_path}/vendor/{address}"
+        return dict(page_headers(self._frame.import_map, scene=scene))
 
     # -- pages
 
@@ -134,7 +76,7 @@ class Pages:
 
         Reads `q` (words), `kind` (a representation kind) and `page` (from 1) of the request's query.
         """
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        links = self._frame.links(tenant)
         messages = self._messages[request.language]
         q = request.query.get("q", "").strip()[:200]
         kind = request.query.get("kind", "")
@@ -145,10 +87,9 @@ class Pages:
         shown = found[(page - 1) * _CARDS_A_PAGE : page * _CARDS_A_PAGE]
         tenants = sorted({c.tenant for c in collections})
         steps = {"previous": page - 1 if page > 1 else None, "next": page + 1 if page < last else None}
-        return self._render(
+        return self._frame.render(
             "portal.html",
             request,
-            links,
             tenant,
             credits=views.credits_of(collections if len(collections) <= _CARDS_A_PAGE else shown),
             q=q,
@@ -160,7 +101,7 @@ class Pages:
             total=len(collections),
             page=page,
             last_page=last,
-            page_links={name: _with(request, page=str(n)) if n else None for name, n in steps.items()},
+            page_links={name: address_with(request, page=str(n)) if n else None for name, n in steps.items()},
             cards=[views.card_of(c, catalogue.tenants.get(c.tenant), links, messages) for c in shown],
             tenants=[
                 {
@@ -208,17 +149,16 @@ class Pages:
 
         `owner` is the collection's tenant where the view is the city's, for its title.
         """
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        links = self._frame.links(tenant)
         messages = self._messages[request.language]
         preview = views.preview_of(collection, siblings, links, messages)
         backdrop = {layer["id"] for layer in preview["backdrop"]}
         shown = [collection, *(s for s in siblings if links.id_of(s) in backdrop)]
         tileset = RepresentationKind.TILESET_3D in collection.representations
         terrain = RepresentationKind.TERRAIN in collection.representations
-        return self._render(
+        return self._frame.render(
             "collection.html",
             request,
-            links,
             tenant,
             credits=views.credits_of(shown),
             collection=views.card_of(collection, owner or tenant, links, messages),
@@ -244,12 +184,11 @@ class Pages:
 
         `tenants` (`Catalogue.tenants`) gives their titles.
         """
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        links = self._frame.links(tenant)
         messages = self._messages[request.language]
-        return self._render(
+        return self._frame.render(
             "collections.html",
             request,
-            links,
             tenant,
             credits=views.credits_of(collections),
             cards=[views.card_of(c, tenants.get(c.tenant), links, messages) for c in collections],
@@ -273,8 +212,8 @@ class Pages:
             request,
             collection,
             tenant,
-            features,
-            siblings,
+            features=features,
+            siblings=siblings,
             columns=names[:_TABLE_COLUMNS],
             hidden_columns=len(names[_TABLE_COLUMNS:]),
             matched=document.get("numberMatched"),
@@ -292,7 +231,9 @@ class Pages:
     ) -> str:
         """One feature: all its attributes, and where it is."""
         features = [dict(document)]
-        return self._features("item.html", request, collection, tenant, features, siblings, feature=document)
+        return self._features(
+            "item.html", request, collection, tenant, features=features, siblings=siblings, feature=document
+        )
 
     def _features(
         self,
@@ -300,19 +241,19 @@ class Pages:
         request: PageRequest,
         collection: Collection,
         tenant: Tenant | None,
+        *,
         features: list[dict[str, Any]],
         siblings: Sequence[Collection],
         **more: Any,
     ) -> str:
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        links = self._frame.links(tenant)
         messages = self._messages[request.language]
         around = [s for s in siblings if s.tenant == collection.tenant and s.id != collection.id]
         behind = views.backdrop(around, links, messages)
         shown = {layer["id"] for layer in behind}
-        return self._render(
+        return self._frame.render(
             template,
             request,
-            links,
             tenant,
             credits=views.credits_of([collection, *(s for s in around if links.id_of(s) in shown)]),
             collection=views.card_of(collection, tenant, links, messages),
@@ -331,8 +272,7 @@ class Pages:
 
     def landing(self, request: PageRequest, document: Mapping[str, Any], tenant: Tenant | None = None) -> str:
         """The landing page of the OGC APIs."""
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
-        return self._render("landing.html", request, links, tenant, document=document, origin=request.origin)
+        return self._frame.render("landing.html", request, tenant, document=document, origin=request.origin)
 
     def conformance(
         self, request: PageRequest, document: Mapping[str, Any], tenant: Tenant | None = None
@@ -342,8 +282,7 @@ class Pages:
         for uri in sorted(document.get("conformsTo", ())):
             standard, _, name = str(uri).partition("/conf/")
             groups.setdefault(standard, []).append(name or str(uri))
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
-        return self._render("conformance.html", request, links, tenant, groups=groups)
+        return self._frame.render("conformance.html", request, tenant, groups=groups)
 
     def api(self, request: PageRequest, openapi: Mapping[str, Any], tenant: Tenant | None = None) -> str:
         """The operations of an OpenAPI document as a readable list."""
@@ -362,11 +301,9 @@ class Pages:
             for method, operation in item.items()
             if method in _METHODS
         ]
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
-        return self._render(
+        return self._frame.render(
             "api.html",
             request,
-            links,
             tenant,
             operations=operations,
             version=openapi.get("info", {}).get("version", ""),
@@ -374,7 +311,7 @@ class Pages:
 
     def scene(self, request: PageRequest, tenant: Tenant, collections: Sequence[Collection]) -> str:
         """The 3D scene of a tenant. Send it with `headers(scene=True)`."""
-        links = Links(self._settings.base_path, tenant.id)
+        links = self._frame.links(tenant)
         shown = [
             c
             for c in collections
@@ -382,12 +319,11 @@ class Pages:
             & {RepresentationKind.TILESET_3D, RepresentationKind.TERRAIN, RepresentationKind.MAP}
         ]
         settings = scene_settings(shown, links, self._messages[request.language])
-        cesium = self._vendor_address("cesium")
+        cesium = self._frame.vendor_address("cesium")
         settings["cesiumBase"] = cesium.removesuffix("index.js")
-        return self._render(
+        return self._frame.render(
             "scene.html",
             request,
-            links,
             tenant,
             credits=views.credits_of(shown),
             scene_settings=settings,
@@ -400,18 +336,18 @@ class Pages:
         document: Any,
         tenant: Tenant | None = None,
         collection: Collection | None = None,
+        *,
         title: str | None = None,
         kind: str = "document",
     ) -> str:
         """Any JSON document as a readable page, headed by its `kind` (one of DOCUMENT_KINDS)."""
         if kind not in DOCUMENT_KINDS:
             raise ValueError(f"document kind {kind!r} is unknown; known are {', '.join(DOCUMENT_KINDS)}")
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
+        links = self._frame.links(tenant)
         messages = self._messages[request.language]
-        return self._render(
+        return self._frame.render(
             "document.html",
             request,
-            links,
             tenant,
             credits=views.credits_of([collection] if collection else []),
             heading=messages(f"document.{kind}"),
@@ -430,79 +366,13 @@ class Pages:
         """A failed request: what went wrong (RFC 9457 problem details) and where to go from here."""
         messages = self._messages[request.language]
         key = f"error.{status}" if messages.has(f"error.{status}") else "error.other"
-        links = Links(self._settings.base_path, tenant.id if tenant else None)
-        return self._render(
-            "error.html", request, links, tenant, status=status, problem=problem, heading=messages(key)
+        return self._frame.render(
+            "error.html", request, tenant, status=status, problem=problem, heading=messages(key)
         )
-
-    def _render(
-        self, template: str, request: PageRequest, links: Links, tenant: Tenant | None, **context: Any
-    ) -> str:
-        messages = self._messages[request.language]
-        static = f"{self._settings.base_path}/static/{self._static.digest}"
-        everywhere: dict[str, Any] = {
-            "t": messages,
-            "lang": request.language,
-            "html_lang": HTML_LANGUAGE[request.language],
-            "other_languages": [
-                (language, HTML_LANGUAGE[language], _with(request, lang=language))
-                for language in LANGUAGES
-                if language != request.language
-            ],
-            "links": links,
-            "city_links": Links(self._settings.base_path, None),
-            "tenant": tenant,
-            "tenant_title": views.tenant_title(tenant, tenant.id, request.language) if tenant else None,
-            "site_title": views.text_of(self._settings.titles, request.language),
-            "static": static,
-            "maplibre_styles": self._vendor_address("maplibre-gl", "dist/maplibre-gl.css"),
-            "import_map": Markup(self._import_map),  # made above from our own constants, "<" escaped
-            "browser_settings": {
-                "language": HTML_LANGUAGE[request.language],
-                "messages": messages.for_browser(),
-                "worldTextures": self._vendor_address(
-                    "cesium", "Build/Cesium/Assets/Textures/NaturalEarthII/"
-                ),
-            },
-            "json_address": _with(request, f="json"),
-            "credits": (),
-        }
-        return self._environment.get_template(template).render(everywhere | context)
-
-
-def json_block(value: Any) -> Markup:
-    """JSON for a `<script type="application/json">`: no character in it can end the element or start another."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    for character, escape in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e")):
-        text = text.replace(character, escape)
-    return Markup(text)
-
-
-def cell(value: Any) -> str:
-    """A JSON value as the text of a table cell."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)[:500]
-    return str(value)
-
-
-def _is_web_address(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("http://", "https://")) and len(value.split()) == 1
 
 
 def _positive(text: str) -> int:
     return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-
-
-def _with(request: PageRequest, **changed: str) -> str:
-    """The address of this page with some query parameters set."""
-    query = {name: value for name, value in request.query.items() if name != "lang"} | changed
-    return f"{request.path}?{urlencode(query)}"
 
 
 def _page_links(document: Mapping[str, Any], request: PageRequest) -> dict[str, str | None]:

@@ -1,8 +1,8 @@
 """The HTTP headers of a page: a Content-Security-Policy that lets a page load from this server and nowhere else.
 
 The one inline script is the import map (browsers accept no external one); it is allowed by its hash. Cesium compiles
-WebAssembly decoders and starts workers from blobs, so the scene alone may do both. Neither page may evaluate text as
-code. `blob:` images are how MapLibre and Cesium hand decoded tiles to the page.
+WebAssembly decoders, starts workers from blobs and writes `<style>` for its credits, so the scene alone may do that. No
+page may evaluate text as code. `blob:` images are how MapLibre and Cesium hand decoded tiles to the page.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def script_hash(text: str) -> str:
 
 
 def content_security_policy(import_map: str, *, scene: bool) -> str:
-    """The policy of a page that carries `import_map`; with `scene` also WebAssembly and workers from blobs."""
+    """The policy of a page that carries `import_map`; with `scene` also what Cesium needs (see above)."""
     directives = {
         "default-src": ["'none'"],
         "script-src": ["'self'", script_hash(import_map), *(["'wasm-unsafe-eval'"] if scene else [])],
         "worker-src": ["'self'", *(["blob:"] if scene else [])],
-        "style-src": ["'self'"],
+        "style-src": ["'self'", *(["'unsafe-inline'"] if scene else [])],
         "img-src": ["'self'", "data:", "blob:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'", *(["blob:", "data:"] if scene else [])],

@@ -1,0 +1,33 @@
+// The 3D scene of a city: CesiumJS over this server's own 3D Tiles, terrain and map tiles; nothing from elsewhere.
+//
+// `window.chengtuScene` is for tests and for the curious: `ready` resolves when all that is in view has been loaded,
+// `settled()` does so again after a move, `setUnderground(on)`, `setVisible(id, on)` and `pick(x, y)` do what the panel does.
+
+import { mapSettings as settings, message } from "./page.js";
+
+window.CESIUM_BASE_URL = settings.cesiumBase;
+
+/** Knockout, inside Cesium's bundle, evaluates the text "this" while it loads, to find the window. The page's policy
+ * forbids evaluating text, rightly: so for that moment this one question is answered without it. */
+async function loadCesium() {
+  const evaluate = window.eval;
+  window.eval = (text) => (text === "this" ? window : evaluate(text));
+  try {
+    await import("cesium");
+  } finally {
+    window.eval = evaluate;
+  }
+}
+
+async function boot() {
+  try {
+    await loadCesium();
+    const { start } = await import("./scene-main.js");
+    await start();
+  } catch (error) {
+    document.getElementById("scene-status").textContent = message("scene_failed", { what: error.message });
+    throw error;
+  }
+}
+
+window.chengtuScene = { ready: boot() };
