@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tiles.three_d.footprints import RaggedPolygons
 from tiles.three_d.mesh import Mesh
 from tiles.three_d.placement import LocalFrame, Positions, to_ecef, up_vectors
+from tiles.three_d.ragged import following
 
 # Two triangles of a wall whose corners are: start below, end below, end above, start above.
 _WALL = np.array([0, 1, 2, 0, 2, 3], dtype=np.int64)
@@ -36,8 +37,7 @@ def extrude(
     rise = (top[start:stop] - bottom[start:stop])[owner]
     up = up_vectors(xy[:, 0], xy[:, 1]) @ frame.axes.T
     high = low + up * rise[:, None]
-    following = _next_in_ring(polygons, start, stop, first)
-    walls, normals = _walls(low, high, up, following)
+    walls, normals = _walls(low, high, up, _next_in_ring(polygons, start, stop, first))
     count = len(xy)
     wall_triangles = (np.arange(count)[:, None] * 4 + _WALL).reshape(-1, 3)
     roof_triangles = _roofs(polygons, start, stop, first) + 4 * count
@@ -52,18 +52,15 @@ def extrude(
 def _next_in_ring(polygons: RaggedPolygons, start: int, stop: int, first: int) -> NDArray[np.int64]:
     """For every corner the index of the next one in its ring, counted from `first`."""
     low, high = polygons.polygons[polygons.features[start]], polygons.polygons[polygons.features[stop]]
-    rings = polygons.rings[low : high + 1] - first
-    following = np.arange(1, rings[-1] + 1)
-    following[rings[1:] - 1] = rings[:-1]
-    return following
+    return following(polygons.rings[low : high + 1] - first)
 
 
 def _walls(
-    low: Positions, high: Positions, up: Positions, following: NDArray[np.int64]
+    low: Positions, high: Positions, up: Positions, next_corner: NDArray[np.int64]
 ) -> tuple[Positions, Positions]:
     """Corners (4n, 3) and normals (4n, 3) of the walls from each corner to the next one."""
-    corners = np.stack((low, low[following], high[following], high), axis=1)
-    outward = np.cross(low[following] - low, up)
+    corners = np.stack((low, low[next_corner], high[next_corner], high), axis=1)
+    outward = np.cross(low[next_corner] - low, up)
     length = np.linalg.norm(outward, axis=1, keepdims=True)
     outward /= np.where(length > 0.0, length, 1.0)
     return corners.reshape(-1, 3), np.repeat(outward, 4, axis=0)

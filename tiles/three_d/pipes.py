@@ -18,6 +18,7 @@ from tiles.three_d.errors import NothingToBuildError, ThreeDError
 from tiles.three_d.glb import Appearance
 from tiles.three_d.mesh import Mesh
 from tiles.three_d.placement import LocalFrame, Positions, as_crs, to_ecef, unwrap_longitudes
+from tiles.three_d.ragged import spans
 from tiles.three_d.report import ProblemLog, ReportProblem, Survivors, TilesetSummary
 from tiles.three_d.tileset import Features, TilesetFiles, cut_into_tiles, write_tileset
 from tiles.three_d.tubes import Segments, tubes
@@ -192,10 +193,10 @@ class _Network:
 
     def mesh(self, start: int, stop: int, frame: LocalFrame) -> Mesh:
         """The tubes of the objects start..stop-1."""
-        spans = [np.arange(a, b) for a, b in zip(self._begin[start:stop], self._end[start:stop], strict=True)]
-        rows = np.concatenate(spans)
+        begin, end = self._begin[start:stop], self._end[start:stop]
+        rows = spans(begin, end)
         place, part = self._axes.place[rows], self._axes.part[rows]
-        feature = np.repeat(np.arange(stop - start), [len(span) for span in spans])
+        feature = np.repeat(np.arange(stop - start), end - begin)
         local = frame.to_local(to_ecef(place[:, 0], place[:, 1], place[:, 2]))
         goes_on = part[1:] == part[:-1]
         begins = np.flatnonzero(goes_on)
