@@ -61,22 +61,31 @@ def read_locations(path: Path) -> list[Location]:
         try:
             return [
                 Location(
-                    location_id(row["Address"]), row["Address"], float(row["Longitude"]), float(row["Latitude"])
+                    location_id(row["Address"]),
+                    row["Address"],
+                    float(row["Longitude"]),
+                    float(row["Latitude"]),
                 )
                 for row in csv.DictReader(text)
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise DemoDataUnreadable(f"{path.name} is not a table of Address, Latitude, Longitude: {error}") from error
+            raise DemoDataUnreadable(
+                f"{path.name} is not a table of Address, Latitude, Longitude: {error}"
+            ) from error
 
 
-def read_observations(path: Path, locations: Sequence[Location], notes: ReadingNotes) -> Iterator[Observation]:
+def read_observations(
+    path: Path, locations: Sequence[Location], notes: ReadingNotes
+) -> Iterator[Observation]:
     """Every count as an observation in UTC. Fills `notes` on the way. Raises DemoDataUnreadable."""
     known = {place.title: place.id for place in locations}
     with path.open(encoding="utf-8-sig", newline="") as text:
         rows = csv.reader(text)
         header = next(rows, [])
         if header[:3] != ["date", "hour", "year"] or set(header[3:]) != set(known):
-            raise DemoDataUnreadable(f"{path.name} has not the columns date, hour, year and one for each of {sorted(known)}")
+            raise DemoDataUnreadable(
+                f"{path.name} has not the columns date, hour, year and one for each of {sorted(known)}"
+            )
         counters = [known[name] for name in header[3:]]
         started = [False] * len(counters)
         for local, cells in _in_sequence(path, rows, notes):
@@ -91,7 +100,9 @@ def read_observations(path: Path, locations: Sequence[Location], notes: ReadingN
                     yield Observation(counters[column], PARAMETER.name, time, value)
 
 
-def _in_sequence(path: Path, rows: Iterator[list[str]], notes: ReadingNotes) -> Iterator[tuple[datetime, list[str]]]:
+def _in_sequence(
+    path: Path, rows: Iterator[list[str]], notes: ReadingNotes
+) -> Iterator[tuple[datetime, list[str]]]:
     """(naive local time of the beginning of the hour, cells of the counters) of each row, in order."""
     local: datetime | None = None
     for number, row in enumerate(rows, 2):
@@ -104,7 +115,9 @@ def _in_sequence(path: Path, rows: Iterator[list[str]], notes: ReadingNotes) -> 
             if local.hour != hour and (local + _HOUR_STEP).hour == hour and not _exists(local):
                 local += _HOUR_STEP
         if local.hour != hour:
-            raise DemoDataUnreadable(f"{path.name} line {number}: hour {hour} follows where hour {local.hour} was expected")
+            raise DemoDataUnreadable(
+                f"{path.name} line {number}: hour {hour} follows where hour {local.hour} was expected"
+            )
         if local != label:
             notes.relabelled.append(f"line {number}: {label.isoformat()} read as {local.isoformat()}")
             if len(notes.relabelled) > MOST_RELABELLED:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from server.demo.ground import Ground
@@ -62,7 +63,7 @@ COLUMNS = (
 class Building:
     """One building. `height` is that of the roof above the ground, `ground` the lowest ground at its walls (metres)."""
 
-    element: Element
+    element: Element[MultiPolygon]
     kind: str
     levels: float | None
     height: float
@@ -70,7 +71,7 @@ class Building:
     ground: float
 
     @property
-    def footprint(self) -> BaseGeometry:
+    def footprint(self) -> MultiPolygon:
         """The footprint in the city grid."""
         return self.element.planar
 

@@ -84,9 +84,29 @@ PLACE_COLUMNS = (
 PLACE_CATEGORIES = ("amenity", "shop", "tourism", "office", "leisure", "historic")
 # What stands in a street without being a destination is left out unless it has a name of its own.
 _FURNITURE = frozenset(
-    "bench waste_basket waste_disposal vending_machine post_box bicycle_parking motorcycle_parking parking "
-    "parking_entrance parking_space grit_bin clock life_ring life_boat telephone recycling fountain artwork "
-    "information memorial yes".split()
+    {
+        "bench",
+        "waste_basket",
+        "waste_disposal",
+        "vending_machine",
+        "post_box",
+        "bicycle_parking",
+        "motorcycle_parking",
+        "parking",
+        "parking_entrance",
+        "parking_space",
+        "grit_bin",
+        "clock",
+        "life_ring",
+        "life_boat",
+        "telephone",
+        "recycling",
+        "fountain",
+        "artwork",
+        "information",
+        "memorial",
+        "yes",
+    }
 )
 _KINDS_ZH: Mapping[str, str] = {
     "restaurant": "餐厅",
@@ -221,7 +241,7 @@ def place_features(extract: Extract) -> Iterator[Feature]:
         )
 
 
-def _category(element: Element) -> tuple[str, str] | None:
+def _category(element: Element[Any]) -> tuple[str, str] | None:
     """(category, kind) of a place; None for what is no destination."""
     for category in PLACE_CATEGORIES:
         kind = element.tags.get(category)

@@ -1,9 +1,9 @@
 """What can go wrong while the demo city is built.
 
-    DemoError (server.errors)
-    ├── DemoDataMissing       a package whose data the demo is made of is not installed, or lacks its file
-    ├── DemoDataUnreadable    the file is there and is not what this release expects
-    └── DemoDescriptionError  config/demo/collections.yml lacks something or says it wrongly
+DemoError (server.errors)
+├── DemoDataMissing       a package whose data the demo is made of is not installed, or lacks its file
+├── DemoDataUnreadable    the file is there and is not what this release expects
+└── DemoDescriptionError  config/demo/collections.yml lacks something or says it wrongly
 """
 
 from __future__ import annotations

@@ -49,11 +49,15 @@ class Trees:
 def find_trees(extract: Extract, obstacles: BaseGeometry) -> Trees:
     """Mapped trees with simulated sizes, and simulated trees in green areas clear of `obstacles`; always the same."""
     random = np.random.default_rng(_SEED)
-    mapped = np.array([(one.planar.x, one.planar.y) for one in extract.points if one.tags.get("natural") == "tree"])
+    mapped = np.array(
+        [(one.planar.x, one.planar.y) for one in extract.points if one.tags.get("natural") == "tree"]
+    )
     mapped = mapped.reshape(-1, 2)
     parts = [(mapped, random.uniform(7.0, 14.0, len(mapped)))]
     for (key, value), planting in _PLANTINGS.items():
-        area = unary_union([one.planar for one in extract.areas if one.tags.get(key) == value]).difference(obstacles)
+        area = unary_union([one.planar for one in extract.areas if one.tags.get(key) == value]).difference(
+            obstacles
+        )
         if area.is_empty:
             continue
         places = _scatter(area, int(area.area / 10_000 * planting.per_hectare), random)

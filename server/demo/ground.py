@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
-from shapely.geometry import LineString, MultiLineString, Point, box
+from shapely.geometry import LineString, Point, box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import polygonize, unary_union
 
@@ -63,7 +63,8 @@ class Ground:
         h = self.heights
         upper = h[top, left] * (1 - right) + h[top, left + 1] * right
         lower = h[top + 1, left] * (1 - right) + h[top + 1, left + 1] * right
-        return upper * (1 - down) + lower * down
+        heights: Array = upper * (1 - down) + lower * down
+        return heights
 
 
 def build_ground(extract: Extract, cell: float = CELL_METRES) -> Ground:
@@ -79,9 +80,11 @@ def build_ground(extract: Extract, cell: float = CELL_METRES) -> Ground:
     shore = shapely.distance(cells, water)
     heights = QUAY_METRES + PLATEAU_METRES * (1 - np.exp(-shore / RISE_METRES))
     heights += 1.8 * (1 - np.exp(-shore / 120)) * smooth_noise((rows, columns), 90 / cell, _SEED)
-    heights += _survey_marks(extract, heights, grid_x, grid_y, west, north, cell)
+    heights += _survey_marks(extract, heights, grid_x, grid_y)
     # Tram tracks are mapped as narrow railway areas too; they follow the streets.
-    yards = [one.planar for one in extract.areas if one.tags.get("landuse") == "railway" and one.planar.area > 5000]
+    yards = [
+        one.planar for one in extract.areas if one.tags.get("landuse") == "railway" and one.planar.area > 5000
+    ]
     railway = unary_union(yards)
     if not railway.is_empty:
         near = np.clip(shapely.distance(cells, railway.simplify(2.0)) / 70, 0, 1)
@@ -94,8 +97,11 @@ def build_ground(extract: Extract, cell: float = CELL_METRES) -> Ground:
     return Ground(heights, float(west), float(north), cell, water)
 
 
-def _survey_marks(extract: Extract, heights: Array, x: Array, y: Array, west: float, north: float, cell: float) -> Array:
-    """A correction that makes the ground pass through the heights stated in the extract (`ele`, `ele:msl`)."""
+def _survey_marks(extract: Extract, heights: Array, x: Array, y: Array) -> Array:
+    """A correction that makes the ground pass through the heights stated in the extract (`ele`, `ele:msl`).
+
+    `x` and `y` are the centres of the cells, shapes as `heights`.
+    """
     correction = np.zeros_like(heights)
     for element in extract.points:
         text = element.tags.get("ele") or element.tags.get("ele:msl")
@@ -104,8 +110,7 @@ def _survey_marks(extract: Extract, heights: Array, x: Array, y: Array, west: fl
         except ValueError:
             continue
         place = element.planar
-        row = min(max(int((north - place.y) / cell), 0), heights.shape[0] - 1)
-        column = min(max(int((place.x - west) / cell), 0), heights.shape[1] - 1)
+        row, column = int(np.abs(y[:, 0] - place.y).argmin()), int(np.abs(x[0] - place.x).argmin())
         missing = stated - (heights + correction)[row, column]
         correction += missing * np.exp(-((x - place.x) ** 2 + (y - place.y) ** 2) / (2 * 140.0**2))
     return correction
@@ -133,9 +138,9 @@ def _sea(extract: Extract) -> list[BaseGeometry]:
     if not coast:
         return []
     cells = list(polygonize(unary_union([frame.exterior, *coast])))
-    wet = MultiLineString([line.parallel_offset(0.5, "right") for line in coast])
+    wet = unary_union([line.parallel_offset(0.5, "right") for line in coast])
     # A cell is sea when the strip just right of a coastline runs inside it for longer than the strip just left of one.
-    dry = MultiLineString([line.parallel_offset(0.5, "left") for line in coast])
+    dry = unary_union([line.parallel_offset(0.5, "left") for line in coast])
     return [cell for cell in cells if cell.intersection(wet).length > cell.intersection(dry).length]
 
 
@@ -143,7 +148,10 @@ def _without_shortcuts(line: LineString, frame: LineString) -> list[LineString]:
     """The coastline without the straight segments that stand for nodes outside the extract."""
     pieces, current = [], [line.coords[0]]
     for start, end in pairwise(line.coords):
-        shortcut = LineString([start, end]).length > 150 and max(frame.distance(Point(start)), frame.distance(Point(end))) < 100
+        shortcut = (
+            LineString([start, end]).length > 150
+            and max(frame.distance(Point(start)), frame.distance(Point(end))) < 100
+        )
         if shortcut:
             pieces.append(current)
             current = []
@@ -164,7 +172,9 @@ def gaussian_blur(values: Array, sigma: float) -> Array:
     padded = np.pad(values, pad, mode="reflect")
     rows, columns = padded.shape
     frequency = np.fft.fftfreq(rows)[:, None] ** 2 + np.fft.rfftfreq(columns)[None, :] ** 2
-    blurred = np.fft.irfft2(np.fft.rfft2(padded) * np.exp(-2 * (np.pi * sigma) ** 2 * frequency), s=padded.shape)
+    blurred = np.fft.irfft2(
+        np.fft.rfft2(padded) * np.exp(-2 * (np.pi * sigma) ** 2 * frequency), s=padded.shape
+    )
     return blurred[pad:-pad, pad:-pad]
 
 

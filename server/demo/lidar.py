@@ -58,7 +58,7 @@ def scan(ground: Ground, buildings: Sequence[Building], trees: Trees, pulses: in
     x, y = _pulse_positions(ground, pulses, random)
     number = np.arange(len(x), dtype=np.int64)
     terrain = ground.sample(x, y)
-    surface, kind = _first_hit(x, y, terrain, ground, buildings, trees)
+    surface, kind = _first_hit(x, y, terrain=terrain, ground=ground, buildings=buildings, trees=trees)
     surface = surface + random.normal(0, 0.03, len(x))
     # Water sends most pulses away from the scanner.
     kept = (kind != WATER) | (random.random(len(x)) < 0.35)
@@ -69,10 +69,18 @@ def scan(ground: Ground, buildings: Sequence[Building], trees: Trees, pulses: in
     one, two = np.ones(len(x), dtype=np.uint8), np.full(len(x), 2, dtype=np.uint8)
     firsts = Returns(x, y, first, kind, number, one, np.where(through, two, one)).take(kept)
     below = Returns(
-        x, y, terrain + random.normal(0, 0.03, len(x)), np.full(len(x), GROUND, dtype=np.uint8), number, two, two
+        x,
+        y,
+        terrain + random.normal(0, 0.03, len(x)),
+        np.full(len(x), GROUND, dtype=np.uint8),
+        number,
+        two,
+        two,
     ).take(through)
     parts = (firsts, below, _facades(ground, buildings, random, len(x)))
-    joined = Returns(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Returns)))
+    joined = Returns(
+        *(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Returns))
+    )
     return joined.take(np.lexsort((joined.rank, joined.pulse)))
 
 
@@ -95,13 +103,12 @@ def _pulse_positions(ground: Ground, pulses: int, random: np.random.Generator) -
 
 
 def _first_hit(
-    x: Array, y: Array, terrain: Array, ground: Ground, buildings: Sequence[Building], trees: Trees
+    x: Array, y: Array, *, terrain: Array, ground: Ground, buildings: Sequence[Building], trees: Trees
 ) -> tuple[Array, NDArray[np.uint8]]:
     """What each pulse meets first: (height, class)."""
     height = terrain.copy()
     kind = np.full(len(x), GROUND, dtype=np.uint8)
-    points = shapely.points(x, y)
-    tree = shapely.STRtree(points)
+    tree = shapely.STRtree(np.asarray(shapely.points(x, y)))
     wet = tree.query(ground.water, predicate="intersects")
     kind[wet] = WATER
     if len(trees.x):
@@ -134,7 +141,9 @@ def _crowns(
     return hit, top
 
 
-def _facades(ground: Ground, buildings: Sequence[Building], random: np.random.Generator, start: int) -> Returns:
+def _facades(
+    ground: Ground, buildings: Sequence[Building], random: np.random.Generator, start: int
+) -> Returns:
     """A few returns from walls, which an oblique scan gives; numbered as pulses from `start` on."""
     xs, ys, zs = [], [], []
     for building in buildings:
@@ -156,7 +165,9 @@ def _facades(ground: Ground, buildings: Sequence[Building], random: np.random.Ge
     return Returns(x, y, z, kind, start + np.arange(len(x), dtype=np.int64), one, one).take(inside)
 
 
-def write_scan(path: Path, ground: Ground, returns: Returns, picture: NDArray[np.uint8], transform: Affine) -> int:
+def write_scan(
+    path: Path, ground: Ground, returns: Returns, picture: NDArray[np.uint8], transform: Affine
+) -> int:
     """Write the scan as LAZ, coloured from the orthophoto (3, rows, columns); returns the number of points."""
     west, south, east, _ = ground.bounds
     header = LasHeader(version="1.4", point_format=7)

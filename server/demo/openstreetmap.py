@@ -15,7 +15,7 @@ import pyproj
 import shapely
 from fiona import drvsupport
 from numpy.typing import NDArray
-from shapely.geometry import MultiPolygon, box, shape
+from shapely.geometry import LineString, MultiPolygon, Point, box, shape
 from shapely.geometry.base import BaseGeometry
 
 from server.demo.errors import DemoDataUnreadable
@@ -27,12 +27,12 @@ _NOT_TAGS = frozenset({"osm_id", "osm_way_id", "other_tags", "z_order"})
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class Element[G: BaseGeometry]:
     """One element: `geographic` in CRS84 degrees, `planar` the same in metres of the city grid (x = east)."""
 
     osm_id: str
-    geographic: BaseGeometry
-    planar: BaseGeometry
+    geographic: G
+    planar: G
     tags: Mapping[str, str]
 
 
@@ -40,9 +40,9 @@ class Element:
 class Extract:
     """All elements of an extract. Areas are valid polygons; `bounds` is (west, south, east, north) in the city grid."""
 
-    points: tuple[Element, ...]
-    lines: tuple[Element, ...]
-    areas: tuple[Element, ...]
+    points: tuple[Element[Point], ...]
+    lines: tuple[Element[LineString], ...]
+    areas: tuple[Element[MultiPolygon], ...]
     bounds: tuple[float, float, float, float]
 
 
@@ -56,14 +56,14 @@ def _to_city_grid() -> pyproj.Transformer:
     return pyproj.Transformer.from_crs("OGC:CRS84", CITY_GRID, always_xy=True)
 
 
-def project(geometry: BaseGeometry) -> BaseGeometry:
+def project[G: BaseGeometry](geometry: G) -> G:
     """A geometry in CRS84 degrees as metres of the city grid."""
 
     def forward(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = _to_city_grid().transform(coordinates[:, 0], coordinates[:, 1])
         return np.column_stack([x, y])
 
-    projected: BaseGeometry = shapely.transform(geometry, forward)
+    projected: G = shapely.transform(geometry, forward)
     return projected
 
 
@@ -72,20 +72,24 @@ def read_extract(path: Path) -> Extract:
     # GDAL opens PBF, but fiona hides the driver until it is told that it may be used for reading.
     drvsupport.supported_drivers["OSM"] = "r"
     try:
-        points, lines, areas = (tuple(_elements(path, layer)) for layer in ("points", "lines", "multipolygons"))
+        points = tuple(_elements(path, "points", Point))
+        lines = tuple(_elements(path, "lines", LineString))
+        areas = tuple(_elements(path, "multipolygons", MultiPolygon))
     except fiona.errors.FionaError as error:
-        raise DemoDataUnreadable(f"{path.name} cannot be read as an OpenStreetMap extract: {error}") from error
+        raise DemoDataUnreadable(
+            f"{path.name} cannot be read as an OpenStreetMap extract: {error}"
+        ) from error
     if not (points and lines and areas):
         raise DemoDataUnreadable(f"{path.name} holds no points, no lines or no areas")
     west, south, east, north = shapely.total_bounds([one.geographic for one in (*points, *lines, *areas)])
     return Extract(points, lines, areas, project(box(west, south, east, north)).bounds)
 
 
-def _elements(path: Path, layer: str) -> Iterator[Element]:
+def _elements[G: BaseGeometry](path: Path, layer: str, kind: type[G]) -> Iterator[Element[G]]:
     with fiona.open(path, layer=layer) as source:
         for feature in source:
             geometry = _usable(feature["geometry"])
-            if geometry is None:
+            if not isinstance(geometry, kind):
                 continue
             columns: Mapping[str, Any] = feature["properties"]
             tags = {key: value for key, value in columns.items() if value and key not in _NOT_TAGS}
@@ -93,7 +97,9 @@ def _elements(path: Path, layer: str) -> Iterator[Element]:
             # A closed way has its own number space: keep the letter, as OpenStreetMap's own URLs do.
             way = columns.get("osm_way_id")
             letter = {"points": "n", "lines": "w"}.get(layer, "r")
-            yield Element(f"w{way}" if way else f"{letter}{columns['osm_id']}", geometry, project(geometry), tags)
+            yield Element(
+                f"w{way}" if way else f"{letter}{columns['osm_id']}", geometry, project(geometry), tags
+            )
 
 
 def _usable(geometry: Any) -> BaseGeometry | None:
@@ -109,6 +115,10 @@ def _usable(geometry: Any) -> BaseGeometry | None:
     parts = shapely.get_parts(shapely.make_valid(found))
     polygons = [part for part in parts if part.geom_type == "Polygon" and project(part).area >= 1.0]
     polygons += [
-        piece for part in parts if part.geom_type == "MultiPolygon" for piece in part.geoms if project(piece).area >= 1.0
+        piece
+        for part in parts
+        if part.geom_type == "MultiPolygon"
+        for piece in part.geoms
+        if project(piece).area >= 1.0
     ]
     return MultiPolygon(polygons) if polygons else None

@@ -92,7 +92,9 @@ class Canvas:
         """Fill geometries (in the city grid) with one colour."""
         found = [shape for shape in shapes if not shape.is_empty]
         if found:
-            mask = rasterize(found, out_shape=self.surface.shape, transform=self.transform, dtype="uint8") == 1
+            mask = (
+                rasterize(found, out_shape=self.surface.shape, transform=self.transform, dtype="uint8") == 1
+            )
             self.colour[:, mask] = np.array(colour, dtype="float32")[:, None]
 
 
@@ -164,10 +166,16 @@ def _raise_trees(canvas: Canvas, terrain: Array, trees: Trees) -> None:
         down, across = np.mgrid[top:bottom, left:right]
         squared = ((across + 0.5 - column) ** 2 + (down + 0.5 - row) ** 2) * pixel**2 / radius**2
         inside = squared < 1
-        crown = terrain[top:bottom, left:right] + height - radius + radius * np.sqrt(np.clip(1 - squared, 0, 1))
+        crown = (
+            terrain[top:bottom, left:right] + height - radius + radius * np.sqrt(np.clip(1 - squared, 0, 1))
+        )
         window = canvas.surface[top:bottom, left:right]
         np.copyto(window, np.maximum(window, crown), where=inside)
-        tint = np.array(_CROWN, dtype="float32")[:, None, None] * tone * (0.85 + 0.3 * np.clip(1 - squared, 0, 1))
+        tint = (
+            np.array(_CROWN, dtype="float32")[:, None, None]
+            * tone
+            * (0.85 + 0.3 * np.clip(1 - squared, 0, 1))
+        )
         np.copyto(canvas.colour[:, top:bottom, left:right], tint, where=inside)
 
 
@@ -198,7 +206,8 @@ def _relief(surface: Array, pixel: float) -> Array:
     """Light on slopes, about 1 on level ground, from 0.75 to 1.2."""
     down, right = np.gradient(surface, pixel)
     towards = -(right * _SUN[0] - down * _SUN[1])
-    return np.clip(1.0 + 0.12 * np.clip(towards, -2, 1.6), 0.75, 1.2).astype("float32")
+    light: Array = np.clip(1.0 + 0.12 * np.clip(towards, -2, 1.6), 0.75, 1.2).astype("float32")
+    return light
 
 
 def _shadows(surface: Array, pixel: float) -> Array:

@@ -123,7 +123,7 @@ def pipe_features(extract: Extract, ground: Ground) -> Iterator[tuple[BaseGeomet
             )
 
 
-def _carries_pipes(element: Element) -> bool:
+def _carries_pipes(element: Element[LineString]) -> bool:
     """Whether pipes lie under this way: a street on the ground, not a tunnel, a bridge or a path."""
     tags = element.tags
     return (

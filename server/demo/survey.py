@@ -13,8 +13,9 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
+import shapely
 from shapely.affinity import rotate
-from shapely.geometry import Point, Polygon, box
+from shapely.geometry import Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from server.demo.vector_files import Column, write_layer
@@ -66,7 +67,9 @@ def parcel_features() -> Iterator[tuple[BaseGeometry, dict[str, Any]]]:
                     "坐落": f"武汉市洪山区{_STREETS[row % len(_STREETS)]}{number * 2}号(模拟)",
                     "面积": round(parcel.area, 2),
                     "容积率": 0.0 if use == "绿地" else round(float(random.uniform(0.8, 4.5)), 2),
-                    "登记日期": (date(2015, 1, 1) + timedelta(days=int(random.integers(0, 3650)))).isoformat(),
+                    "登记日期": (
+                        date(2015, 1, 1) + timedelta(days=int(random.integers(0, 3650)))
+                    ).isoformat(),
                 },
             )
 
@@ -96,19 +99,21 @@ def _parcel(row: int, column: int, random: np.random.Generator) -> Polygon:
     """One parcel before it is turned and moved; every second row and fifth column is followed by a street."""
     west = column * _PARCEL[0] + (column // 5) * _ROAD
     south = row * _PARCEL[1] + (row // 2) * _ROAD
-    whole = box(west, south, west + _PARCEL[0], south + _PARCEL[1])
+    east, north = west + _PARCEL[0], south + _PARCEL[1]
+    corners = [(east, south), (east, north), (west, north)]
     if random.random() < 0.25:  # a corner cut off for a right of way
         cut = float(random.uniform(4, 10))
-        corner = Polygon([(west, south), (west + cut, south), (west, south + cut)])
-        return Polygon(whole.difference(corner).exterior)
-    return whole
+        return Polygon([*corners, (west, south + cut), (west + cut, south)])
+    return Polygon([*corners, (west, south)])
 
 
 def _placed(geometry: BaseGeometry) -> BaseGeometry:
-    turned: BaseGeometry = rotate(geometry, _TURN, origin=(0, 0))
-    if isinstance(turned, Point):
-        return Point(round(turned.x + ORIGIN[0], 3), round(turned.y + ORIGIN[1], 3))
-    return Polygon([(round(x + ORIGIN[0], 3), round(y + ORIGIN[1], 3)) for x, y in Polygon(turned).exterior.coords])
+    """Turned about the block's corner, moved to its place, rounded to millimetres."""
+    turned = rotate(geometry, _TURN, origin=(0, 0))
+    placed: BaseGeometry = shapely.transform(
+        turned, lambda coordinates: np.round(coordinates + np.array(ORIGIN), 3)
+    )
+    return placed
 
 
 def write_parcels(path: Path) -> int:

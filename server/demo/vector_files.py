@@ -38,6 +38,8 @@ def write_layer(
         {"geometry": mapping(geometry), "properties": {name: properties.get(name) for name in names}}
         for geometry, properties in features
     ]
-    with fiona.open(path, "w", driver=driver, crs=fiona.crs.CRS.from_user_input(crs), schema=schema, encoding=encoding) as out:
+    with fiona.open(
+        path, "w", driver=driver, crs=fiona.crs.CRS.from_user_input(crs), schema=schema, encoding=encoding
+    ) as out:
         out.writerecords(records)
     return len(records)
