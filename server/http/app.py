@@ -15,6 +15,7 @@ from server.http.answer import PREFLIGHT_HEADERS
 from server.http.context import context, html_answer, make_context, respond
 from server.http.files import FileSender
 from server.http.hot_lane import HotLane, WsgiApplication
+from server.http.logs import configure_logging
 from server.http.map_routes import register as register_maps
 from server.http.maps import MapServices
 from server.http.negotiation import accepted_names
@@ -115,8 +116,9 @@ def _render_error(error: Exception) -> Response:
         )
     accept = accepted_names(request.headers.get("Accept", ""))
     wants_html = request.args.get("f") == "html" or (not request.args.get("f") and accept[:1] == ["html"])
-    if wants_html and "chengtu" in g:
-        here = context()
+    if wants_html and status != 401:
+        here = context() if "chengtu" in g else make_context(None)
+        g.chengtu = here
         document = errors.problem_document(status, detail)
         page = here.services.pages.error(here.page_request(), status, document, here.tenant)
         return respond(html_answer(page, status=status))
@@ -125,6 +127,7 @@ def _render_error(error: Exception) -> Response:
 
 def create_app(settings: Settings) -> WsgiApplication:
     """The whole server for one worker."""
+    configure_logging(settings.server.log_level)
     resolve_plugins()
     services = make_services(settings)
     services.catalogue.current()

@@ -16,6 +16,7 @@ from server.http.parameters import only, query_parameters
 from server.http.scope import CITY, IDENTIFIER, Scope
 from server.identity.decision import Action, Decision, Principal
 from server.pages import PageRequest, choose_language, language_cookie
+from server.pages.language import Language
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, Tenant
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class RequestContext:
         return query_parameters(self.environ)
 
     @property
-    def language(self) -> str:
-        """ "en" or "zh"."""
+    def language(self) -> Language:
+        """The language of titles and pages."""
         return choose_language(
             request.headers.get("Accept-Language"),
             request.args.get("lang"),

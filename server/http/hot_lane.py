@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from providers.errors import ProviderError
+from server.errors import ChengtuError
 from server.http.answer import Answer, Environ, StartResponse, send
-from server.http.errors import RequestError, status_of
+from server.http.errors import RequestError
 from server.http.features import FeatureRequest, item_answer, items_answer
 from server.http.parameters import query_parameters
 from server.http.scope import CITY, Scope
@@ -35,7 +36,15 @@ class HotPath(NamedTuple):
 
 
 def match(path: str) -> HotPath | None:
-    """The parts of `/ogc/collections/{id}/...` or `/t/{tenant}/ogc/collections/{id}/...`, None for any other path."""
+    """The parts of `/ogc/collections/{id}/...` or `/t/{tenant}/ogc/collections/{id}/...`, None for any other path.
+
+    `path` is PATH_INFO as PEP 3333 has it: UTF-8 bytes read as Latin-1.
+    """
+    if not path.isascii():
+        try:
+            path = path.encode("latin-1").decode()
+        except UnicodeError:
+            return None
     parts = path.split("/")
     if len(parts) > 4 and parts[1] == "ogc" and parts[2] == "collections":
         return HotPath(CITY, parts[3], parts[4:])
@@ -65,9 +74,7 @@ class HotLane:
             if path is not None:
                 try:
                     answer = self._answer(path, environ)
-                except (RequestError, ProviderError, TilesError) as error:
-                    if status_of(error) is None:
-                        raise
+                except (RequestError, ProviderError, TilesError, ChengtuError):
                     answer = None  # the full application renders errors
                 if answer is not None:
                     return send(answer, environ, start_response)
@@ -100,8 +107,6 @@ class HotLane:
                 return items_answer(request, services.limits, environ)
             return item_answer(request, rest[1]) if rest[1] else None
         tile = TileRequest.parse(collection, decision, rest[-4:], parameters)
-        if tile is None:
-            return None
         if kind_needed is RepresentationKind.TILES:
             return vector_tile_answer(tile, environ)
         return map_tile_answer(tile, services.maps, environ, cached_only=True)

@@ -22,6 +22,9 @@ def query_parameters(environ: Environ) -> list[tuple[str, str]]:
         return []
     if len(query) > _LONGEST:
         raise InvalidParameter(f"the query string has {len(query)} characters; allowed: {_LONGEST}")
+    if not query.isascii():
+        # PEP 3333: bytes read as Latin-1; clients that do not percent-encode send UTF-8.
+        query = query.encode("latin-1", "replace").decode(errors="replace")
     try:
         return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:

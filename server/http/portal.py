@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from server.http.context import context, html_answer, respond
 from server.http.errors import NotFound
 from server.http.services import Services
-from server.pages import Asset
+from server.pages import Asset, has_scene
 
 
 def register(app: Flask, services: Services) -> None:
@@ -67,6 +67,6 @@ def scene() -> Response:
     here = context()
     visible = here.services.visible(here.catalogue, here.scope, here.who)
     tenant = here.tenant
-    if tenant is None or not here.services.pages.has_scene(visible):
+    if tenant is None or not has_scene(visible):
         raise NotFound("this tenant has nothing that a 3D scene could show")
     return respond(html_answer(here.services.pages.scene(here.page_request(), tenant, visible), scene=True))

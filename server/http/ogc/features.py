@@ -166,7 +166,8 @@ def _described(public_id: str, kind: str) -> Response:
         )
         return respond(html_answer(page))
     etag = state_etag(collection, 0, decision, kind, here.root, here.language)
-    return respond(json_answer(document, MEDIA_TYPES["schema"], etag=etag))
+    private = decision.key != "public"
+    return respond(json_answer(document, MEDIA_TYPES["schema"], etag=etag, private=private))
 
 
 def queryables(public_id: str) -> Response:

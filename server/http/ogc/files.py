@@ -115,9 +115,7 @@ def _geojson(collection: Collection, decision: Decision) -> Iterator[bytes]:
 def _all_series(collection: Collection) -> bytes:
     path = collection.path_of(Kind.SERIES)
     places = [str(feature["id"]) for feature in list_locations(path)["features"]]
-    return series_csv(
-        path, places, SeriesQuery(datetime=(None, None), parameters=None, max_values=20_000_000)
-    )
+    return series_csv(path, places, SeriesQuery(maximum_values=20_000_000))
 
 
 def download(public_id: str, name: str) -> Response:

@@ -1,0 +1,229 @@
+"""Views, rights, paging and following the registry."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from server.http.ogc.documents import CONFORMANCE
+from server.registry.catalogue import Access
+
+
+def test_landing_pages_link_to_what_exists(client: Any) -> None:
+    for root in ("/ogc/", "/t/demo/ogc/"):
+        landing = client.json(root)
+        for link in landing["links"]:
+            path = link["href"].removeprefix("http://city.example:8000")
+            assert client.get(path).status == 200, path
+
+
+def test_the_city_joins_tenant_and_collection(client: Any) -> None:
+    city_ids = [c["id"] for c in client.json("/ogc/collections")["collections"]]
+    assert city_ids == ["demo.boxes", "other.boxes"]
+    assert [c["id"] for c in client.json("/t/demo/ogc/collections")["collections"]] == ["boxes"]
+    in_city = client.json("/ogc/collections/demo.boxes/items?limit=3")
+    in_tenant = client.json("/t/demo/ogc/collections/boxes/items?limit=3")
+    assert in_city["features"] == in_tenant["features"]
+    assert client.get("/t/other/ogc/collections/secret").status == 404
+    assert client.get("/ogc/collections/boxes").status == 404
+
+
+def test_every_link_of_a_collection_answers(client: Any) -> None:
+    document = client.json("/ogc/collections/demo.boxes")
+    for link in document["links"]:
+        path = link["href"].removeprefix("http://city.example:8000")
+        reply = client.get(path)
+        assert reply.status == 200, (path, reply.body[:200])
+        expected = link["type"].split(";")[0]
+        assert reply.headers["Content-Type"].startswith(expected), (path, reply.headers["Content-Type"])
+
+
+SECRET = "/t/demo/ogc/collections/secret"
+SECRET_PATHS = [
+    SECRET,
+    "/ogc/collections/demo.secret",
+    f"{SECRET}/items",
+    f"{SECRET}/items/1",
+    f"{SECRET}/items?f=html",
+    f"{SECRET}/items?f=csv",
+    f"{SECRET}/queryables",
+    f"{SECRET}/schema",
+    f"{SECRET}/tiles",
+    f"{SECRET}/tiles/WebMercatorQuad",
+    f"{SECRET}/tiles/WebMercatorQuad/10/445/835",
+    f"{SECRET}/map",
+    f"{SECRET}/map/tiles/WebMercatorQuad/10/445/835",
+    f"{SECRET}/download/secret.gpkg",
+    f"{SECRET}/download/secret.geojson",
+    "/t/demo/ogc/collections/catalogue/items/secret",
+    "/ogc/collections/catalogue/items/demo.secret",
+]
+
+
+@pytest.mark.parametrize("path", SECRET_PATHS)
+def test_a_private_collection_is_the_operators_alone(client: Any, city: Any, path: str) -> None:
+    hidden = client.get(path)
+    assert hidden.status == 404
+    unknown = client.get(path.replace("secret", "nothing"))
+    assert unknown.status == 404
+    assert hidden.body.replace(b"secret", b"nothing") == unknown.body
+    shown = client.get(path, authorization=f"Bearer {city.token}")
+    assert shown.status in (200, 204), shown.body[:300]
+    assert "public" not in shown.headers.get("Cache-Control", "")
+
+
+LISTS = [
+    "/ogc/collections",
+    "/t/demo/ogc/collections",
+    "/ogc/collections?q=secret",
+    "/",
+    "/t/demo/",
+    "/ogc/collections?f=html",
+    "/ogc/collections/catalogue/items",
+    "/ogc/collections/demo.boxes?f=html",
+    "/t/demo/maps/service?service=WMS&request=GetCapabilities&version=1.3.0",
+    "/t/demo/maps/wmts?service=WMTS&request=GetCapabilities",
+]
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_no_list_names_a_private_collection(client: Any, city: Any, path: str) -> None:
+    reply = client.get(path)
+    assert reply.status == 200
+    assert b"demo.secret" not in reply.body
+    assert b"Boxes of secret" not in reply.body
+    if "html" not in path and path.startswith("/ogc/collections"):
+        assert b"secret" in client.get(path, authorization=f"Bearer {city.token}").body
+
+
+def test_a_wrong_token_is_refused_everywhere(client: Any) -> None:
+    for path in ("/ogc/collections", "/t/demo/ogc/collections/boxes/items", "/"):
+        reply = client.get(path, authorization="Bearer wrong")
+        assert reply.status == 401
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_new_generation_is_seen_by_the_next_request(client: Any, city: Any) -> None:
+    city.publish("moving", count=5)
+    first = client.get("/t/demo/ogc/collections/moving/items")
+    assert first.json["numberMatched"] == 5
+    city.publish("moving", count=9, replace=True)
+    second = client.get("/t/demo/ogc/collections/moving/items", if_none_match=first.headers["ETag"])
+    assert (second.status, second.json["numberMatched"]) == (200, 9)
+    city.registry.unpublish("demo", "moving")
+    assert client.get("/t/demo/ogc/collections/moving/items").status == 404
+
+
+def test_a_collection_made_private_vanishes_at_once(client: Any, city: Any) -> None:
+    city.publish("closing", count=5)
+    assert client.get("/t/demo/ogc/collections/closing/items").status == 200
+    city.publish("closing", count=5, replace=True, access=Access.PRIVATE)
+    assert client.get("/t/demo/ogc/collections/closing/items").status == 404
+    city.registry.unpublish("demo", "closing")
+
+
+def follow(client: Any, url: str) -> list[Any]:
+    """All features, by the `next` links."""
+    features: list[Any] = []
+    for _ in range(1000):
+        page = client.json(url)
+        features += page["features"]
+        onward = [link["href"] for link in page["links"] if link["rel"] == "next"]
+        if not onward:
+            return features
+        url = onward[0].removeprefix("http://city.example:8000")
+    raise AssertionError("the next links never end")
+
+
+@pytest.mark.parametrize("query", ["limit=7", "limit=50&bbox=113.8,22.6,114.0,22.7", "limit=3&kind=office"])
+def test_next_links_visit_every_feature_once(client: Any, query: str) -> None:
+    base = "/t/demo/ogc/collections/boxes/items"
+    once = client.json(f"{base}?{re.sub('limit=[0-9]+', 'limit=10000', query)}")["features"]
+    paged = follow(client, f"{base}?{query}")
+    assert [feature["id"] for feature in paged] == [feature["id"] for feature in once]
+    assert len({feature["id"] for feature in paged}) == len(paged)
+
+
+def test_collections_are_paged_and_filtered(client: Any) -> None:
+    page = client.json("/ogc/collections?limit=1")
+    assert (page["numberMatched"], page["numberReturned"]) == (2, 1)
+    onward = next(link["href"] for link in page["links"] if link["rel"] == "next")
+    rest = client.json(onward.removeprefix("http://city.example:8000"))
+    assert [c["id"] for c in rest["collections"]] == ["other.boxes"]
+    assert not [link for link in rest["links"] if link["rel"] == "next"]
+    assert client.json("/ogc/collections?q=方块 other")["numberMatched"] == 1
+    assert client.json("/ogc/collections?q=absent")["numberMatched"] == 0
+    assert client.json("/ogc/collections?bbox=113,22,115,23")["numberMatched"] == 2
+    assert client.json("/ogc/collections?bbox=0,0,1,1")["numberMatched"] == 0
+    assert client.json("/ogc/collections?limit=100000")["numberReturned"] == 2
+    for bad in ("limit=0", "limit=x", "offset=-1", "bbox=1", "nothing=1", "q=a&q=b"):
+        assert client.get(f"/ogc/collections?{bad}").status == 400, bad
+
+
+def test_the_openapi_document_is_valid_and_flat(client: Any) -> None:
+    reply = client.get("/t/demo/ogc/api")
+    document = reply.json
+    validate(document)
+    assert len(reply.body) < 300_000
+    references = re.findall(rb'"\$ref":"([^"]*)"', reply.body)
+    assert references
+    assert all(reference.startswith(b"#/") for reference in references)
+    assert document["servers"] == [{"url": "http://city.example:8000/t/demo/ogc"}]
+    operations = [o["operationId"] for path in document["paths"].values() for o in path.values()]
+    assert len(operations) == len(set(operations))
+
+
+def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
+    document = client.json("/ogc/api")
+    values = {
+        "collectionId": "demo.boxes",
+        "featureId": "1",
+        "recordId": "demo.boxes",
+        "locationId": "x",
+        "processId": "buffer-clip",
+        "tileMatrixSetId": "WebMercatorQuad",
+        "tileMatrix": "10",
+        "tileRow": "445",
+        "tileCol": "835",
+    }
+    for path, operations in document["paths"].items():
+        if "get" not in operations:
+            continue
+        reply = client.get("/ogc" + path.format(**values))
+        absent = b"demo.boxes' has no" in reply.body
+        assert reply.status == 200 or absent, (path, reply.status, reply.body[:200])
+
+
+def test_conformance_has_no_class_twice() -> None:
+    assert len(set(CONFORMANCE)) == len(CONFORMANCE)
+
+
+def test_cors_and_preflight(client: Any) -> None:
+    reply = client.get("/ogc/collections", origin="https://app.example")
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    preflight = client.request("OPTIONS", "/t/demo/ogc/collections/boxes/items", origin="https://app.example")
+    assert preflight.status == 204
+    assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+
+
+def test_unknown_host_names_are_refused(client: Any) -> None:
+    assert client.get("/ogc/", host="evil.example/x?").status == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/t/nobody/", "/ogc/nothing", "/t/demo/nothing", "/static/../secret"]
+)
+def test_unknown_paths_are_problems_for_programs_and_pages_for_people(client: Any, path: str) -> None:
+    assert client.get(path).headers["Content-Type"] == "application/problem+json"
+    page = client.get(path, accept="text/html")
+    assert page.status == 404
+    assert page.headers["Content-Type"].startswith("text/html")
+
+
+def test_health(client: Any) -> None:
+    assert client.json("/health/live") == {"status": "live"}
+    assert client.json("/health/ready")["status"] == "ready"
+    assert b"chengtu_collections" in client.get("/metrics").body
