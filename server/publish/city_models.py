@@ -72,7 +72,7 @@ class FootprintSource:
         self.name = item.name
         self.crs: pyproj.CRS | None = found.crs
         self.expected: int | None = len(found.ids)
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: list[str] = []
         self._ids = found.ids
         self._geometries = found.geometries
         self.fields = tuple(_field(name, values) for name, values in found.columns.items())

@@ -53,11 +53,11 @@ class CsvSource:
         self._path = item.path
         encoding = text_file_encoding(item.path, options.encoding)
         self._codec = encoding.codec
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: list[str] = []
         if encoding.how == "bytes" and encoding.codec not in ("utf-8", "utf-8-sig"):
-            self.warnings = (
+            self.warnings.append(
                 f"{item.name} was read as {encoding.codec}, found from its bytes. If names look wrong, publish again with "
-                "--encoding.",
+                "--encoding."
             )
         self._delimiter = self._find_delimiter()
         self._header = self._read_header()

@@ -87,7 +87,7 @@ def store_features(
     assert bounds84 is not None  # finish() refuses a dataset without any geometry
     columns = {field.name: field.column for field in summary.fields}
     fields = tuple(replace(field, column=columns[field.name]) for field in titled)
-    return StoredFeatures(summary, fields, plan.crs, bounds84, (*plan.warnings, *warnings))
+    return StoredFeatures(summary, fields, plan.crs, bounds84, (*plan.warnings(), *warnings))
 
 
 def _flat_where_no_height(geometries: Geometries) -> Geometries:
@@ -116,7 +116,6 @@ class _Plan:
         self.fields = self._with_time_field(_kept(_common_fields(sources), options))
         known = [source.expected for source in sources]
         self.expected = None if None in known else sum(count for count in known if count is not None)
-        self.warnings = [warning for source in sources for warning in source.warnings]
         names = [field.name for field in _common_fields(sources)]
         for option, wanted in (("--id-field", options.id_field), ("--time-field", options.time_field)):
             if wanted is not None and wanted not in names:
@@ -170,6 +169,10 @@ class _Plan:
                 f"The field {name!r} is empty in some features of {self.name}; an id field has a value in each."
             )
         return [str(value) for value in values]
+
+    def warnings(self) -> list[str]:
+        """What the readers have to say; complete after the last batch."""
+        return [warning for source in self._sources for warning in source.warnings]
 
     def names(self, batch: Batch, before: int) -> list[str]:
         """How to speak of each feature of a batch: by id, else by its number from 1."""

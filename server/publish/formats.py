@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ _JSON_TYPE = re.compile(r'"type"\s*:\s*"([A-Za-z]+)"')
 _GEOMETRY_TYPES = frozenset(
     ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection")
 )
-_CITYJSON = re.compile(rb'"type"\s*:\s*"CityJSON"')
+_CITYJSON = re.compile(rb'"type"\s*:\s*"CityJSON"|^\s*\{\s*"CityObjects"\s*:\s*\{')
 
 
 def _first_json_type(sample: Sample) -> str:
@@ -232,11 +233,13 @@ def _is_raster(sample: Sample) -> bool:
     if sample.text and not _looks_like_ascii_grid(sample):
         return False
     import rasterio
-    from rasterio.errors import RasterioError
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
-        with rasterio.open(sample.path, driver=list(RASTER_DRIVERS)):
-            return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(sample.path) as opened:
+                return opened.driver in RASTER_DRIVERS
     except RasterioError:
         return False
 

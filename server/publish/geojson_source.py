@@ -19,7 +19,7 @@ from server.publish.errors import DamagedFile, InvalidGeometry, SchemaMismatch, 
 from server.publish.inputs import Input
 from server.publish.reference_systems import parse_crs
 from server.publish.request import ReadingOptions
-from server.publish.vectors import BATCH_SIZE, Batch, geometries_of
+from server.publish.vectors import BATCH_SIZE, Batch, broken_geometries, geometries_of
 from server.registry.catalogue import Field
 
 _CHUNK = 1024 * 1024
@@ -52,10 +52,11 @@ class GeoJSONSource:
         self.expected: int | None = count
         self.fields = tuple(_field(name, found) for name, found in kinds.items())
         self._has_ids = count > 0 and with_id == count
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: list[str] = []
+        self._broken: list[str] | None = [] if options.repair else None
         if with_id and not self._has_ids:
-            self.warnings = (
-                f"{with_id} of {count} features of {self.name} have an id; ids were left out, and features numbered.",
+            self.warnings.append(
+                f"{with_id} of {count} features of {self.name} have an id; ids were left out, and features numbered."
             )
         self.crs: pyproj.CRS | None = self._crs()
 
@@ -85,6 +86,7 @@ class GeoJSONSource:
                 rows = []
         if rows:
             yield self._batch(rows, read + 1)
+        self.warnings += broken_geometries(self._broken or (), self.name)
 
     def _batch(self, rows: Sequence[dict[str, Any]], first: int) -> Batch:
         types: list[str | None] = []
@@ -108,7 +110,7 @@ class GeoJSONSource:
             field.name: [_value(item.get(field.name), field) for item in properties] for field in self.fields
         }
         ids = [str(row["id"]) for row in rows] if self._has_ids else None
-        return Batch(geometries_of(types, coordinates, first, self.name), columns, ids)
+        return Batch(geometries_of(types, coordinates, first, self.name, self._broken), columns, ids)
 
 
 def _kind(value: Any) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import fiona
+import numpy as np
 import orjson
 import pyproj
+import shapely
 from fiona.errors import AttributeFilterError, FionaError
 from pyproj.exceptions import CRSError
 
@@ -30,7 +32,7 @@ from server.publish.osm import osm_configuration, osm_ids
 from server.publish.reference_systems import identified_crs
 from server.publish.request import ReadingOptions
 from server.publish.text_encoding import shapefile_encoding
-from server.publish.vectors import BATCH_SIZE, Batch, geometries_of
+from server.publish.vectors import BATCH_SIZE, Batch, broken_geometries, geometries_of
 from server.registry.catalogue import Field
 
 _ENVIRONMENT = {
@@ -67,13 +69,15 @@ class OgrSource:
         self._driver = str(item.format.driver)
         self._open_options: dict[str, Any] = {}
         self._ignored: list[str] = []
-        warnings: list[str] = []
+        self.warnings: list[str] = []
+        # Objects at the edge of an OpenStreetMap extract are incomplete: nobody can correct them in the source.
+        self._broken: list[str] | None = [] if options.repair or self._driver == "OSM" else None
         _check_complete(item)
         if self._driver == "ESRI Shapefile":
             encoding = shapefile_encoding(item.path, options.encoding)
             self._open_options["encoding"] = encoding.codec
             if encoding.how == "bytes" and encoding.codec != "utf-8":
-                warnings.append(
+                self.warnings.append(
                     f"{item.name} does not say its text encoding; it was read as {encoding.codec}, found from its bytes. "
                     "If names look wrong, publish again with --encoding."
                 )
@@ -87,12 +91,11 @@ class OgrSource:
         self._ignored = self._left_out()
         for name in self._ignored:
             if self._types.pop(name) == "bytes":
-                warnings.append(f"The field {name!r} of {item.name} holds binary data and was left out.")
+                self.warnings.append(f"The field {name!r} of {item.name} holds binary data and was left out.")
         self._nested = [
             name for name, kind in self._types.items() if kind == "json" or kind.startswith("List")
         ]
         self.fields = tuple(_field(name, kind) for name, kind in self._types.items())
-        self.warnings = tuple(warnings)
 
     def _choose_layer(self) -> str | None:
         if self._driver in ("ESRI Shapefile", "FlatGeobuf"):
@@ -204,6 +207,7 @@ class OgrSource:
                 read += len(rows)
             if not heard.errors and self.expected is not None and read != self.expected:
                 raise self._damaged(f"{read} features could be read of {self.expected}")
+        self.warnings += broken_geometries(self._broken or (), self.name)
 
     def _batch(self, rows: list[Any], first: int) -> Batch:
         types: list[str | None] = []
@@ -220,9 +224,9 @@ class OgrSource:
         columns = dict(zip(self._types, values, strict=True)) if self._types else {}
         for name in self._nested:
             columns[name] = _as_text(columns[name])
-        geometries = geometries_of(types, coordinates, first, self.name)
+        geometries = geometries_of(types, coordinates, first, self.name, self._broken)
         if self._driver == "OSM":
-            return Batch(geometries, columns, osm_ids(str(self._layer), columns))
+            return _placed(Batch(geometries, columns, osm_ids(str(self._layer), columns)))
         ids = [row.id for row in rows] if self._driver in ("GPKG", "SQLite") else None
         return Batch(geometries, columns, ids)
 
@@ -230,6 +234,16 @@ class OgrSource:
 def _field(name: str, kind: str) -> Field:
     json_type, json_format = _TYPES.get(kind.split(":", maxsplit=1)[0], ("string", None))
     return Field(name, json_type, json_format)
+
+
+def _placed(batch: Batch) -> Batch:
+    """The features of a batch that have a geometry."""
+    kept = np.flatnonzero(~shapely.is_missing(batch.geometries))
+    if len(kept) == len(batch.geometries):
+        return batch
+    columns = {name: [values[index] for index in kept] for name, values in batch.columns.items()}
+    ids = [batch.ids[index] for index in kept] if batch.ids is not None else None
+    return Batch(batch.geometries[kept], columns, ids)
 
 
 def _coordinates(geometry: Any) -> Any:

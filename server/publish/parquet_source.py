@@ -44,15 +44,10 @@ class ParquetSource:
             )
         self.crs = _crs_of(description, self.name)
         self.expected: int | None = self._file.metadata.num_rows
-        warnings: list[str] = []
-        self.fields = self._fields_of(
-            description, [name for name in columns if name != self._geometry], warnings
-        )
-        self.warnings = tuple(warnings)
+        self.warnings: list[str] = []
+        self.fields = self._fields_of(description, [name for name in columns if name != self._geometry])
 
-    def _fields_of(
-        self, description: dict[str, Any], other_geometries: list[str], warnings: list[str]
-    ) -> tuple[Field, ...]:
+    def _fields_of(self, description: dict[str, Any], other_geometries: list[str]) -> tuple[Field, ...]:
         covering = description.get("covering", {}).get("bbox", {}).get("xmin", [None])[0]
         fields = []
         for column in self._file.schema_arrow:
@@ -63,7 +58,7 @@ class ParquetSource:
                 or pa.types.is_binary(column.type)
                 or pa.types.is_large_binary(column.type)
             ):
-                warnings.append(
+                self.warnings.append(
                     f"The column {column.name!r} of {self.name} holds binary data and was left out."
                 )
                 continue

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from pointclouds.copc_writer import write_copc
+from pointclouds.errors import CrsError as PointCloudCrsError
+from pointclouds.errors import EmptyPointCloudError, UnreadablePointCloudError
+from pointclouds.summary import PointCloudSummary
 from server.publish.building import Built, Task
-from server.publish.errors import OptionError
+from server.publish.errors import CrsError, DamagedFile, EmptyDataset, OptionError
 from server.publish.reference_systems import bounds_in_crs84, parse_crs
 from server.publish.scenes import TILESET_FILE, TILESET_FOLDER
 from server.registry.catalogue import Representation, RepresentationKind
@@ -27,18 +30,9 @@ def _colour(name: str) -> Colour:
 
 
 def build_point_cloud(task: Task) -> Built:
-    """Write the inputs as one COPC. Raises PointCloudError (its messages are for the person who publishes)."""
+    """Write the inputs as one COPC. Raises InputError and its kinds, and PointCloudError."""
     task.stage("reading")
-    asked = task.request.reading.crs
-    copc = task.folder / POINT_CLOUD_FILE
-
-    def progress(stage: str, fraction: float) -> None:
-        start, share = _SHARES.get(stage, (0.0, 1.0))
-        task.stage("pointcloud", start + share * fraction)
-
-    summary = write_copc(
-        [item.path for item in task.inputs], copc, crs=parse_crs(asked) if asked else None, report=progress
-    )
+    summary = _write(task)
     minx, miny, _, maxx, maxy, _ = summary.bbox
     name = task.inputs[0].name
     bounds_in_crs84((minx, miny, maxx, maxy), summary.crs, name)
@@ -54,6 +48,28 @@ def build_point_cloud(task: Task) -> Built:
     if task.request.scene.point_tiles:
         _add_tileset(task, built)
     return built
+
+
+def _write(task: Task) -> PointCloudSummary:
+    asked = task.request.reading.crs
+
+    def progress(stage: str, fraction: float) -> None:
+        start, share = _SHARES.get(stage, (0.0, 1.0))
+        task.stage("pointcloud", start + share * fraction)
+
+    try:
+        return write_copc(
+            [item.path for item in task.inputs],
+            task.folder / POINT_CLOUD_FILE,
+            crs=parse_crs(asked) if asked else None,
+            report=progress,
+        )
+    except PointCloudCrsError as error:
+        raise CrsError(str(error)) from error
+    except EmptyPointCloudError as error:
+        raise EmptyDataset(str(error)) from error
+    except UnreadablePointCloudError as error:
+        raise DamagedFile(str(error)) from error
 
 
 def _add_tileset(task: Task, built: Built) -> None:

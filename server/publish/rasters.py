@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
@@ -61,13 +62,14 @@ def build_raster(task: Task) -> Built:
     task.stage("reading")
     path = task.folder / COVERAGE_FILE
     with _gdal_errors(item), ExitStack() as stack:
-        source = stack.enter_context(rasterio.open(item.path, driver=list(RASTER_DRIVERS)))
-        warnings: list[str] = []
-        prepared, crs, bounds84 = _prepared(stack, source, item, task, warnings)
+        source = stack.enter_context(_opened(item.path))
+        _check_driver(source, item)
+        notes: list[str] = []
+        prepared, crs, bounds84 = _prepared(stack, source, item, task, notes)
         task.stage("coverage")
         _write_cog(prepared, path)
         task.stage("coverage", 0.5)
-    with _gdal_errors(item), rasterio.open(path) as coverage:
+    with _gdal_errors(item), _opened(path) as coverage:
         properties = _describe(coverage, task, item, crs_identifier(crs))
         kind = _map_kind(coverage)
     style = chosen_style(task.request, kind, task.settings)
@@ -84,7 +86,7 @@ def build_raster(task: Task) -> Built:
                 {"style": style, "tile_matrix_sets": TILE_MATRIX_SETS},
             ),
         ],
-        warnings=warnings,
+        warnings=notes,
     )
     if task.request.scene.terrain:
         _add_terrain(task, built, path, len(properties["bands"]))
@@ -112,12 +114,30 @@ def _damaged(item: Input, said: str) -> DamagedFile:
     )
 
 
+def _opened(path: Path) -> Any:
+    with warnings.catch_warnings():
+        # What has no place on Earth is refused with words of ours.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
+def _check_driver(source: Any, item: Input) -> None:
+    """Refuse what could name other files or servers, and containers of several rasters. Raises OptionError."""
+    if source.driver not in RASTER_DRIVERS:
+        raise OptionError(
+            f"{item.name} is of GDAL's driver {source.driver}, which is not published. Allowed: {', '.join(RASTER_DRIVERS)}."
+        )
+    if source.count == 0:
+        raise EmptyDataset(
+            f"{item.name} has no bands of its own ({len(source.subdatasets)} rasters are inside). Convert one of them to "
+            "GeoTIFF, and publish that."
+        )
+
+
 def _prepared(
-    stack: ExitStack, source: Any, item: Input, task: Task, warnings: list[str]
+    stack: ExitStack, source: Any, item: Input, task: Task, notes: list[str]
 ) -> tuple[Any, pyproj.CRS, tuple[float, float, float, float]]:
     """The dataset to copy: north up, with its CRS and nodata said; its CRS and its box in CRS84."""
-    if source.count == 0:
-        raise EmptyDataset(f"{item.name} has no bands.")
     if any(name.startswith("complex") for name in source.dtypes):
         raise OptionError(
             f"{item.name} holds complex numbers, which are not served. Publish a real part or amplitude."
@@ -135,7 +155,7 @@ def _prepared(
     wkt = crs.to_wkt()
     if points or rotated or source.transform.e > 0:
         how = "ground control points" if points else "a rotated or south-up grid"
-        warnings.append(f"{item.name} has {how}: it was resampled to a grid with north up.")
+        notes.append(f"{item.name} has {how}: it was resampled to a grid with north up.")
         prepared = stack.enter_context(
             WarpedVRT(
                 source,
@@ -200,7 +220,9 @@ def _describe(coverage: Any, task: Task, item: Input, crs_uri: str) -> dict[str,
         raise EmptyDataset(f"{item.name} has no data: every pixel is nodata.")
     return {
         "dtype": coverage.dtypes[0],
-        "bands": [_band(coverage, index, low[index], high[index]) for index in range(coverage.count)],
+        "bands": [
+            _band(coverage, index, float(low[index]), float(high[index])) for index in range(coverage.count)
+        ],
         "width": coverage.width,
         "height": coverage.height,
         "resolution": [abs(value) for value in coverage.res],

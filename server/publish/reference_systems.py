@@ -128,8 +128,10 @@ def _meets(area: Any, box: tuple[float, float, float, float]) -> bool:
     west, south, east, north = box
     middle_latitude = (south + north) / 2
     middle_longitude = (west + east) / 2 if west <= east else ((west + east + 360) / 2 + 180) % 360 - 180
-    if not area.south - _MARGIN_DEGREES <= middle_latitude <= area.north + _MARGIN_DEGREES:
+    south_limit, north_limit = area.south - _MARGIN_DEGREES, area.north + _MARGIN_DEGREES
+    left, right = area.west - _MARGIN_DEGREES, area.east + _MARGIN_DEGREES
+    if not south_limit <= middle_latitude <= north_limit:
         return False
     if area.west <= area.east:
-        return area.west - _MARGIN_DEGREES <= middle_longitude <= area.east + _MARGIN_DEGREES
-    return middle_longitude >= area.west - _MARGIN_DEGREES or middle_longitude <= area.east + _MARGIN_DEGREES
+        return bool(left <= middle_longitude <= right)
+    return bool(middle_longitude >= left or middle_longitude <= right)

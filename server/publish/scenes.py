@@ -26,8 +26,6 @@ TILESET_FOLDER = "3dtiles"
 TILESET_FILE = "3dtiles/tileset.json"
 STOREY_METRES = 3.2
 _NUMBER = re.compile(r"\s*([+-]?\d+(?:[.,]\d+)?)")
-_POLYGONS = frozenset(("Polygon", "MultiPolygon"))
-_LINES = frozenset(("LineString", "MultiLineString"))
 
 Numbers = NDArray[np.float64]
 
@@ -51,16 +49,15 @@ def build_scene(task: Task, stored: StoredFeatures) -> Scene | None:
     wants_pipes = scene.diameter_field or scene.default_diameter is not None
     if not (wants_buildings or wants_pipes):
         return None
-    kind = stored.summary.geometry_type
-    needed = _POLYGONS if wants_buildings else _LINES
-    if kind not in needed:
-        raise OptionError(
-            f"{'Heights' if wants_buildings else 'Diameters'} were given for a 3D tileset, which needs geometries of type "
-            f"{' or '.join(sorted(needed))}; these are {kind}."
-        )
     _check_fields(scene, stored)
     task.stage("3dtiles")
     columns = _all_columns(task, stored)
+    needed = 2 if wants_buildings else 1
+    if not (shapely.get_dimensions(columns.geometries) == needed).any():
+        raise OptionError(
+            f"{'Heights' if wants_buildings else 'Diameters'} were given for a 3D tileset, which needs "
+            f"{'polygons' if wants_buildings else 'lines'}; these are {stored.summary.geometry_type}."
+        )
     summary = _buildings(task, stored, columns) if wants_buildings else _pipes(task, stored, columns)
     task.stage("3dtiles", 1.0)
     return finished_scene(summary)
@@ -168,8 +165,8 @@ def _buildings(task: Task, stored: StoredFeatures, columns: FeatureColumns) -> T
         stored.crs,
         building_heights(scene, columns),
         _ground(scene, columns, stored.crs),
-        columns.ids,
-        columns.columns,
+        ids=columns.ids,
+        columns=columns.columns,
         vertical=vertical_reference(scene),
         titles=_titles(stored),
         attribution=task.request.attribution,
@@ -216,8 +213,8 @@ def _pipes(task: Task, stored: StoredFeatures, columns: FeatureColumns) -> Tiles
         stored.crs,
         depth,
         diameters,
-        columns.ids,
-        columns.columns,
+        ids=columns.ids,
+        columns=columns.columns,
         ground=_ground_function(scene, stored.crs),
         vertical=vertical_reference(scene),
         titles=_titles(stored),

@@ -33,13 +33,16 @@ class Batch:
 
 
 class VectorSource(Protocol):
-    """One open layer. `expected` is the number of features, None where the format does not say."""
+    """One open layer. `expected` is the number of features, None where the format does not say.
+
+    `warnings` is complete after the last batch.
+    """
 
     name: str
     fields: tuple[Field, ...]
     crs: pyproj.CRS | None
     expected: int | None
-    warnings: tuple[str, ...]
+    warnings: list[str]
 
     def batches(self) -> Iterator[Batch]:
         """Read from the beginning. Raises subclasses of InputError."""
@@ -47,11 +50,16 @@ class VectorSource(Protocol):
 
 
 def geometries_of(
-    types: Sequence[str | None], coordinates: Sequence[Any], first: int, source: str
+    types: Sequence[str | None],
+    coordinates: Sequence[Any],
+    first: int,
+    source: str,
+    broken: list[str] | None = None,
 ) -> Geometries:
     """Make shapely geometries of GeoJSON coordinate arrays, a whole batch at a time where all have one type.
 
-    `first` is the number of the first feature (1 for the first of the file), for messages. Raises InvalidGeometry.
+    `first` is the number of the first feature (1 for the first of the file), for messages. A geometry that cannot be made
+    at all (a ring of three positions) becomes None and is told to `broken`; without such a list it raises InvalidGeometry.
     """
     geometries = np.full(len(types), None, dtype=object)
     present = [index for index, kind in enumerate(types) if kind is not None]
@@ -66,10 +74,22 @@ def geometries_of(
         try:
             geometries[index] = _single(str(types[index]), coordinates[index])
         except (ValueError, TypeError, shapely.errors.ShapelyError) as error:
-            raise InvalidGeometry(
-                f"The geometry of feature {first + index} of {source} is broken: {error}. Correct it in the source."
-            ) from error
+            if broken is None:
+                raise InvalidGeometry(
+                    f"The geometry of feature {first + index} of {source} is broken: {error} Correct it in the source, or "
+                    "publish with --repair, which leaves such geometries out."
+                ) from error
+            broken.append(f"feature {first + index}: {error}")
     return geometries
+
+
+def broken_geometries(broken: Sequence[str], source: str) -> list[str]:
+    """The warning about geometries that could not be made; [] where there was none."""
+    if not broken:
+        return []
+    return [
+        f"{len(broken)} geometries of {source} could not be repaired and were left out (the first: {broken[0]})."
+    ]
 
 
 def _single(kind: str, coordinates: Any) -> shapely.Geometry:
