@@ -47,13 +47,12 @@ def orphaned_generations(engine: Engine, home: Path) -> list[Path]:
     # The folders first: one that appears later has its row already, since rows come before folders.
     folders = list(_generation_folders(home))
     with reading(engine) as session:
-        alive = set(
-            session.execute(
-                select(CollectionRow.tenant_id, CollectionRow.id, GenerationRow.number)
-                .join(GenerationRow, GenerationRow.collection_key == CollectionRow.key)
-                .where(GenerationRow.state.in_(_ALIVE))
-            ).tuples()
+        rows = session.execute(
+            select(CollectionRow.tenant_id, CollectionRow.id, GenerationRow.number)
+            .join(GenerationRow, GenerationRow.collection_key == CollectionRow.key)
+            .where(GenerationRow.state.in_(_ALIVE))
         )
+        alive = {(tenant, collection, number) for tenant, collection, number in rows}
     return [
         folder for tenant, collection, number, folder in folders if (tenant, collection, number) not in alive
     ]
@@ -93,9 +92,9 @@ def _removable(session: Session, home: Path, keep: int, retired_before: str) -> 
         .join(GenerationRow, GenerationRow.collection_key == CollectionRow.key)
         .where(GenerationRow.state.in_(_ALIVE))
         .order_by(CollectionRow.key, GenerationRow.number.desc())
-    ).tuples()
-    for collection, group in itertools.groupby(rows.all(), key=lambda pair: pair[0]):
-        generations = [generation for _, generation in group]
+    )
+    for collection, group in itertools.groupby(rows.all(), key=lambda row: row[0]):
+        generations = [row[1] for row in group]
         building = [item for item in generations if item.state == GenerationState.BUILDING]
         served = [item for item in generations if item.state != GenerationState.BUILDING]
         published = any(item.state == GenerationState.CURRENT for item in served)
