@@ -155,7 +155,7 @@ class Selector:
                 keys = candidates if cursor is None else [key for key in candidates if key > cursor]
                 return _lookup(connection, payload, Selection(boxes), keys, limit)
         rows = self._scan(connection, payload, selection, limit)
-        return _with_big(connection, payload, selection, rows, limit) if boxes else rows
+        return self._with_big(connection, payload, selection, rows, limit) if boxes else rows
 
     def count(self, connection: sqlite3.Connection, selection: Selection) -> int:
         """Exact number of selected features."""
@@ -192,33 +192,36 @@ class Selector:
                 ).fetchall()
                 if len(rows) >= limit:
                     return rows
-        extra: set[int] = set()
-        for part in boxes:
-            extra.update(
-                [key for (key,) in connection.execute(_BIG, (part.west, part.east, part.south, part.north))]
-            )
-        extra.difference_update([row[0] for row in rows])
-        shown = Filter("f.zoom <= ?", (zoom,), None, False)
-        return rows + _lookup(connection, payload, Selection(boxes, shown), sorted(extra), limit - len(rows))
+        return self._with_big(
+            connection, payload, Selection(boxes, Filter("f.zoom <= ?", (zoom,), None, False)), rows, limit
+        )
 
+    def _with_big(
+        self,
+        connection: sqlite3.Connection,
+        payload: Payload,
+        selection: Selection,
+        rows: list[Row],
+        limit: int,
+    ) -> list[Row]:
+        """`rows`, ascending by key, with the large features that the scan of key ranges cannot see, in their places."""
+        if any(self._holds_all(box) for box in selection.boxes):
+            return rows
+        lowest = -1 if selection.cursor is None else selection.cursor
+        highest = rows[-1][0] if 0 <= limit <= len(rows) else MAXIMUM_KEY
+        keys = _big_keys(connection, selection.boxes, lowest, highest)
+        if keys:
+            keys.difference_update([row[0] for row in rows])
+        if not keys:
+            return rows
+        extra = _lookup(connection, payload, selection, sorted(keys), limit)
+        merged = sorted([*rows, *extra], key=_key_of_row)
+        return merged[:limit] if limit >= 0 else merged
 
-def _with_big(
-    connection: sqlite3.Connection, payload: Payload, selection: Selection, rows: list[Row], limit: int
-) -> list[Row]:
-    """`rows` with the large features that the scan of key ranges cannot see, in their places."""
-    lowest = -1 if selection.cursor is None else selection.cursor
-    highest = rows[-1][0] if 0 <= limit <= len(rows) else MAXIMUM_KEY
-    keys: set[int] = set()
-    for box in selection.boxes:
-        found = connection.execute(_BIG, (box.west, box.east, box.south, box.north))
-        keys.update([key for (key,) in found if lowest < key <= highest])
-    if keys:
-        keys.difference_update([row[0] for row in rows])
-    if not keys:
-        return rows
-    extra = _lookup(connection, payload, selection, sorted(keys), limit)
-    merged = sorted([*rows, *extra], key=_key_of_row)
-    return merged[:limit] if limit >= 0 else merged
+    def _holds_all(self, box: BBox) -> bool:
+        """Whether every centre lies in the box, so that key ranges see every feature."""
+        west, south, east, north = self._facts.space
+        return box.west <= west and box.south <= south and box.east >= east and box.north >= north
 
 
 def _by_index(
@@ -256,6 +259,15 @@ def _lookup(
 # R-tree columns are 32-bit and rounded outwards: this finds a few too many, and the envelope test follows.
 _BIG = "SELECT id FROM big WHERE maxx >= ? AND minx <= ? AND maxy >= ? AND miny <= ?"
 _ONE_BOX = "f.maxx >= ? AND f.minx <= ? AND f.maxy >= ? AND f.miny <= ?"
+
+
+def _big_keys(connection: sqlite3.Connection, boxes: Sequence[BBox], lowest: int, highest: int) -> set[int]:
+    """Keys above `lowest` and up to `highest` of the large features that meet a box (or miss it by a rounding)."""
+    keys: set[int] = set()
+    for box in boxes:
+        found = connection.execute(_BIG, (box.west, box.east, box.south, box.north))
+        keys.update([key for (key,) in found if lowest < key <= highest])
+    return keys
 
 
 def _key_of_row(row: Row) -> int:

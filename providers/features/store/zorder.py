@@ -18,7 +18,7 @@ AXIS_BITS = 20
 SEQUENCE_BITS = 22
 CELLS = 1 << AXIS_BITS
 MAXIMUM_KEY = (1 << (2 * AXIS_BITS + SEQUENCE_BITS)) - 1
-_MAXIMUM_CELLS = 64  # of one decomposition; measured in docs/decisions/0003
+_MAXIMUM_CELLS = 128  # of one decomposition; measured in docs/decisions/0003
 _ROUNDING = 1e-9  # degrees: more than float rounding of a centre, far less than the 1e-7 of the coordinates
 
 

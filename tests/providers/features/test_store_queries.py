@@ -307,5 +307,5 @@ def test_key_ranges_cover_every_cell_of_a_box() -> None:
         keys = (space.numbers(x, y) << 22).tolist()
         ranges = space.ranges(BBox(west, south, east, north), 0, 0)
         assert ranges == sorted(ranges)
-        assert len(ranges) <= 64
+        assert len(ranges) <= 128
         assert all(any(first <= key <= last for first, last in ranges) for key in keys)
