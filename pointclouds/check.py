@@ -51,8 +51,8 @@ def check_copc(path: Path, *, decode: bool = True) -> list[Finding]:
         entries, problems = read_pages(read, info.root_offset, info.root_size, size)
     findings += [Finding("error", problem.where, problem.message) for problem in problems]
     findings += _check_tree(entries, header, size)
-    if decode and not any(finding.severity == "error" for finding in findings):
-        findings += _check_points(path)
+    if not any(finding.severity == "error" for finding in findings):
+        findings += _check_points(path) if decode else _check_opens(path)
     return findings[:_MOST_FINDINGS]
 
 
@@ -125,6 +125,15 @@ def _check_chunks(entries: Entries, header: PointCloudHeader, size: int) -> list
         if offset + length > following:
             found.append(Finding("error", _where(entry), "its points overlap those of another node"))
     return found
+
+
+def _check_opens(path: Path) -> list[Finding]:
+    """Whatever else keeps a reader from opening the file."""
+    try:
+        with CopcFile(path):
+            return []
+    except PointCloudError as error:
+        return [Finding("error", "file", str(error))]
 
 
 def _check_points(path: Path) -> list[Finding]:

@@ -13,8 +13,9 @@ import pyproj
 from pointclouds.copc_hierarchy import Entries, read_pages, require_walkable
 from pointclouds.errors import InvalidCopcError
 from pointclouds.las_format import COPC_INFO_OFFSET, COPC_INFO_SIZE, CopcInfo, unpack_info, unpack_vlr
+from pointclouds.laz_chunks import require_sound_layers
 from pointclouds.point_layout import FIELDS, Records, record_dtype
-from pointclouds.reader import PointCloudHeader, extra_dimensions, inspect, reading
+from pointclouds.reader import PointCloudHeader, extra_dimensions, inspect, laszip_record, reading
 
 POSITIONS: Final = lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL | lazrs.SELECTIVE_DECOMPRESS_Z
 EVERYTHING: Final = lazrs.SELECTIVE_DECOMPRESS_ALL
@@ -67,7 +68,7 @@ class CopcFile:
                 f"{path.name}: its dimensions take {self.dtype.itemsize} bytes a point, "
                 f"the header says {self.header.las.record_length}"
             )
-        self._laszip = next(r.data for r in self.header.records if r.user_id == "laszip encoded")
+        self._laszip = laszip_record(self.header.records)
         self._stream = path.open("rb")
         try:
             self.entries = self._load_entries()
@@ -125,13 +126,20 @@ class CopcFile:
         """All points of one node as packed records; fields outside `selection` hold no meaning.
 
         Raises:
-            UnreadablePointCloudError: the chunk does not decode.
+            UnreadablePointCloudError, InvalidCopcError: the chunk does not decode, or holds another count.
         """
         count = int(entry["point_count"])
         raw = np.zeros(count * self.dtype.itemsize, np.uint8)
         if count:
             with reading(self.path):
                 data = self._read(int(entry["offset"]), int(entry["byte_size"]))
+                stored = require_sound_layers(
+                    data, len(data), self.header.point_format, self.dtype.itemsize, self.path.name
+                )
+                if stored != count:
+                    raise InvalidCopcError(
+                        f"{self.path.name}: the hierarchy says a node has {count} points, its chunk has {stored}"
+                    )
                 lazrs.decompress_points_with_chunk_table(
                     data, self._laszip, raw, [(count, len(data))], lazrs.DecompressionSelection(selection)
                 )

@@ -28,6 +28,7 @@ from pointclouds.las_format import (
     unpack_header,
     unpack_vlr,
 )
+from pointclouds.laz_chunks import check_all_chunks
 from pointclouds.point_layout import Records
 
 CHUNK_POINTS: Final = 500_000
@@ -203,10 +204,15 @@ def _extended_records(stream: Any, las: LasHeader, size: int) -> list[Vlr]:
     return records
 
 
+def laszip_record(records: list[Vlr]) -> bytes:
+    """The data of the laszip record; empty where there is none."""
+    return next((r.data for r in records if r.user_id == "laszip encoded" and r.record_id == 22204), b"")
+
+
 def _check_laz(name: str, stream: Any, las: LasHeader, records: list[Vlr], size: int) -> None:
     """LAZ: the laszip record, and the chunk table it promises (its size decides what the codec allocates)."""
-    laszip = next((r.data for r in records if r.user_id == "laszip encoded" and r.record_id == 22204), None)
-    if laszip is None or len(laszip) < 34:
+    laszip = laszip_record(records)
+    if len(laszip) < 34:
         raise _refuse(name, "says LAZ, the laszip record is missing")
     (chunk_size,) = struct.unpack_from("<I", laszip, 12)
     stream.seek(las.offset_to_points)
@@ -245,6 +251,17 @@ def read_chunks(header: PointCloudHeader, points: int = CHUNK_POINTS) -> Iterato
         UnreadablePointCloudError: the points end early or do not decode.
     """
     seen = 0
+    if header.compressed:
+        with reading(header.path), header.path.open("rb") as stream:
+            las = header.las
+            check_all_chunks(
+                stream,
+                header.path.name,
+                start=las.offset_to_points,
+                laszip=laszip_record(header.records),
+                point_format=las.point_format,
+                record_length=las.record_length,
+            )
     with reading(header.path), laspy.open(header.path, read_evlrs=False) as source:
         for chunk in source.chunk_iterator(points):
             seen += len(chunk)

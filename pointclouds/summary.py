@@ -87,7 +87,12 @@ def _check_area(crs: pyproj.CRS, bounds: tuple[float, float, float, float]) -> N
         return
     west, south, east, north = bounds
     far = _AREA_MARGIN
-    if west > area.east + far or east < area.west - far or south > area.north + far or north < area.south - far:
+    if (
+        west > area.east + far
+        or east < area.west - far
+        or south > area.north + far
+        or north < area.south - far
+    ):
         raise UnusableCrsError(
             f"in {crs.name} these points lie at longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to "
             f"{north:.2f}, outside {area.name}; check --crs against the coordinates"

@@ -54,6 +54,7 @@ def make_scan() -> MakeScan:
         count: int = 2000,
         point_format: int = 1,
         version: str = "1.2",
+        *,
         crs: str | None = "EPSG:28992",
         extra: list[tuple[str, str]] | None = None,
         scale: float = 0.001,
