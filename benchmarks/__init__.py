@@ -1,0 +1,1 @@
+"""CPU per request of this server and of its peers: same data, same requests, same run."""

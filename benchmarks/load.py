@@ -1,0 +1,146 @@
+"""Drive wrk with fixed-seed random requests and divide the server's CPU time by the requests it answered."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
+
+_REPORT = """
+function done(summary, latency, requests)
+  io.write(string.format('RESULT{"requests":%d,"microseconds":%d,"bytes":%d,"p50":%d,"p99":%d,"bad":%d,"lost":%d}\\n',
+    summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99),
+    summary.errors.status,
+    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
+end
+local counter = 0
+function setup(thread) counter = counter + 1; thread:set("id", counter) end
+function init(args) math.randomseed(1234 + id); for i = 1, 10 do math.random() end end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement; `cpu_ms` is CPU time of the server, and its database, a request."""
+
+    server: str
+    workload: str
+    connections: int
+    cpu_ms: float
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    bytes_per_request: int
+    bad: int
+
+
+def _box(path: str, size: float) -> str:
+    return (
+        f"local x = {WEST} + math.random() * {EAST - WEST - size}\n"
+        f"local y = {SOUTH} + math.random() * {NORTH - SOUTH - size}\n"
+        f'return wrk.format("GET", string.format("{path}", x, y, x + {size}, y + {size}))'
+    )
+
+
+def items_script(path: str, size: float, limit: int) -> str:
+    """Lua that asks for a page of items in a random box of `size` degrees."""
+    joined = "&" if "?" in path else "?"
+    return _box(f"{path}{joined}bbox=%.5f,%.5f,%.5f,%.5f&limit={limit}", size)
+
+
+def item_script(path: str, count: int) -> str:
+    """Lua that asks for random items; `path` holds %d."""
+    return f'return wrk.format("GET", string.format("{path}", math.random(1, {count})))'
+
+
+def tile_of(longitude: float, latitude: float, zoom: int) -> tuple[int, int]:
+    """Column and row in WebMercatorQuad."""
+    side = 2**zoom
+    north = math.asinh(math.tan(math.radians(latitude)))
+    return int((longitude + 180) / 360 * side), int((1 - north / math.pi) / 2 * side)
+
+
+def tile_script(path: str, zoom: int) -> str:
+    """Lua that asks for random tiles of a zoom; `path` holds {z}, {x} and {y}."""
+    left, bottom = tile_of(WEST + 0.001, SOUTH + 0.001, zoom)
+    right, top = tile_of(EAST - 0.001, NORTH - 0.001, zoom)
+    filled = path.replace("{z}", str(zoom)).replace("{x}", '" .. x .. "').replace("{y}", '" .. y .. "')
+    return (
+        f"local x = math.random({left}, {right})\nlocal y = math.random({top}, {bottom})\n"
+        f'return wrk.format("GET", "{filled}")'
+    )
+
+
+def measure(
+    server: str,
+    workload: str,
+    script: str,
+    address: str,
+    cpu: Callable[[], float],
+    seconds: int,
+    connections: int,
+    runs: int = 3,
+) -> Row:
+    """The run with the least CPU a request of `runs`; answers that are not 2xx are counted in `bad`."""
+    rows = []
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(f"function request()\n{script}\nend\n{_REPORT}")
+        file.flush()
+        _wrk(file.name, address, 1, connections)
+        for _ in range(runs):
+            before = cpu()
+            result = _wrk(file.name, address, seconds, connections)
+            used = cpu() - before
+            count = max(1, result["requests"])
+            rows.append(
+                Row(
+                    server,
+                    workload,
+                    connections,
+                    round(used / count * 1000, 3),
+                    round(result["requests"] / result["microseconds"] * 1e6, 1),
+                    round(result["p50"] / 1000, 2),
+                    round(result["p99"] / 1000, 2),
+                    round(result["bytes"] / count),
+                    result["bad"] + result["lost"],
+                )
+            )
+    return min(rows, key=lambda row: row.cpu_ms)
+
+
+def _wrk(script: str, address: str, seconds: int, connections: int) -> dict[str, int]:
+    threads = "1" if connections < 4 else "2"
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s"]
+    done = subprocess.run([*command, "-s", script, address], capture_output=True, text=True, check=True)
+    line = next(text for text in done.stdout.splitlines() if text.startswith("RESULT"))
+    result: dict[str, int] = json.loads(line.removeprefix("RESULT"))
+    return result
+
+
+def warm(urls: list[str], fetch: Callable[[str], None]) -> None:
+    """Fetch each URL once, so that a cached workload finds its cache filled."""
+    for url in urls:
+        fetch(url)
+
+
+def tile_addresses(path: str, zoom: int, base: str) -> list[str]:
+    """Every address `tile_script` may ask for."""
+    left, bottom = tile_of(WEST + 0.001, SOUTH + 0.001, zoom)
+    right, top = tile_of(EAST - 0.001, NORTH - 0.001, zoom)
+    return [
+        base + path.replace("{z}", str(zoom)).replace("{x}", str(x)).replace("{y}", str(y))
+        for x in range(left, right + 1)
+        for y in range(top, bottom + 1)
+    ]
+
+
+def work_folder(base: Path) -> Path:
+    """Where data and logs are kept between runs."""
+    base.mkdir(parents=True, exist_ok=True)
+    return base

@@ -1,0 +1,254 @@
+"""The peers: vanilla pygeoapi on GeoPackage and on PostGIS, and plain MapProxy on a filled file cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
+from benchmarks.processes import free_port, running
+
+_POSTGRES = Path("/usr/lib/postgresql/15/bin")
+Row = dict[str, Any]
+
+
+def environment(root: Path, work: Path) -> Path:
+    """The `bin` folder of the peers' own virtual environment, made when it is not there."""
+    folder = work / "peers"
+    if not (folder / "bin" / "granian").exists():
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+        python = folder / "bin" / "python"
+        pinned = root / "benchmarks" / "peers.txt"
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", pinned],
+            check=True,
+        )
+    return folder / "bin"
+
+
+def _collection(providers: list[Row]) -> Row:
+    crs = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+    return {
+        "type": "collection",
+        "title": "buildings",
+        "description": "buildings",
+        "keywords": ["buildings"],
+        "links": [],
+        "extents": {"spatial": {"bbox": [WEST, SOUTH, EAST, NORTH], "crs": crs}},
+        "providers": providers,
+    }
+
+
+def pygeoapi_configuration(work: Path, port: int, database_port: int | None) -> Path:
+    """Write pygeoapi's configuration: `gpkg`, and `postgis` with items and vector tiles where there is a database."""
+    resources = {
+        "gpkg": _collection(
+            [
+                {
+                    "type": "feature",
+                    "name": "SQLiteGPKG",
+                    "data": str(work / "buildings.gpkg"),
+                    "id_field": "id",
+                    "table": "buildings",
+                }
+            ]
+        )
+    }
+    if database_port is not None:
+        data = {
+            "host": "127.0.0.1",
+            "port": database_port,
+            "dbname": "postgres",
+            "user": "postgres",
+            "password": "",
+            "search_path": ["public"],
+        }
+        common = {"data": data, "id_field": "id", "table": "buildings", "geom_field": "geom"}
+        tiles = common | {
+            "type": "tile",
+            "name": "MVT-postgresql",
+            "storage_crs": "http://www.opengis.net/def/crs/EPSG/0/4326",
+            "options": {"zoom": {"min": 0, "max": 20}},
+            "format": {"name": "pbf", "mimetype": "application/vnd.mapbox-vector-tile"},
+        }
+        resources["postgis"] = _collection([common | {"type": "feature", "name": "PostgreSQL"}, tiles])
+    url = f"http://127.0.0.1:{port}"
+    text = {"title": "peer", "description": "peer", "keywords": ["peer"], "url": url}
+    document = {
+        "server": {
+            "bind": {"host": "127.0.0.1", "port": port},
+            "url": url,
+            "mimetype": "application/json; charset=UTF-8",
+            "encoding": "utf-8",
+            "gzip": False,
+            "languages": ["en-US"],
+            "pretty_print": False,
+            "limits": {"default_items": 10, "max_items": 10000},
+            "map": {"url": "", "attribution": ""},
+        },
+        "logging": {"level": "ERROR"},
+        "metadata": {
+            "identification": text | {"keywords_type": "theme", "terms_of_service": url},
+            "license": {"name": "none", "url": url},
+            "provider": {"name": "peer", "url": url},
+            "contact": {"name": "peer"},
+        },
+        "resources": resources,
+    }
+    path = work / "pygeoapi.yml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@contextlib.contextmanager
+def pygeoapi(bin_folder: Path, work: Path, database_port: int | None) -> Iterator[tuple[int, int]]:
+    """Vanilla pygeoapi under granian, two workers; gives pid and port."""
+    port = free_port()
+    configuration = pygeoapi_configuration(work, port, database_port)
+    openapi = work / "pygeoapi-openapi.yml"
+    variables = {"PYGEOAPI_CONFIG": str(configuration), "PYGEOAPI_OPENAPI": str(openapi)}
+    with openapi.open("wb") as output:
+        subprocess.run(
+            [bin_folder / "pygeoapi", "openapi", "generate", configuration],
+            stdout=output,
+            check=True,
+            env={**os.environ, **variables},
+        )
+    command = [
+        str(bin_folder / "granian"),
+        "--interface",
+        "wsgi",
+        "--workers",
+        "2",
+        "--blocking-threads",
+        "4",
+    ]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+        "pygeoapi.flask_app:APP",
+    ]
+    with running(
+        command, f"http://127.0.0.1:{port}/conformance?f=json", work / "pygeoapi.log", variables
+    ) as pid:
+        yield pid, port
+
+
+def _as_postgres(*command: object) -> list[str]:
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    return [*prefix, *map(str, command)]
+
+
+@contextlib.contextmanager
+def postgis(work: Path) -> Iterator[tuple[int, int]]:
+    """A private PostgreSQL cluster with the data set as table `buildings`; gives the postmaster's pid and port."""
+    folder = Path("/var/tmp") / f"chengtu-benchmark-{os.getpid()}"
+    port = free_port()
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    data = folder / "data"
+    try:
+        initdb = _as_postgres(
+            _POSTGRES / "initdb", "-D", data, "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"
+        )
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL)
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c shared_buffers=512MB -c fsync=off"
+        start = _as_postgres(
+            _POSTGRES / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"
+        )
+        subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
+        try:
+            _load(work, port)
+            yield int((data / "postmaster.pid").read_text().split()[0]), port
+        finally:
+            subprocess.run(
+                _as_postgres(_POSTGRES / "pg_ctl", "-D", data, "-m", "fast", "stop"),
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _load(work: Path, port: int) -> None:
+    address = f"host=127.0.0.1 port={port} dbname=postgres user=postgres"
+    subprocess.run(["psql", "-q", address, "-c", "CREATE EXTENSION postgis"], check=True)
+    command = ["ogr2ogr", "-f", "PostgreSQL", f"PG:{address}", str(work / "buildings.gpkg"), "buildings"]
+    command += [
+        "-nln",
+        "buildings",
+        "-lco",
+        "GEOMETRY_NAME=geom",
+        "-lco",
+        "FID=id",
+        "--config",
+        "PG_USE_COPY",
+        "YES",
+    ]
+    subprocess.run(command, check=True)
+    subprocess.run(["psql", "-q", address, "-c", "VACUUM ANALYZE buildings"], check=True)
+
+
+@contextlib.contextmanager
+def mapproxy(bin_folder: Path, work: Path, wms: str, layer: str) -> Iterator[tuple[int, int]]:
+    """Plain MapProxy under granian in front of a WMS, with a file cache; gives pid and port."""
+    port = free_port()
+    shutil.rmtree(work / "mapproxy", ignore_errors=True)
+    (work / "mapproxy").mkdir()
+    document = {
+        "services": {"wmts": {"restful": True, "kvp": True, "md": {"title": "peer"}}},
+        "layers": [{"name": "buildings", "title": "buildings", "sources": ["cache"]}],
+        "caches": {
+            "cache": {
+                "grids": ["mercator"],
+                "sources": ["wms"],
+                "format": "image/png",
+                "meta_size": [4, 4],
+                "meta_buffer": 0,
+                "cache": {"type": "file", "directory_layout": "tms"},
+            }
+        },
+        "sources": {
+            "wms": {
+                "type": "wms",
+                "req": {"url": wms, "layers": layer, "transparent": True},
+                "supported_srs": ["EPSG:3857"],
+            }
+        },
+        "grids": {"mercator": {"base": "GLOBAL_WEBMERCATOR", "origin": "nw"}},
+        "globals": {"cache": {"base_dir": str(work / "mapproxy" / "cache")}},
+    }
+    configuration = work / "mapproxy" / "mapproxy.yaml"
+    configuration.write_text(yaml.safe_dump(document))
+    application = work / "mapproxy" / "peer_mapproxy.py"
+    application.write_text(
+        "from mapproxy.wsgiapp import make_wsgi_app\n"
+        f"application = make_wsgi_app({str(configuration)!r}, reloader=False)\n"
+    )
+    command = [
+        str(bin_folder / "granian"),
+        "--interface",
+        "wsgi",
+        "--workers",
+        "2",
+        "--blocking-threads",
+        "4",
+    ]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    command += ["--working-dir", str(work / "mapproxy"), "peer_mapproxy:application"]
+    ready = f"http://127.0.0.1:{port}/wmts/1.0.0/WMTSCapabilities.xml"
+    with running(command, ready, work / "mapproxy.log") as pid:
+        yield pid, port
