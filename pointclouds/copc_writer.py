@@ -53,7 +53,7 @@ def write_copc(
     """Write one COPC file of all points of one or several LAS/LAZ files.
 
     Point formats 0-5 become 6 or 7, 9 and 10 lose their waveform packets; extra dimensions, scale and offset
-    are kept. The file appears under its name only when it is complete. Memory: about 110 bytes a point.
+    are kept. The file appears under its name only when it is complete. Memory: about 120 bytes a point.
 
     Args:
         sources: LAS 1.0-1.4, LAZ or COPC files; several must share one CRS.
