@@ -1,0 +1,218 @@
+"""Maps of features in a GeoPackage, drawn by Mapnik through GDAL.
+
+Mapnik reads and draws without the interpreter's lock; each thread works with a map of its own, borrowed from a bounded
+store. Where a scale would put more features on a screen than anyone can see, a fixed share of them is drawn together with
+those that are large enough to be seen one by one.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiles.errors import MapSourceError, StyleError
+from tiles.maps.crs import mapnik_definition, metres_per_unit
+from tiles.maps.fonts import map_fonts
+from tiles.maps.images import draw_watermark
+from tiles.maps.leases import LeaseStore
+from tiles.maps.mapnik_library import mapnik
+from tiles.maps.mapnik_style import build_mapnik_style, style_fields
+from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image
+from tiles.maps.style_model import Style
+
+FEATURES_PER_SCREEN = 20_000
+"""Features drawn at most on 1024 x 1024 pixels where they lie evenly; beyond, a share of them."""
+
+_SCREEN = 1024
+_LABEL_MARGIN = 128
+_VISIBLE_PIXELS = 24
+"""A feature of that many pixels is drawn at every scale."""
+
+
+def _drop(handle: Any) -> None:
+    """Let a Mapnik map's data sources go with it."""
+    handle.remove_all()
+
+
+_MAPS: LeaseStore[Any] = LeaseStore(64, _drop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What a GeoPackage says about its feature table; `extent` is in its CRS."""
+
+    key: str
+    columns: frozenset[str]
+    count: int
+    extent: Box
+
+
+class VectorMapSource:
+    """The features of one table of a GeoPackage in one style.
+
+    `crs` is the CRS of the stored coordinates; `columns` maps the field names a style uses to the table's columns (the
+    same name where it says nothing). `watermark` is written over the image, for simulated data. Opens nothing until it
+    renders. Raises StyleError for a raster style.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        crs: str,
+        style: Style,
+        table: str = "feature",
+        geometry_column: str = "geom",
+        columns: Mapping[str, str] | None = None,
+        watermark: str | None = None,
+    ) -> None:
+        if style.raster is not None:
+            raise StyleError("features cannot be drawn in a raster style; give a style with rules")
+        self._path = path
+        self._crs = crs
+        self._style = style
+        self._table = table
+        self._geometry_column = geometry_column
+        self._columns = dict(columns or {})
+        self._watermark = watermark
+
+    def render(self, bbox: Box, crs: str, width: int, height: int) -> Pixels:
+        """Draw (see MapSource). Raises MapSourceError where the file is gone or is not such a GeoPackage."""
+        request = check_request(bbox, crs, width, height)
+        modified = _modified(self._path)
+        table = _table(self._path, modified, self._table, self._geometry_column)
+        share = _share(request, table, metres_per_unit(self._crs))
+        key = (
+            str(self._path),
+            modified,
+            self._table,
+            self._style,
+            self._crs,
+            tuple(self._columns.items()),
+            share,
+        )
+        try:
+            with _MAPS.lease(key, lambda: self._open(table, share)) as handle:
+                pixels = _draw(handle, request)
+        except RuntimeError as error:
+            # Mapnik has one exception type for everything, from an unreadable file to an impossible projection.
+            raise MapSourceError(f"{self._path.name} cannot be drawn in {crs}: {error}") from error
+        return pixels if self._watermark is None else draw_watermark(pixels, self._watermark, request)
+
+    def _open(self, table: _Table, share: int) -> Any:
+        """A Mapnik map with this layer. Raises RuntimeError as Mapnik does."""
+        used = {field: self._columns.get(field, field) for field in style_fields(self._style)}
+        present = {field: column for field, column in used.items() if column in table.columns}
+        aliases = {field: f"f{number}" for number, field in enumerate(present)}
+        fields = ", ".join(
+            [_quoted(self._geometry_column)]
+            + [f"{_quoted(column)} AS {aliases[field]}" for field, column in present.items()]
+        )
+        sql = f"SELECT {fields} FROM {_quoted(self._table)}{self._condition(table, share)}"  # noqa: S608 (names are quoted)
+        mapnik_style = build_mapnik_style(self._style, aliases, map_fonts().faces)
+        handle = mapnik.Map(1, 1)
+        mapnik.load_map_from_string(handle, mapnik_style.xml)
+        handle.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
+        handle.buffer_size = _LABEL_MARGIN
+        layer = mapnik.Layer("features", mapnik_definition(self._crs))
+        # Without the extent Mapnik reads the whole table once to find it: 0.45 s for 500,000 features.
+        extent = ",".join(map(repr, table.extent))
+        layer.datasource = mapnik.Ogr(file=str(self._path), layer_by_sql=sql, extent=extent)
+        for name in mapnik_style.styles:
+            layer.styles.append(name)
+        layer.cache_features = len(mapnik_style.styles) > 1
+        handle.layers.append(layer)
+        return handle
+
+    def _condition(self, table: _Table, share: int) -> str:
+        """SQL for one of `share` features, and all that are large at the scale at which that share begins."""
+        if share == 1:
+            return ""
+        minx, miny, maxx, maxy = table.extent
+        # Edge of the whole table in pixels at the finest scale that has this share (see _share).
+        pixels = _SCREEN * math.sqrt(2 * table.count / (share * FEATURES_PER_SCREEN))
+        visible = _VISIBLE_PIXELS * math.sqrt((maxx - minx) * (maxy - miny)) / pixels
+        geometry = _quoted(self._geometry_column)
+        # Keys lie along a space-filling curve: they are mixed before a share of them is taken.
+        return (
+            f" WHERE ({_quoted(table.key)} % 1000003) * 7919 % {share} = 0"
+            f" OR ST_MaxX({geometry}) - ST_MinX({geometry}) > {visible!r}"
+            f" OR ST_MaxY({geometry}) - ST_MinY({geometry}) > {visible!r}"
+        )
+
+
+def close_vector_maps() -> None:
+    """Close all idle maps and their files."""
+    _MAPS.clear()
+
+
+def _quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise MapSourceError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=1024)
+def _table(path: Path, _modified_ns: int, table: str, geometry_column: str) -> _Table:
+    """Facts of a feature table; remembered until the file changes. Raises MapSourceError."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+            columns = connection.execute(f"PRAGMA table_info({_quoted(table)})").fetchall()
+            if not any(column[1] == geometry_column for column in columns):
+                raise MapSourceError(
+                    f"{path.name} has no table {table} with a geometry column {geometry_column}"
+                )
+            key = next((column[1] for column in columns if column[5]), "rowid")
+            count = connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone()[0]  # noqa: S608 (quoted)
+            extent = _extent(connection, table, geometry_column)
+    except sqlite3.Error as error:
+        raise MapSourceError(f"{path.name} is not a GeoPackage that can be read: {error}") from error
+    return _Table(key, frozenset(column[1] for column in columns), count, extent)
+
+
+def _extent(connection: sqlite3.Connection, table: str, geometry_column: str) -> Box:
+    """Box of all features from the spatial index, a little widened; a box without features where the table is empty."""
+    index = _quoted(f"rtree_{table}_{geometry_column}")
+    sql = f"SELECT min(minx), min(miny), max(maxx), max(maxy) FROM {index}"  # noqa: S608 (name is quoted)
+    row = connection.execute(sql).fetchone()
+    if row[0] is None:
+        return (0.0, 0.0, 1e-9, 1e-9)
+    margin = 1e-6 * max(1.0, *map(abs, row))
+    return (row[0] - margin, row[1] - margin, row[2] + margin, row[3] + margin)
+
+
+def _share(request: MapRequest, table: _Table, stored_metres: float) -> int:
+    """N of "one feature of N is drawn": a power of two that depends on the scale alone, so that tiles fit together."""
+    if table.count <= FEATURES_PER_SCREEN:
+        return 1
+    minx, miny, maxx, maxy = table.extent
+    area = (maxx - minx) * (maxy - miny) * stored_metres**2
+    screen = (2 ** -round(request.zoom) * 156543.03392804097 * _SCREEN) ** 2
+    expected = table.count * min(1.0, screen / max(area, 1e-9))
+    return int(2 ** max(0, math.ceil(math.log2(expected / FEATURES_PER_SCREEN))))
+
+
+def _draw(handle: Any, request: MapRequest) -> Pixels:
+    handle.srs = mapnik_definition(request.crs)
+    handle.resize(request.width, request.height)
+    handle.zoom_to_box(mapnik.Box2d(*request.bbox))
+    image = mapnik.Image(request.width, request.height)
+    mapnik.render(handle, image)
+    if image.is_solid() and image.get_pixel(0, 0) == 0:
+        return empty_image(request.width, request.height)
+    return np.frombuffer(image.to_string(), dtype=np.uint8).reshape(request.height, request.width, 4)
