@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -64,6 +64,11 @@ class Pages:
         return dict(page_headers(self._frame.import_map, scene=scene))
 
     # -- pages
+
+    @staticmethod
+    def has_scene(collections: Iterable[Collection]) -> bool:
+        """Whether `scene` would have anything to show of these."""
+        return has_scene(collections)
 
     def portal(
         self,

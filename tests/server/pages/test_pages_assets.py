@@ -6,12 +6,14 @@ import base64
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server.pages import Pages, PageSettings
 from server.pages.assets import IMMUTABLE, REVALIDATE
 from server.pages.vendor import PACKAGES, VendorFiles
+from server.registry.catalogue import Catalogue
 
 
 @pytest.fixture
@@ -128,8 +130,8 @@ def test_every_import_of_our_scripts_is_a_script_of_ours_or_in_the_import_map(pa
 
 @pytest.mark.parametrize("scene", [False, True])
 def test_the_policy_loads_from_here_alone_and_evaluates_nothing(
-    pages: Pages, catalogue, ask, scene: bool
-) -> None:  # type: ignore[no-untyped-def]
+    pages: Pages, catalogue: Catalogue, ask: Any, scene: bool
+) -> None:
     headers = pages.headers(scene=scene)
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'none'"

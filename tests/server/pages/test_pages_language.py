@@ -11,7 +11,7 @@ import pytest
 import server.pages
 from server.pages import DOCUMENT_KINDS, LANGUAGES, choose_language, language_cookie
 from server.pages.links import downloads
-from server.registry.catalogue import RepresentationKind
+from server.registry.catalogue import Catalogue, RepresentationKind
 
 PAGES = Path(server.pages.__file__).parent
 CATALOGUES = {
@@ -94,7 +94,7 @@ def test_no_template_holds_words_of_its_own(template: Path) -> None:
     assert words <= NAMES, words - NAMES
 
 
-def test_every_download_has_a_label(catalogue) -> None:  # type: ignore[no-untyped-def]
+def test_every_download_has_a_label(catalogue: Catalogue) -> None:
     labels = {d.label for c in catalogue.collections.values() for d in downloads(c)}
     assert labels
     assert labels <= CATALOGUES["en"].keys()

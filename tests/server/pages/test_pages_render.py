@@ -274,7 +274,9 @@ def test_a_wide_table_is_cut_and_says_so(
 
 
 def test_an_item_is_linked_by_its_escaped_id(pages: Pages, catalogue: Catalogue, ask: Any) -> None:
-    document = {"features": [{"type": "Feature", "id": "way/1 ?", "properties": {}, "geometry": None}]}
+    document: dict[str, Any] = {
+        "features": [{"type": "Feature", "id": "way/1 ?", "properties": {}, "geometry": None}]
+    }
     page = pages.items(ask("/x"), catalogue.collections["helsinki", "buildings"], document)
     assert 'href="/ogc/collections/helsinki.buildings/items/way%2F1%20%3F?f=html"' in page
 

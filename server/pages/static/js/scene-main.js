@@ -10,6 +10,25 @@ import { Underground } from "./scene-underground.js";
 
 const status = document.getElementById("scene-status");
 
+/** Whether the browser draws without a graphics card, as on virtual desktops. */
+function drawsInSoftware(scene) {
+  const gl = scene.context._gl;
+  const details = gl.getExtension("WEBGL_debug_renderer_info");
+  return details !== null && /swiftshader|llvmpipe|software|basic render/i.test(gl.getParameter(details.UNMASKED_RENDERER_WEBGL));
+}
+
+/** A coarser picture that still moves: a third of the pixels, plainer depth and air, coarser tiles. */
+function beFrugal(widget) {
+  const { scene } = widget;
+  widget.useBrowserRecommendedResolution = false;
+  widget.resolutionScale = 0.6 / window.devicePixelRatio;
+  scene.msaaSamples = 1;
+  scene.logarithmicDepthBuffer = false;
+  scene.globe.showGroundAtmosphere = false;
+  scene.fog.enabled = false;
+  scene.globe.maximumScreenSpaceError = 4;
+}
+
 function makeWidget() {
   const widget = new Cesium.CesiumWidget("globe", {
     baseLayer: Cesium.ImageryLayer.fromProviderAsync(
@@ -21,7 +40,7 @@ function makeWidget() {
     contextOptions: { webgl: { preserveDrawingBuffer: true } },
   });
   const { scene } = widget;
-  scene.msaaSamples = scene.context.webgl2 && navigator.hardwareConcurrency > 4 ? 4 : 1;
+  if (drawsInSoftware(scene)) beFrugal(widget);
   scene.globe.depthTestAgainstTerrain = true;
   scene.globe.baseColor = Cesium.Color.fromCssColorString("#8a9a8b");
   scene.globe.undergroundColor = Cesium.Color.fromCssColorString("#20262a");
