@@ -180,11 +180,11 @@ def window_bounds(description: CoverageDescription, window: Window) -> Bounds:
 def read_part(path: Path, window: Window, bands: tuple[int, ...], shape: tuple[int, int]) -> Part:
     """Read the bands of a window as an array of `shape` (rows, columns); smaller than the window, values are averaged.
 
-    Integers other than bytes may be codes: those take the nearest pixel. Raises StoreCorrupt.
+    Integers may be codes: those of no colour take the nearest pixel. Raises StoreCorrupt.
     """
     dataset, description = _opened(path)
     shrinks = shape[0] < window.height or shape[1] < window.width
-    averages = all(description.bands[number - 1].dtype in ("uint8", "float32", "float64") for number in bands)
+    averages = all(_is_continuous(description.bands[number - 1]) for number in bands)
     try:
         values = dataset.read(
             list(bands),
@@ -196,3 +196,8 @@ def read_part(path: Path, window: Window, bands: tuple[int, ...], shape: tuple[i
     except RasterioError as error:
         raise StoreCorrupt(f"The coverage {path.name} cannot be read: {error}") from error
     return Part(values.data, ~np.ma.getmaskarray(values), window_bounds(description, window))
+
+
+def _is_continuous(band: Band) -> bool:
+    """Whether values between two values mean something: numbers with fractions, and colours."""
+    return band.dtype.startswith("float") or band.name in ("red", "green", "blue")

@@ -1,0 +1,70 @@
+"""What a process computes with: collections by id, found through a resolver that the server has registered.
+
+The resolver is called in the thread and context of the request that runs the process, so it can honour that request's
+rights. A process knows its resolver by key, because pygeoapi constructs processes from configuration alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from providers.errors import InvalidParameter
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSource:
+    """A collection as a process sees it.
+
+    `features` is the path of its feature store, `coverage` that of its raster; None where it has none. `fields` are
+    (name, JSON type, column). `hidden` fields are not to be used or shown.
+    """
+
+    id: str
+    title: str
+    features: Path | None = None
+    coverage: Path | None = None
+    storage_crs: str = ""
+    fields: tuple[tuple[str, str, str], ...] = ()
+    hidden: frozenset[str] = frozenset()
+
+
+class SourceResolver(Protocol):
+    """Finds a collection for the request in whose context it is called."""
+
+    def __call__(self, collection_id: str) -> ProcessSource | None:
+        """The collection, or None where there is none that this request may use."""
+        ...
+
+
+class UnknownResolver(LookupError):
+    """No resolver is registered under the key that a process is configured with: a mistake of the server's start."""
+
+
+_lock = threading.Lock()
+_resolvers: dict[str, SourceResolver] = {}
+
+
+def register_resolver(key: str, resolver: SourceResolver) -> None:
+    """Register a resolver; one registered before under the same key is replaced."""
+    with _lock:
+        _resolvers[key] = resolver
+
+
+def unregister_resolver(key: str) -> None:
+    """Forget a resolver; nothing happens where there is none."""
+    with _lock:
+        _resolvers.pop(key, None)
+
+
+def find_source(key: str, collection_id: str) -> ProcessSource:
+    """The collection that the present request may use. Raises InvalidParameter where there is none, UnknownResolver."""
+    resolver = _resolvers.get(key)
+    if resolver is None:
+        raise UnknownResolver(f"No resolver of collections is registered as {key!r}")
+    source = resolver(collection_id)
+    if source is None:
+        raise InvalidParameter("collection", collection_id, "the id of a collection that is published here")
+    return source
