@@ -4,10 +4,7 @@ import * as Cesium from "cesium";
 
 const absolute = (address) => new URL(address, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
 
-// Colours of things that carry none themselves; point clouds keep their own.
-const STYLES = {
-  pipes: { color: "color('#f08a24')" },
-};
+const PIPES = "color('#ff9d2e')"; // no ground, roof or tree has this colour
 
 async function addTileset(widget, layer) {
   const tileset = await Cesium.Cesium3DTileset.fromUrl(absolute(layer.settings.url), {
@@ -17,8 +14,10 @@ async function addTileset(widget, layer) {
   if (layer.settings.content === "points") {
     tileset.pointCloudShading = new Cesium.PointCloudShading({ attenuation: true, maximumAttenuation: 4, eyeDomeLighting: false });
   }
-  const style = STYLES[layer.settings.content];
-  if (style) tileset.style = new Cesium.Cesium3DTileStyle(style);
+  if (layer.settings.content === "pipes") {
+    tileset.style = new Cesium.Cesium3DTileStyle({ color: PIPES });
+    tileset.colorBlendMode = Cesium.Cesium3DTileColorBlendMode.REPLACE;
+  }
   tileset.tileFailed.addEventListener(({ url, message: reason }) => console.warn(`tile ${url}: ${reason}`));
   layer.tileset = widget.scene.primitives.add(tileset);
   layer.show = (on) => {

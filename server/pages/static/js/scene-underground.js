@@ -3,7 +3,7 @@
 import * as Cesium from "cesium";
 
 const GLASS = 0.35; // opacity of the ground from above, near
-const PALE = "color('white', 0.22)";
+const PALE = "color('#cfe3e6', 0.12)";
 const CUT = 150; // metres: nearer than this the ground is at its clearest
 
 export class Underground {
@@ -32,9 +32,11 @@ export class Underground {
     scene.requestRender();
   }
 
-  /** Solid things above the ground let the eye through while we are below. */
+  /** Solid things above the ground let the eye through while we are below; pipes shine, no sun reaches them. */
   fade(on) {
+    const glow = on ? new Cesium.CustomShader({ lightingModel: Cesium.LightingModel.UNLIT }) : undefined;
     for (const { settings, tileset } of this.layers) {
+      if (tileset && settings.content === "pipes") tileset.customShader = glow;
       if (!tileset || !["buildings", "cityjson"].includes(settings.content)) continue;
       if (on) {
         this.styles.set(settings.id, tileset.style);
@@ -50,7 +52,7 @@ export class Underground {
     const pipes = this.layers.find(({ settings, tileset }) => tileset && settings.content === "pipes");
     const target = pipes?.tileset.boundingSphere;
     if (!target) return;
-    const offset = new Cesium.HeadingPitchRange(Cesium.Math.toRadians(20), Cesium.Math.toRadians(-24), Math.min(target.radius * 0.55, 900));
+    const offset = new Cesium.HeadingPitchRange(Cesium.Math.toRadians(20), Cesium.Math.toRadians(-28), Math.min(target.radius * 0.4, 420));
     const centre = new Cesium.BoundingSphere(target.center, 1);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.widget.camera.flyToBoundingSphere(centre, { duration: still ? 0 : 1.5, offset });
