@@ -79,16 +79,19 @@ class MapServices:
             return source
 
     def _make_source(self, collection: Collection) -> MapSource:
-        properties = collection.representations[Kind.MAP].properties
+        style: Any = collection.representations[Kind.MAP].properties.get("style")
         watermark = "simulated 模拟" if collection.simulated else None
-        style: Any = properties.get("style")
         if Kind.FEATURES in collection.representations:
             geometry_type = collection.representations[Kind.FEATURES].properties["geometry_type"]
-            style = load_style(style or default_style_name(geometry_type), self._styles_dir)
-            path = collection.path_of(Kind.FEATURES)
-            return VectorMapSource(path, collection.storage_crs, geometry_type, style, watermark=watermark)
+            return VectorMapSource(
+                collection.path_of(Kind.FEATURES),
+                crs=collection.storage_crs,
+                style=load_style(style or default_style_name(geometry_type), self._styles_dir),
+                columns={field.name: field.column for field in collection.fields},
+                watermark=watermark,
+            )
         style = load_style(style or default_style_name("image"), self._styles_dir)
-        return RasterMapSource(collection.path_of(Kind.COVERAGE), style, watermark=watermark)
+        return RasterMapSource(collection.path_of(Kind.COVERAGE), style=style, watermark=watermark)
 
     def tile(self, request: TileRequest, format_: str, *, cached_only: bool) -> bytes | None:
         """A map tile from the disk cache, or drawn and kept; None where `cached_only` and it is not there.
@@ -106,7 +109,7 @@ class MapServices:
         media_type = f"image/{format_}"
         source = self.source(request.collection)
         crs = grid(request.grid).crs
-        body = map_image([source], bounds, crs, _TILE_PIXELS, _TILE_PIXELS, media_type)
+        body = map_image([source], bounds, crs, _TILE_PIXELS, _TILE_PIXELS, media_type=media_type)
         _keep(path, body)
         return body
 

@@ -29,7 +29,7 @@ class MapQuery:
     crs_uri: str
     width: int
     height: int
-    background: tuple[int, int, int, int] | None
+    transparent: bool
 
 
 @lru_cache(maxsize=64)
@@ -98,11 +98,11 @@ def _size(given: Mapping[str, str], box: Box) -> tuple[int, int]:
     return width, height
 
 
-def _background(given: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+def _transparent(given: Mapping[str, str]) -> bool:
     text = given.get("transparent", "true").lower()
     if text not in ("true", "false"):
         raise InvalidParameter(f"transparent={text[:20]!r}; allowed: true, false")
-    return None if text == "true" else (255, 255, 255, 255)
+    return text == "true"
 
 
 def parse_map_query(given: Mapping[str, str], extent: Box) -> MapQuery:
@@ -125,7 +125,7 @@ def parse_map_query(given: Mapping[str, str], extent: Box) -> MapQuery:
     answer_box = _swap(box) if swaps_axes(crs) else box
     name = crs.to_authority()
     short = "OGC:CRS84" if crs == known_crs(CRS84) else f"{name[0]}:{name[1]}" if name else crs_uri
-    return MapQuery(box, answer_box, short, crs_uri, width, height, _background(given))
+    return MapQuery(box, answer_box, short, crs_uri, width, height, _transparent(given))
 
 
 def _transformed(box: Box, source: CRS, target: CRS) -> Box:

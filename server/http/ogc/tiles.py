@@ -161,8 +161,8 @@ def map_(public_id: str) -> Response:
         query.crs,
         query.width,
         query.height,
-        MAP_FORMATS[form],
-        background=query.background if form != "jpeg" else (255, 255, 255, 255),
+        media_type=MAP_FORMATS[form],
+        background=None if query.transparent and form != "jpeg" else "#ffffff",
     )
     headers = [
         ("Content-Crs", f"<{query.crs_uri}>"),
