@@ -1,0 +1,32 @@
+"""The `chengtu` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code.
+
+    0: done. 1: refused or failed, with one message on standard error. 2: the command line is wrong. 130: Ctrl-C.
+    """
+    from server.cli.application import application
+    from server.cli.console import fail
+    from server.errors import ChengtuError
+
+    try:
+        application(list(arguments), prog_name="chengtu")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except ChengtuError as error:
+        return fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}{error.strerror or error}")
+    return 0
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""`python -m server.cli`: the same as `chengtu`."""
+
+from server.cli import main
+
+main()

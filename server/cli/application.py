@@ -1,0 +1,30 @@
+"""The commands' command line. Each command's work, and what that imports, is loaded when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from server.cli import listing_commands, operating_commands, publishing_commands, serving_commands
+
+application = typer.Typer(
+    name="chengtu",
+    help="Chengtu (城图): the open spatio-temporal data server for cities.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+tenants = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True, rich_markup_mode=None)
+
+application.command("serve")(serving_commands.serve)
+application.command("demo")(serving_commands.demo)
+application.command("publish")(publishing_commands.publish)
+application.command("unpublish")(publishing_commands.unpublish)
+application.command("restore")(publishing_commands.restore)
+application.command("collections")(listing_commands.list_collections)
+application.add_typer(tenants, name="tenants")
+tenants.command("add")(listing_commands.add_tenant)
+tenants.command("list")(listing_commands.list_tenants)
+tenants.command("remove")(listing_commands.remove_tenant)
+application.command("check")(operating_commands.check)
+application.command("sweep")(operating_commands.sweep)

@@ -1,0 +1,125 @@
+"""Starts the web server: granian's main process, which forks the workers and starts a new one where one dies.
+
+The main process must not open a database, GDAL or PROJ handle, and has to be quick: the port is to be open within a
+second. It imports neither SQLAlchemy nor the application; a worker builds that after the fork.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from server.cli.console import say
+from server.errors import ServeError
+from server.registry.folders import operator_token_file
+from server.registry.schema import is_at_head
+from server.registry.staging import dead_staging_folders
+from server.settings import Settings, settings_environment
+from server.settings.loading import CONFIG_VARIABLE
+
+if TYPE_CHECKING:
+    from granian.server.mp import MPServer
+
+APPLICATION = "server.http.wsgi:application"
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ServeError, RegistryError; SystemExit where workers die again and again."""
+    address = check_port(settings.server.host, settings.server.port)
+    prepare(settings)
+    os.environ.pop(CONFIG_VARIABLE, None)
+    os.environ.update(settings_environment(settings))
+    server = _granian(settings, address)
+    url = settings.server.public_url or _url(settings)
+    say(
+        f"Chengtu serves {url} with {settings.server.workers} workers; data in {settings.home}. Stop it with Ctrl-C."
+    )
+    server.serve()
+    say("Chengtu has stopped.")
+
+
+def check_port(host: str, port: int) -> str:
+    """The numeric address of `host`, after trying to listen there. Raises ServeError where that cannot be.
+
+    granian opens its sockets with SO_REUSEPORT, so it would share a port with another server without a word.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ServeError(
+            f"server.host is {host!r}, which is no address of this machine: {error.strerror}; allowed: 127.0.0.1, "
+            "0.0.0.0 or a name of this machine"
+        ) from error
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            raise ServeError(_why_not(error, host, port)) from error
+    return str(address[0])
+
+
+def prepare(settings: Settings) -> None:
+    """Make or upgrade the registry where that is needed, and let a process of its own remove leftovers."""
+    if not (is_at_head(settings.registry_url) and operator_token_file(settings.home).is_file()):
+        say(f"Preparing the registry in {settings.home} ...")
+        from server.registry.registry import open_registry
+
+        open_registry(settings).close()
+    if dead_staging_folders(settings.home):
+        environment = {**os.environ, **settings_environment(settings)}
+        environment.pop(CONFIG_VARIABLE, None)
+        subprocess.Popen(
+            [sys.executable, "-m", "server.cli", "sweep"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def _granian(settings: Settings, address: str) -> MPServer:
+    from granian.constants import HTTPModes, Interfaces
+    from granian.log import LogLevels
+    from granian.server.mp import MPServer
+
+    # granian's own "info" is about its processes; ours is about requests.
+    level = "warning" if settings.server.log_level == "info" else settings.server.log_level
+    return MPServer(
+        APPLICATION,
+        address=address,
+        port=settings.server.port,
+        interface=Interfaces.WSGI,
+        workers=settings.server.workers,
+        blocking_threads=settings.server.blocking_threads,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_level=LogLevels(level),
+        respawn_failed_workers=True,
+        workers_kill_timeout=settings.server.stop_seconds,
+    )
+
+
+def _url(settings: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.server.host, settings.server.host)  # noqa: S104  # not bound
+    return (
+        f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.server.port}/"
+    )
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of {host} is taken by another program; stop that one, "
+            "or choose another port with --port (or CHENGTU_SERVER_PORT)"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs the rights of root; choose one above 1023 with --port"
+    return f"cannot listen on port {port} of {host}: {error.strerror}; see --host and --port"
