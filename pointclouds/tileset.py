@@ -144,7 +144,7 @@ class _Builder:
         report("subtrees", 1.0)
         error = self.frame.metres(self.source.info.spacing) * ERROR_OF_SPACING
         root = tiles[0, 0, 0, 0]
-        self._write("tileset.json", self._tileset(error, depth + 1, levels), _JSON_GZIP_LEVEL)
+        self._write("tileset.json", self._tileset(root, error, depth + 1, levels), _JSON_GZIP_LEVEL)
         return PointTilesetSummary(
             feature_count=int(self.entries["point_count"].sum(dtype=np.int64)),
             colour=self.colouring.mode,
@@ -183,23 +183,30 @@ class _Builder:
         self.bytes += len(data)
         self.bytes_gzip += len(packed)
 
-    def _tileset(self, error: float, available_levels: int, levels: int) -> bytes:
+    def _tileset(self, whole: Box, error: float, available_levels: int, levels: int) -> bytes:
+        """tileset.json. The outer root has the points' own box, for viewers to fly to; the cube is mostly air."""
+        octree = {
+            "boundingVolume": {"box": box_values(self._cube())},
+            "geometricError": error,
+            "content": {"uri": "content/{level}/{x}/{y}/{z}.glb"},
+            "implicitTiling": {
+                "subdivisionScheme": "OCTREE",
+                "subtreeLevels": levels,
+                "availableLevels": available_levels,
+                "subtrees": {"uri": "subtrees/{level}/{x}/{y}/{z}.subtree"},
+            },
+        }
+        outer = self.frame.metres(2 * self.source.info.halfsize)
         document = {
             "asset": {"version": "1.1", "generator": "Chengtu"},
             "schema": TILE_SCHEMA,
-            "geometricError": self.frame.metres(2 * self.source.info.halfsize),
+            "geometricError": outer,
             "root": {
                 "transform": self.frame.matrix,
-                "boundingVolume": {"box": box_values(self._cube())},
-                "geometricError": error,
+                "boundingVolume": {"box": box_values(whole)},
+                "geometricError": outer,
                 "refine": "ADD",
-                "content": {"uri": "content/{level}/{x}/{y}/{z}.glb"},
-                "implicitTiling": {
-                    "subdivisionScheme": "OCTREE",
-                    "subtreeLevels": levels,
-                    "availableLevels": available_levels,
-                    "subtrees": {"uri": "subtrees/{level}/{x}/{y}/{z}.subtree"},
-                },
+                "children": [octree],
             },
         }
         return json.dumps(document, separators=(",", ":")).encode()

@@ -116,7 +116,7 @@ def test_every_tile_box_holds_its_points_and_its_children(tileset):
     folder, summary = tileset
     assert summary.subtrees == 1
     tree = json.loads((folder / "tileset.json").read_bytes())
-    implicit = tree["root"]["implicitTiling"]
+    implicit = tree["root"]["children"][0]["implicitTiling"]
     levels = implicit["subtreeLevels"]
     assert implicit["availableLevels"] <= levels
     document, binary = read_subtree((folder / "subtrees/0/0/0/0.subtree").read_bytes())
@@ -145,8 +145,9 @@ def test_every_tile_box_holds_its_points_and_its_children(tileset):
             local = (earth_positions(folder, glb) - transform[3, :3]) @ transform[:3, :3].T
             assert (np.abs(local - centre) <= half + 0.01).all()
             if level == 0:
-                root = np.array(tree["root"]["boundingVolume"]["box"])
-                assert (np.abs(local - root[:3]) <= root[[3, 7, 11]] + 0.05).all()
+                for tile in (tree["root"], tree["root"]["children"][0]):
+                    root = np.array(tile["boundingVolume"]["box"])
+                    assert (np.abs(local - root[:3]) <= root[[3, 7, 11]] + 0.05).all()
 
 
 def test_every_file_has_a_gzipped_sibling(tileset):
@@ -175,7 +176,11 @@ def test_classification_is_metadata_and_errors_halve_with_spacing(copc, tileset)
     tree = json.loads((folder / "tileset.json").read_bytes())
     assert tree["asset"]["version"] == "1.1"
     assert tree["root"]["refine"] == "ADD"
-    assert tree["geometricError"] > tree["root"]["geometricError"] == summary.geometric_error
+    assert (
+        tree["root"]["geometricError"]
+        > tree["root"]["children"][0]["geometricError"]
+        == summary.geometric_error
+    )
 
 
 @pytest.mark.parametrize("colour", ["class", "height", "rgb", "intensity"])
