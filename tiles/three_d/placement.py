@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.enums import TransformDirection
 from pyproj.exceptions import CRSError, ProjError
 
 from tiles.three_d.errors import PlacementError
@@ -29,10 +30,29 @@ _ITRF_DATUMS = frozenset({"China 2000", "World Geodetic System 1984"})
 
 
 class HorizontalPath(NamedTuple):
-    """How a CRS is brought to WGS 84 longitude and latitude; `description` names the operation."""
+    """One way between a CRS and WGS 84 longitude and latitude. `transformer` is None where nothing is to be done."""
 
     transformer: Transformer | None
     description: str
+
+    def forward(self, xy: Positions) -> Positions:
+        """Longitude and latitude (n, 2) of `xy` (n, 2 or more columns), NaN where there is none."""
+        if self.transformer is None:
+            result = np.array(xy[:, :2], dtype=np.float64)
+        else:
+            result = np.column_stack(self.transformer.transform(xy[:, 0], xy[:, 1]))
+        outside = ~np.isfinite(result).all(axis=1) | (np.abs(result[:, 1]) > 90.0)
+        result[outside] = np.nan
+        return result
+
+    def inverse(self, lonlat: Positions) -> Positions:
+        """Coordinates (n, 2) in the CRS of longitude and latitude (n, 2), NaN where there are none."""
+        if self.transformer is None:
+            return np.array(lonlat[:, :2], dtype=np.float64)
+        found = self.transformer.transform(lonlat[:, 0], lonlat[:, 1], direction=TransformDirection.INVERSE)
+        result = np.column_stack(found)
+        result[~np.isfinite(result).all(axis=1)] = np.nan
+        return result
 
 
 def as_crs(crs: CRS | str) -> CRS:
@@ -57,43 +77,57 @@ def horizontal_part(crs: CRS) -> CRS:
 
 
 @lru_cache(maxsize=64)
-def _path_of(wkt: str) -> HorizontalPath:
+def _paths_of(wkt: str) -> tuple[HorizontalPath, ...]:
+    """All acceptable ways, the best first. Raises PlacementError where there is none."""
     crs = CRS.from_wkt(wkt)
     if crs.is_geographic and crs == CRS.from_epsg(4326):
-        return HorizontalPath(None, "WGS 84 as given")
-    for only_best in (True, False):
+        return (HorizontalPath(None, "WGS 84 as given"),)
+    paths = []
+    # The best operation answers infinity where its grid is missing; the next best has no grid and says its accuracy.
+    for only_best, said in ((True, "by PROJ"), (False, "by PROJ's best operation without a grid")):
         try:
             found = Transformer.from_crs(
                 crs, "EPSG:4326", always_xy=True, only_best=only_best, allow_ballpark=False
             )
         except ProjError:
             continue
-        return HorizontalPath(found, f"{crs.name} to WGS 84 by PROJ")
+        paths.append(HorizontalPath(found, f"{crs.name} to WGS 84 {said}"))
     # A bound CRS (old WKT with TOWGS84) carries its own operation, so its datum is asked from its source.
     geodetic = (crs.source_crs or crs).geodetic_crs
     datum = geodetic.datum if geodetic is not None else None
-    if datum is not None and datum.name.removesuffix(" ensemble") in _ITRF_DATUMS:
+    if not paths and datum is not None and datum.name.removesuffix(" ensemble") in _ITRF_DATUMS:
         found = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-        return HorizontalPath(found, f"{crs.name} taken as WGS 84 (same ITRF datum family, null step)")
-    raise PlacementError(
-        f"no transformation from {crs.name!r} to WGS 84 is known to PROJ (a ballpark one is refused); "
-        "install the PROJ grid of that region or transform the data first"
-    )
+        paths.append(HorizontalPath(found, f"{crs.name} taken as WGS 84 (same ITRF datum family, null step)"))
+    if not paths:
+        raise PlacementError(
+            f"no transformation from {crs.name!r} to WGS 84 is known to PROJ (a ballpark one is refused); "
+            "install the PROJ grid of that region or transform the data first"
+        )
+    return tuple(paths)
+
+
+def horizontal_path(crs: CRS, xy: Positions) -> tuple[HorizontalPath, Positions]:
+    """The way for data at `xy` (n, 2 or more columns) of `crs`, and their longitude and latitude (n, 2).
+
+    All positions go the same way: the best one that reaches all of them, else the one that reaches most. Positions that
+    PROJ cannot transform come back as NaN; the caller reports their objects. Raises PlacementError where there is no way.
+    """
+    given = int(np.isfinite(xy[:, :2]).all(axis=1).sum())
+    paths = _paths_of(horizontal_part(crs).to_wkt())
+    chosen, best, most = paths[0], np.empty((0, 2)), -1
+    for path in paths:
+        result = path.forward(xy)
+        reached = int(np.isfinite(result[:, 0]).sum())
+        if reached > most:
+            chosen, best, most = path, result, reached
+        if reached == given:
+            break
+    return chosen, best
 
 
 def to_longitude_latitude(crs: CRS, xy: Positions) -> tuple[Positions, str]:
-    """Longitude and latitude (n, 2) of `xy` (n, 2 or more columns), and the name of the operation.
-
-    Positions that PROJ cannot transform come back as NaN; the caller reports their objects.
-    """
-    path = _path_of(horizontal_part(crs).to_wkt())
-    if path.transformer is None:
-        result = np.array(xy[:, :2], dtype=np.float64)
-    else:
-        longitude, latitude = path.transformer.transform(xy[:, 0], xy[:, 1])
-        result = np.column_stack((longitude, latitude))
-    outside = ~np.isfinite(result).all(axis=1) | (np.abs(result[:, 1]) > 90.0)
-    result[outside] = np.nan
+    """Longitude and latitude (n, 2) of `xy` (n, 2 or more columns), and the name of the operation."""
+    path, result = horizontal_path(crs, xy)
     return result, path.description
 
 
