@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 import pyproj
 import shapely
+from fiona._err import CPLE_BaseError  # what fiona lets through of GDAL has no public name
 from fiona.errors import AttributeFilterError, FionaError
 from pyproj.exceptions import CRSError
 
@@ -31,7 +32,7 @@ from server.publish.inputs import Input
 from server.publish.osm import osm_configuration, osm_ids
 from server.publish.reference_systems import identified_crs
 from server.publish.request import ReadingOptions
-from server.publish.text_encoding import shapefile_encoding
+from server.publish.text_encoding import beside, shapefile_encoding
 from server.publish.vectors import BATCH_SIZE, Batch, broken_geometries, geometries_of
 from server.registry.catalogue import Field
 
@@ -153,11 +154,20 @@ class OgrSource:
                 raise OptionError(
                     f"A field of JSON in {self.name} has empty values, which cannot be read: name the other fields to keep."
                 ) from error
-            except (FionaError, RuntimeError, OSError) as error:
+            except (FionaError, CPLE_BaseError, RuntimeError, OSError) as error:
                 said = heard.errors[0] if heard.errors else str(error)
+                if self._options.where and "SQL" in said:
+                    raise OptionError(
+                        f"The condition {self._options.where!r} is not OGR SQL: {said}."
+                    ) from error
                 raise self._damaged(said) from error
             if heard.errors:
-                raise self._damaged(heard.errors[0])
+                raise self._failure(heard.errors[0])
+
+    def _failure(self, said: str) -> OptionError | DamagedFile:
+        if self._options.where and re.search(r"\b(SQL|WHERE)\b", said):
+            return OptionError(f"The condition {self._options.where!r} is not OGR SQL: {said}.")
+        return self._damaged(said)
 
     def _damaged(self, said: str) -> DamagedFile:
         said = said.replace(str(self._item.path), self.name)
@@ -238,7 +248,7 @@ def _field(name: str, kind: str) -> Field:
 
 def _placed(batch: Batch) -> Batch:
     """The features of a batch that have a geometry."""
-    kept = np.flatnonzero(~shapely.is_missing(batch.geometries))
+    kept = np.flatnonzero(~shapely.is_missing(batch.geometries)).tolist()
     if len(kept) == len(batch.geometries):
         return batch
     columns = {name: [values[index] for index in kept] for name, values in batch.columns.items()}
@@ -293,7 +303,7 @@ def _check_complete(item: Input) -> None:
     """Find truncation where the file's own header or last bytes tell, before GDAL reads half of it. Raises DamagedFile."""
     size = item.path.stat().st_size
     with item.path.open("rb") as file:
-        head = file.read(100)
+        head = file.read(65_536)
         file.seek(max(0, size - 4096))
         tail = file.read().rstrip(b" \t\r\n\x00\x1e")
     expected = 0
@@ -302,12 +312,16 @@ def _check_complete(item: Input) -> None:
         expected = (65_536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
     elif item.format.driver == "ESRI Shapefile":
         expected = 2 * int.from_bytes(head[24:28], "big")
+        if beside(item.path, ".shx") is None:
+            raise DamagedFile(
+                f"{item.name} lacks its index, {item.path.stem}.shx. Give all parts of the Shapefile."
+            )
     if size < expected:
         raise DamagedFile(
             f"{item.name} is truncated: its header tells of {expected:,} bytes, the file has {size:,}."
         )
     if item.format.driver in ("KML", "GML"):
-        if re.search(rb"<!(DOCTYPE|ENTITY)", item.path.open("rb").read(65_536)):
+        if re.search(rb"<!(DOCTYPE|ENTITY)", head):
             raise DamagedFile(
                 f"{item.name} has a document type declaration, which is refused: it may define entities."
             )

@@ -15,6 +15,7 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError
+from rasterio._err import CPLE_BaseError  # what rasterio lets through of GDAL has no public name
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
@@ -48,7 +49,6 @@ _CREATION = {
     "NUM_THREADS": "2",
     "STATISTICS": "NO",
 }
-_TERRAIN_DTYPES = ("float32", "float64", "int16", "int32", "uint16")
 
 
 def build_raster(task: Task) -> Built:
@@ -71,7 +71,7 @@ def build_raster(task: Task) -> Built:
         task.stage("coverage", 0.5)
     with _gdal_errors(item), _opened(path) as coverage:
         properties = _describe(coverage, task, item, crs_identifier(crs))
-        kind = _map_kind(coverage)
+        kind = _map_kind(coverage, is_terrain=task.request.scene.terrain)
     style = chosen_style(task.request, kind, task.settings)
     built = Built(
         bbox=bounds84,
@@ -99,7 +99,7 @@ def _gdal_errors(item: Input) -> Iterator[None]:
     with hear_gdal("rasterio") as heard:
         try:
             yield
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
             if is_storage_full(error) or any(is_storage_full(OSError(said)) for said in heard.errors):
                 raise OSError(str(error)) from error  # told apart by `failures.clear_errors`
             said = heard.errors[0] if heard.errors else str(error)
@@ -252,10 +252,11 @@ def _band(coverage: Any, index: int, low: float, high: float) -> dict[str, Any]:
     }
 
 
-def _map_kind(coverage: Any) -> str:
-    """ "dem" for one band of measured values, else "image"."""
-    measured = coverage.count == 1 and coverage.colorinterp[0] is not ColorInterp.palette
-    return "dem" if measured and coverage.dtypes[0] in _TERRAIN_DTYPES else "image"
+def _map_kind(coverage: Any, *, is_terrain: bool) -> str:
+    """Which default style: "dem" for heights, "raster" for one band of anything else, "image" for pictures."""
+    if coverage.count > 1 or coverage.colorinterp[0] is ColorInterp.palette:
+        return "image"
+    return "dem" if is_terrain or coverage.dtypes[0].startswith("float") else "raster"
 
 
 def _add_terrain(task: Task, built: Built, coverage: Path, bands: int) -> None:

@@ -14,8 +14,10 @@ from providers.features.crs import describe_crs
 from server.publish.errors import CrsError
 
 _EXAMPLES = "EPSG:4326, EPSG:4547 (CGCS2000), EPSG:28992"
-_MARGIN_DEGREES = 3.0
-"""How far outside a CRS's area of use coordinates may lie: areas are drawn for land, data has margins."""
+_LONGITUDE_MARGIN = 3.0
+_LATITUDE_MARGIN = 1.0
+"""How far outside a CRS's area of use coordinates may lie, degrees: areas are drawn for land, and one zone of a grid is
+often used for a whole province. Degrees taken for metres land further off than that."""
 
 
 def parse_crs(text: str) -> pyproj.CRS:
@@ -128,8 +130,8 @@ def _meets(area: Any, box: tuple[float, float, float, float]) -> bool:
     west, south, east, north = box
     middle_latitude = (south + north) / 2
     middle_longitude = (west + east) / 2 if west <= east else ((west + east + 360) / 2 + 180) % 360 - 180
-    south_limit, north_limit = area.south - _MARGIN_DEGREES, area.north + _MARGIN_DEGREES
-    left, right = area.west - _MARGIN_DEGREES, area.east + _MARGIN_DEGREES
+    south_limit, north_limit = area.south - _LATITUDE_MARGIN, area.north + _LATITUDE_MARGIN
+    left, right = area.west - _LONGITUDE_MARGIN, area.east + _LONGITUDE_MARGIN
     if not south_limit <= middle_latitude <= north_limit:
         return False
     if area.west <= area.east:

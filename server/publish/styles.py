@@ -15,7 +15,7 @@ def chosen_style(request: PublishRequest, kind: str, settings: Settings) -> str 
 
     Raises OptionError for a style that is not there or not sound.
     """
-    from tiles.maps import default_style_name, load_style
+    from tiles.maps.styles import default_style_name, load_style
 
     if request.style is None:
         return default_style_name(kind)

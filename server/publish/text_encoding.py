@@ -58,7 +58,7 @@ class TextEncoding:
 
 def shapefile_encoding(shp: Path, asked: str | None) -> TextEncoding:
     """The encoding of the attributes beside `shp`. Raises OptionError, TextEncodingError, DamagedFile."""
-    dbf = _beside(shp, ".dbf")
+    dbf = beside(shp, ".dbf")
     if asked:
         return _asked(asked)
     if dbf is None:
@@ -117,7 +117,8 @@ def _asked(name: str) -> TextEncoding:
         ) from error
 
 
-def _beside(path: Path, suffix: str) -> Path | None:
+def beside(path: Path, suffix: str) -> Path | None:
+    """The part of a Shapefile with this suffix, in lower or upper case; None where there is none."""
     for candidate in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
         if candidate.is_file():
             return candidate
@@ -125,7 +126,7 @@ def _beside(path: Path, suffix: str) -> Path | None:
 
 
 def _stated(shp: Path, driver: int) -> TextEncoding | None:
-    cpg = _beside(shp, ".cpg")
+    cpg = beside(shp, ".cpg")
     if cpg is not None:
         codec = code_page_codec(cpg.read_bytes()[:100].decode("ascii", "ignore"))
         if codec:
