@@ -41,7 +41,7 @@ COLUMNS = (
     Column("name_sv", "str:120"),
     Column("name_en", "str:120"),
     Column("name_zh", "str:120"),
-    Column("kind", "str:40"),
+    Column("building", "str:40"),
     Column("levels", "float"),
     Column("height", "float"),
     Column("height_source", "str:20"),
@@ -125,7 +125,7 @@ def building_features(buildings: Sequence[Building]) -> Iterator[tuple[BaseGeome
             {
                 "osm_id": building.element.osm_id,
                 **names_of(tags),
-                "kind": None if building.kind == "yes" else building.kind,
+                "building": building.kind,
                 "levels": building.levels,
                 "height": building.height,
                 "height_source": building.height_source,

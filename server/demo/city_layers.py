@@ -39,7 +39,7 @@ STREET_COLUMNS = (
     Column("name_fi", "str:120"),
     Column("name_sv", "str:120"),
     Column("name_en", "str:120"),
-    Column("class", "str:30"),
+    Column("highway", "str:30"),
     Column("class_title", "str:40"),
     Column("class_zh", "str:40"),
     Column("surface", "str:30"),
@@ -171,7 +171,7 @@ def street_features(extract: Extract) -> Iterator[Feature]:
             {
                 "osm_id": element.osm_id,
                 **names,
-                "class": kind,
+                "highway": kind,
                 "class_title": title,
                 "class_zh": chinese,
                 "surface": tags.get("surface"),

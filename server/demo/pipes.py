@@ -26,7 +26,7 @@ _TAPER_METRES = 8.0
 
 COLUMNS = (
     Column("pipe_id", "str:24"),
-    Column("network", "str:20"),
+    Column("kind", "str:20"),
     Column("管线类型", "str:20"),
     Column("diameter", "float"),
     Column("depth", "float"),
@@ -109,7 +109,7 @@ def pipe_features(extract: Extract, ground: Ground) -> Iterator[tuple[BaseGeomet
                 line,
                 {
                     "pipe_id": f"{network.name[0].upper()}-{street.osm_id}",
-                    "network": network.name,
+                    "kind": network.name,
                     "管线类型": network.chinese,
                     "diameter": network.diameters[rank],
                     "depth": depth,
