@@ -39,7 +39,8 @@ Transform = Callable[
 class ReferenceSystem:
     """A CRS as features are served in it.
 
-    `uri` is its canonical URI, "" where it has no code. `horizontal` is its two-dimensional part: heights pass unchanged.
+    `uri` is its canonical URI, "" where it has no code. `horizontal` is its two-dimensional part, to compute with in GIS
+    order: heights pass unchanged.
     `swap`: the authority's order is north, east. `decimals`: how coordinates in it are rounded.
     """
 
@@ -107,14 +108,18 @@ def describe_crs(crs: pyproj.CRS) -> ReferenceSystem:
 
 def _describe(uri: str, crs: pyproj.CRS) -> ReferenceSystem:
     horizontal = crs.sub_crs_list[0] if crs.is_compound else crs.to_2d()
+    is_crs84 = uri in (CRS84, CRS84H)
+    if is_crs84:
+        # The same datum and ellipsoid; PROJ finds operations to it four times as fast (0.1 s instead of 0.5 for EPSG:4547).
+        horizontal = pyproj.CRS.from_epsg(4326)
     if not (horizontal.is_geographic or horizontal.is_projected):
         raise UnknownReferenceSystem(
             f"{crs.name!r} is neither geographic nor projected: features cannot be given in it"
         )
     geographic = horizontal.is_geographic
-    same = uri in (CRS84, CRS84H) or horizontal.to_epsg() == 4326
     decimals = _DEGREE_DECIMALS if geographic else _LENGTH_DECIMALS
-    return ReferenceSystem(uri, crs, horizontal, _north_first(horizontal), decimals, same)
+    swap = not is_crs84 and _north_first(horizontal)
+    return ReferenceSystem(uri, crs, horizontal, swap, decimals, is_crs84 or horizontal.to_epsg() == 4326)
 
 
 def _north_first(crs: pyproj.CRS) -> bool:

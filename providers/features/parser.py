@@ -242,37 +242,36 @@ def _equality(draft: _Draft, name: str, value: str) -> None:
     if found is None:
         allowed = f"the parameters {sorted(_HANDLERS)} and the queryables {draft.known_fields()}"
         raise InvalidParameter(name, value, allowed)
-    _check_type(found, value)
     draft.equals[name] = _stored_text(found, value)
 
 
-def _check_type(found: FieldDefinition, value: str) -> None:
-    wanted = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(found.type)
-    if wanted is None:
-        return
+def _stored_text(found: FieldDefinition, value: str) -> str:
+    """A value as the store compares it: "true" or "false", instants in UTC with milliseconds; numbers checked."""
     if found.type == "boolean":
-        _boolean(found.name, value)
-        return
+        return "true" if _boolean(found.name, value) else "false"
+    if found.type in ("integer", "number"):
+        _check_number(found, value)
+    if found.format is None:
+        return value
+    if not value.isascii() or _INSTANT.fullmatch(value) is None:
+        raise InvalidParameter(found.name, value, f"an RFC 3339 {found.format}")
+    moment = _moment(found.name, value)
+    if found.format == "date":
+        return moment.date().isoformat()
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _check_number(found: FieldDefinition, value: str) -> None:
+    is_integer = found.type == "integer"
     try:
-        fits = -(1 << 63) <= int(value) < 1 << 63 if found.type == "integer" else math.isfinite(float(value))
+        fits = "_" not in value and (
+            -(1 << 63) <= int(value) < 1 << 63 if is_integer else math.isfinite(float(value))
+        )
     except ValueError:
         fits = False
     if not fits:
+        wanted = "a whole number of 64 bits" if is_integer else "a finite number"
         raise InvalidParameter(found.name, value, wanted)
-
-
-def _stored_text(found: FieldDefinition, value: str) -> str:
-    """A value as the store writes it: instants in UTC with milliseconds."""
-    if found.format is None:
-        return value
-    if _INSTANT.fullmatch(value) is None:
-        raise InvalidParameter(found.name, value, f"an RFC 3339 {found.format}")
-    moment = _moment(found.name, value)
-    return (
-        moment.date().isoformat()
-        if found.format == "date"
-        else f"{_rfc3339(moment)[:-1].partition('.')[0]}.{moment.microsecond // 1000:03}Z"
-    )
 
 
 def _boolean(name: str, value: str) -> bool:

@@ -42,7 +42,7 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
         with _pygeoapi_errors():
             self.store = open_store(provider_def["data"])
         # A pyproj.CRS passes through pygeoapi as it is; a URI would be looked up in PROJ for each request.
-        super().__init__({**provider_def, "storage_crs": self.store.storage.horizontal})
+        super().__init__({**provider_def, "storage_crs": self.store.storage.crs})
         self.generation = int(provider_def.get("generation", 0))
         self.time_field = self.store.schema.time_field
         self._hidden = frozenset(provider_def.get("hidden", ()))

@@ -1,7 +1,7 @@
 """From which zoom a feature is drawn: what keeps the tiles of a whole city small.
 
 A feature appears at the zoom where its envelope is as long as three screen pixels, or earlier as the representative of its
-neighbours: at every zoom the largest feature of each cell of four by four pixels is shown. From `full_zoom` on all are shown.
+neighbours: at every zoom a tile has 48 x 48 cells, and the largest feature of each cell is shown. From `full_zoom` on all are shown.
 Zooms are those of WebMercatorQuad with 256 pixels a tile.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _FULL_TILE = 4000  # features in the densest tile of the zoom from which all are shown
 _LAST_ZOOM = 16
 _PIXELS = 256
-_THINNING = 4  # pixels
+_CELLS = 48  # along the side of a tile
 _SHOWN = 3  # pixels
 
 
@@ -37,7 +37,7 @@ def first_zooms(
         waiting = largest_first[zooms[largest_first] > zoom]
         if len(waiting) == 0:
             break
-        cells = _cells(x[waiting], y[waiting], zoom, _PIXELS // _THINNING)
+        cells = _cells(x[waiting], y[waiting], zoom, _CELLS)
         _, first = np.unique(cells, return_index=True)
         zooms[waiting[first]] = zoom
     return zooms

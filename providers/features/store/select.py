@@ -180,21 +180,20 @@ class Selector:
         self, connection: sqlite3.Connection, payload: Payload, box: BBox, zoom: int, limit: int
     ) -> list[Row]:
         """At most `limit` rows that tiles of a zoom below `full_zoom` show; earlier zooms (larger features) first."""
-        rows: list[Row] = []
         boxes = boxes_of(box)
-        ranges = self.ranges(boxes, None)
+        shown = Selection(boxes, Filter("f.zoom <= ?", (zoom,), None, False))
+        rows = self._with_big(connection, payload, shown, [], limit)
+        large = {row[0] for row in rows}
         statement = _overview_sql(payload, len(boxes), self._facts.full_zoom)
         tail = _box_arguments(boxes)
+        ranges = self.ranges(boxes, None)
         for level in range(zoom + 1):
             for first, last in ranges:
-                rows += connection.execute(
-                    statement, (level, first, last, *tail, limit - len(rows))
-                ).fetchall()
+                found = connection.execute(statement, (level, first, last, *tail, limit)).fetchall()
+                rows += [row for row in found if row[0] not in large]
                 if len(rows) >= limit:
-                    return rows
-        return self._with_big(
-            connection, payload, Selection(boxes, Filter("f.zoom <= ?", (zoom,), None, False)), rows, limit
-        )
+                    return rows[:limit]
+        return rows
 
     def _with_big(
         self,

@@ -180,9 +180,7 @@ class FeatureStoreWriter:
             flat = measured & ~shapely.has_z(shapes)
             shapes[flat] = shapely.force_2d(shapes[flat])
             solid = measured & ~flat
-            shapes[solid] = shapely.set_coordinates(
-                shapely.force_2d(shapes[solid]), shapely.get_coordinates(shapes[solid], include_z=True)
-            )
+            shapes[solid] = shapely.from_wkb(shapely.to_wkb(shapes[solid], output_dimension=3))
         has_z = bool(shapely.has_z(shapes).any())
         coordinates, owners = shapely.get_coordinates(shapes, include_z=has_z, return_index=True)
         bad = ~np.isfinite(coordinates[:, :2]).all(axis=1)
