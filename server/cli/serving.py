@@ -10,13 +10,13 @@ import errno
 import os
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from server.cli.console import say
+from server.cli.preparation import start_process
 from server.errors import ServeError
 from server.registry.folders import operator_token_file
-from server.registry.schema import is_at_head
+from server.registry.schema import is_at_head, sqlite_file
 from server.registry.staging import dead_staging_folders
 from server.settings import Settings, settings_environment
 from server.settings.loading import CONFIG_VARIABLE
@@ -30,7 +30,7 @@ APPLICATION = "server.http.wsgi:application"
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises ServeError, RegistryError; SystemExit where workers die again and again."""
     address = check_port(settings.server.host, settings.server.port)
-    prepare(settings)
+    preparing = prepare(settings)
     os.environ.pop(CONFIG_VARIABLE, None)
     os.environ.update(settings_environment(settings))
     server = _granian(settings, address)
@@ -39,6 +39,8 @@ def serve(settings: Settings) -> None:
         f"Chengtu serves {url} with {settings.server.workers} workers; data in {settings.home}. Stop it with Ctrl-C."
     )
     server.serve()
+    if preparing is not None and preparing.wait() != 0:
+        raise ServeError("the registry could not be made; the message above says why")
     say("Chengtu has stopped.")
 
 
@@ -66,23 +68,22 @@ def check_port(host: str, port: int) -> str:
     return str(address[0])
 
 
-def prepare(settings: Settings) -> None:
-    """Make or upgrade the registry where that is needed, and let a process of its own remove leftovers."""
+def prepare(settings: Settings) -> subprocess.Popen[bytes] | None:
+    """Make or upgrade the registry where that is needed, and let a process of its own remove leftovers.
+
+    A new registry is made by a process beside the server, which is returned; an old one is upgraded before.
+    """
+    file = sqlite_file(settings.registry_url)
     if not (is_at_head(settings.registry_url) and operator_token_file(settings.home).is_file()):
         say(f"Preparing the registry in {settings.home} ...")
+        if file is not None and not file.exists():
+            return start_process("server.cli.preparation", settings)
         from server.registry.registry import open_registry
 
         open_registry(settings).close()
     if dead_staging_folders(settings.home):
-        environment = {**os.environ, **settings_environment(settings)}
-        environment.pop(CONFIG_VARIABLE, None)
-        subprocess.Popen(
-            [sys.executable, "-m", "server.cli", "sweep"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        start_process("server.cli", settings, "sweep")
+    return None
 
 
 def _granian(settings: Settings, address: str) -> MPServer:

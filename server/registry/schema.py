@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ HEAD = "0001"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE = "sqlite:///"
+_VERSION = "SELECT version_num FROM alembic_version"
 _ADVISORY_LOCK = 0x6368656E677475  # "chengtu" in ASCII
 
 
@@ -23,21 +25,33 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def is_at_head(url: str) -> bool:
-    """Whether a SQLite registry is there and has this release's tables; False for other databases (nobody knows yet)."""
+    """Whether a registry is there and has this release's tables. Quick: asks the driver, not SQLAlchemy."""
     file = sqlite_file(url)
-    if file is None or not file.is_file():
-        return False
+    return (_postgresql_version(url) if file is None else _sqlite_version(file)) == HEAD
+
+
+def _sqlite_version(file: Path) -> str | None:
+    if not file.is_file():
+        return None
     try:
-        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute(_VERSION).fetchone()
     except sqlite3.Error:
-        return False
+        return None
+    return None if row is None else str(row[0])
+
+
+def _postgresql_version(url: str) -> str | None:
+    import psycopg
+
     try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.Error:
-        return False
-    finally:
-        connection.close()
-    return row is not None and row[0] == HEAD
+        with psycopg.connect(
+            url.replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True
+        ) as connection:
+            row = connection.execute(_VERSION.encode()).fetchone()
+    except psycopg.Error:
+        return None
+    return None if row is None else str(row[0])
 
 
 def present_version(engine: Engine) -> str | None:
@@ -47,7 +61,7 @@ def present_version(engine: Engine) -> str | None:
     with engine.execution_options(reading=True).connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        version: str | None = connection.execute(text(_VERSION)).scalar()
         return version
 
 
