@@ -30,6 +30,8 @@ _ERROR_AT_LEVEL_0 = 30_000.0
 # From this level on a tile is small enough for PROJ to be asked at every eighth sample only.
 _SMALL_TILE_LEVEL = 9
 _COARSE = 8
+# Around the model the ground sinks over this share of its longer side: a cliff there would open gaps between levels.
+_FADE = 0.03
 
 Progress = Callable[[int, int], None]
 
@@ -76,7 +78,7 @@ def build_terrain(
 
     `vertical` says what its heights refer to (default: the ellipsoid). The deepest level follows from the model's pixel
     size unless `max_zoom` says otherwise. `max_error` (m) is the largest error of the mesh at that level. Where the model
-    has no data the ground lies at its lowest height. `report(done, total)` is called after every tile.
+    has no data the ground lies at its lowest height; around its border it slopes down to that. `report(done, total)` is called after every tile.
 
     Raises TerrainError where the file is no elevation model, PlacementError where it cannot be placed.
     """
@@ -85,7 +87,7 @@ def build_terrain(
         deepest = _deepest_level(model) if max_zoom is None else max_zoom
         if not 0 <= deepest <= DEEPEST_LEVEL:
             raise TerrainError(f"level {deepest} was asked; allowed are 0 to {DEEPEST_LEVEL}")
-        ranges = _ranges(surface.bounds, deepest)
+        ranges = _ranges(surface.bounds_with_fade(), deepest)
         total = sum((one.east - one.west + 1) * (one.north - one.south + 1) for one in ranges)
         writer = FileWriter(out_dir)
         done = 0
@@ -126,7 +128,14 @@ class _Surface:
         if high[0] - low[0] > 180.0:
             raise TerrainError("the elevation model crosses the antimeridian; cut it there into two")
         self.bounds = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+        self._fade = max(_FADE * max(model.width, model.height), 1.0)
         self.lowest, self.highest, self.description = self._overview()
+
+    def bounds_with_fade(self) -> tuple[float, float, float, float]:
+        """The box of all that is not flat."""
+        west, south, east, north = self.bounds
+        wide, high = (east - west) * _FADE * 1.5, (north - south) * _FADE * 1.5
+        return (west - wide, south - high, east + wide, north + high)
 
     def _overview(self) -> tuple[float, float, str]:
         """Lowest and highest ellipsoidal height on a coarse grid over the model, and how heights were brought there."""
@@ -145,7 +154,7 @@ class _Surface:
         return float(heights.min()), float(heights.max()), description
 
     def grid(self, level: int, x: int, y: int, deepest: int) -> TileGrid:
-        """The tile's heights; gaps and places outside the model lie at its lowest height."""
+        """The tile's heights; outside the model they sink from its border to its lowest height, where its gaps lie too."""
         size = 180.0 / 2**level
         west, south = -180.0 + x * size, -90.0 + y * size
         # Fractions of the tile, one sample beyond each edge.
@@ -157,13 +166,18 @@ class _Surface:
             if level >= _SMALL_TILE_LEVEL
             else self._path.inverse(lonlat)
         )
-        found = np.full(len(lonlat), np.nan)
         usable = np.isfinite(places).all(axis=1)
-        found[usable] = self._model.heights(places[usable], 2 ** (deepest - level))
+        nearest, distance = self._model.nearest(places[usable])
+        found = np.full(len(lonlat), np.nan)
+        share_of_model = np.zeros(len(lonlat))
+        share_of_model[usable] = np.maximum(1.0 - distance / self._fade, 0.0)
+        wanted = share_of_model > 0.0
+        found[wanted] = self._model.heights(nearest[wanted[usable]], 2 ** (deepest - level))
         heights = np.full(len(lonlat), self.lowest)
         known = np.isfinite(found)
         if known.any():
-            heights[known] = to_ellipsoid(self._model.crs, lonlat[known], found[known], self._vertical)[0]
+            inside, _ = to_ellipsoid(self._model.crs, lonlat[known], found[known], self._vertical)
+            heights[known] += (inside - self.lowest) * share_of_model[known]
         return TileGrid(west, south, west + size, south + size, heights.reshape(GRID + 2, GRID + 2))
 
     def _places(

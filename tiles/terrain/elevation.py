@@ -86,6 +86,13 @@ class ElevationModel:
         """The way between the model's CRS and WGS 84: the one its own border takes, so that all its uses agree."""
         return horizontal_path(self.horizontal, self.outline())[0]
 
+    def nearest(self, xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The nearest places (n, 2) inside the model, and how far (n,) away they are, in pixels; 0 where inside."""
+        column, row = (np.asarray(part, dtype=np.float64) for part in self._inverse * (xy[:, 0], xy[:, 1]))
+        near_column, near_row = np.clip(column, 0.0, self.width), np.clip(row, 0.0, self.height)
+        x, y = self._transform * (near_column, near_row)
+        return np.column_stack((x, y)), np.hypot(column - near_column, row - near_row)
+
     def heights(self, xy: NDArray[np.float64], coarseness: int = 1) -> Heights:
         """Heights (n,) at `xy` (n, 2) in the model's CRS, NaN outside and in gaps.
 
