@@ -1,8 +1,8 @@
 """From which zoom a feature is drawn: what keeps the tiles of a whole city small.
 
 A feature appears at the zoom where its envelope is as long as three screen pixels, or earlier as the representative of its
-neighbours: at every zoom a tile has 48 x 48 cells, and the largest feature of each cell is shown. From `full_zoom` on all are shown.
-Zooms are those of WebMercatorQuad with 256 pixels a tile.
+neighbours: at every zoom a tile has 48 x 48 cells, and in each cell one feature is shown, the largest. From
+`full_zoom` on all are shown. Zooms are those of WebMercatorQuad with 256 pixels a tile.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ def first_zooms(
     zooms = np.clip(by_size, 0, full).astype(np.int64)
     largest_first = np.argsort(-size, kind="stable")
     for zoom in range(full):
-        waiting = largest_first[zooms[largest_first] > zoom]
-        if len(waiting) == 0:
+        is_shown = zooms[largest_first] <= zoom
+        shown = int(is_shown.sum())
+        if shown == len(zooms):
             break
-        cells = _cells(x[waiting], y[waiting], zoom, _CELLS)
-        _, first = np.unique(cells, return_index=True)
-        zooms[waiting[first]] = zoom
+        # Features that are shown anyway come first, so a cell that holds one gets no other.
+        candidates = np.concatenate([largest_first[is_shown], largest_first[~is_shown]])
+        _, first = np.unique(_cells(x[candidates], y[candidates], zoom, _CELLS), return_index=True)
+        zooms[candidates[first[first >= shown]]] = zoom
     return zooms
 
 
