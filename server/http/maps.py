@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import structlog
 
 from server.http.answer import Environ, StartResponse
+from server.http.errors import NotFound
 from server.http.scope import Scope
 from server.http.tiles import TileRequest
 from server.identity.decision import Action, Principal, decide
@@ -34,6 +36,7 @@ from tiles.maps import (
 Kind = RepresentationKind
 WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 _KEPT_SOURCES = 64
+_EPSG_URI = re.compile(r"https?://www\.opengis\.net/def/crs/EPSG/[\d.]+/(\d{4,6})")
 _TILE_PIXELS = 256
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +45,12 @@ def bounds84(collection: Collection) -> tuple[float, float, float, float]:
     """The extent without heights: west, south, east, north."""
     box = collection.bbox
     return (box[0], box[1], box[3], box[4]) if len(box) == 6 else (box[0], box[1], box[2], box[3])
+
+
+def authority_code(uri: str) -> str:
+    """ "EPSG:4547" of http://www.opengis.net/def/crs/EPSG/0/4547; "" for any other CRS."""
+    match = _EPSG_URI.fullmatch(uri)
+    return f"EPSG:{match.group(1)}" if match else ""
 
 
 def cache_key(collection: Collection) -> str:
@@ -58,10 +67,9 @@ class _Built:
 class MapServices:
     """The map side of a worker. Everything is made when first asked for and follows the catalogue."""
 
-    def __init__(self, cache_dir: Path, styles_dir: Path, contact: str = "") -> None:
+    def __init__(self, cache_dir: Path, styles_dir: Path) -> None:
         self._cache_dir = cache_dir
         self._styles_dir = styles_dir
-        self._contact = contact
         self._services: dict[tuple[Scope, str], _Built] = {}
         self._sources: OrderedDict[tuple[str, int, str], MapSource] = OrderedDict()
         self._lock = threading.RLock()
@@ -136,11 +144,10 @@ class MapServices:
             self._services[(scope, origin)] = _Built(fingerprint, application)
             return application
 
-    def _build(
-        self, scope: Scope, catalogue: Catalogue, collections: list[Collection], origin: str
-    ) -> WsgiApplication:
-        layers = [
-            MapLayer(
+    def _layer(self, scope: Scope, collection: Collection) -> MapLayer | None:
+        """A collection as a layer; None, and a line in the log, where it cannot be drawn: the others go on."""
+        try:
+            return MapLayer(
                 name=scope.public_id(collection),
                 title=collection.title("en"),
                 abstract=collection.descriptions.get("en", ""),
@@ -148,29 +155,35 @@ class MapServices:
                 source=self.source(collection),
                 cache_key=cache_key(collection),
                 attribution=collection.attribution,
+                attribution_url=collection.licence_url or "",
+                crs=authority_code(collection.storage_crs),
             )
-            for collection in collections
-        ]
+        except TilesError as error:
+            _log.warning(
+                "collection left out of the maps", collection=collection.qualified_id, reason=str(error)
+            )
+            return None
+
+    def _build(
+        self, scope: Scope, catalogue: Catalogue, collections: list[Collection], origin: str
+    ) -> WsgiApplication:
+        layers = [layer for layer in (self._layer(scope, each) for each in collections) if layer is not None]
+        if not layers:
+            raise NotFound("there is nothing in this view that a map could show")
         title = "Chengtu city maps"
         if scope.tenant is not None:
             title = catalogue.tenants[scope.tenant].titles["en"]
-        metadata = ServiceMetadata(
-            title=title, abstract="", url=f"{origin}{scope.prefix}/maps", contact=self._contact
-        )
+        metadata = ServiceMetadata(title=title, url=f"{origin}{scope.prefix}/maps")
         return build_map_service(layers, self._cache_dir, metadata, authorize=_authorize)
 
 
-def _authorize(service: str, layers: list[str], environ: Environ, **_: Any) -> dict[str, Any]:
-    """MapProxy's question about layers, answered by `decide` (mapproxy.authorize)."""
+def _authorize(environ: Environ, layers: Sequence[str]) -> set[str]:
+    """Which of these layers may be seen in this request, by `decide`."""
     catalogue: Catalogue = environ["chengtu.catalogue"]
     scope: Scope = environ["chengtu.scope"]
     who: Principal = environ["chengtu.principal"]
-    answers: dict[str, dict[str, bool]] = {}
-    for name in layers:
-        collection = scope.find(catalogue, name.removesuffix("_cache"))
-        allowed = collection is not None and decide(who, Action.READ, collection).allowed
-        answers[name] = {"map": allowed, "tile": allowed, "featureinfo": allowed, "legendgraphic": allowed}
-    return {"authorized": "partial", "layers": answers}
+    found = ((name, scope.find(catalogue, name)) for name in layers)
+    return {name for name, collection in found if collection and decide(who, Action.READ, collection).allowed}
 
 
 def _keep(path: Path, body: bytes) -> None:
