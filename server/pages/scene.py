@@ -12,6 +12,8 @@ from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
 
+type BBox = tuple[float, float, float, float]
+
 _SOLID = ("buildings", "cityjson", "pipes")
 
 
@@ -23,27 +25,39 @@ def has_scene(collections: Iterable[Collection]) -> bool:
 def scene_settings(collections: Sequence[Collection], links: Links, messages: Messages) -> dict[str, Any]:
     """The layers of the scene, in the order of its list, and the box it looks at first (CRS84 degrees).
 
-    The box is that of the buildings where there are any, so that one far-off layer does not make the city a dot.
+    The box is that of the buildings where there are any, so that one far-off layer does not make the city a dot. Maps that do not
+    meet it are left out.
     """
-    layers = [layer for c in collections for layer in _layers_of(c, links, messages)]
-    order = {"tileset": 0, "imagery": 1, "terrain": 2}
-    contents = {"buildings": 0, "cityjson": 1, "points": 2, "pipes": 3}
-    layers.sort(key=lambda layer: (order[layer["type"]], contents.get(layer.get("content", ""), 9)))
     solid = [c for c in collections if _content(c) in _SOLID] or [
         c for c in collections if Kind.TILESET_3D in c.representations or Kind.TERRAIN in c.representations
     ]
-    boxes = [flat_bbox(c) for c in solid]
-    return {
-        "layers": layers,
-        "bounds": [
-            min(b[0] for b in boxes),
-            min(b[1] for b in boxes),
-            max(b[2] for b in boxes),
-            max(b[3] for b in boxes),
-        ]
-        if boxes
-        else None,
-    }
+    bounds = _union([flat_bbox(c) for c in solid])
+    layers = [
+        layer
+        for c in collections
+        for layer in _layers_of(c, links, messages)
+        if layer["type"] != "imagery" or bounds is None or _meet(bounds, layer["bounds"])
+    ]
+    if any(_content(c) in ("buildings", "cityjson") for c in collections):
+        # Points stand where the roofs are: one or the other, and the buildings can be asked for their attributes.
+        for layer in layers:
+            layer["visible"] = layer["visible"] and layer.get("content") != "points"
+    order = {"tileset": 0, "imagery": 1, "terrain": 2}
+    contents = {"buildings": 0, "cityjson": 1, "points": 2, "pipes": 3}
+    layers.sort(key=lambda layer: (order[layer["type"]], contents.get(layer.get("content", ""), 9)))
+    return {"layers": layers, "bounds": bounds}
+
+
+def _union(boxes: Sequence[BBox]) -> BBox | None:
+    """The box around all boxes; None where there are none."""
+    if not boxes:
+        return None
+    west, south, east, north = zip(*boxes, strict=True)
+    return (min(west), min(south), max(east), max(north))
+
+
+def _meet(a: BBox, b: BBox) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _content(collection: Collection) -> str:

@@ -345,7 +345,7 @@ def preview_of(
         "series": None,
     }
     kinds = collection.representations
-    if Kind.TILES in kinds:
+    if Kind.TILES in kinds and Kind.SERIES not in kinds:  # a series shows its locations, which can be chosen
         settings["layer"] = vector_layer(collection, links, messages)
     elif Kind.MAP in kinds:
         settings["raster"] = {"tiles": links.map_tiles(collection), "maxZoom": 20}

@@ -61,7 +61,7 @@ if (map) {
   addBackdrop(map, backdrop);
   if (layer) {
     const ids = addVectorLayer(map, layer);
-    if (!series) pickVector(map, ids);
+    pickVector(map, ids);
   } else if (raster) {
     addRasterLayer(map, raster, bounds);
   } else if (!series) {

@@ -16,13 +16,29 @@ function union(boxes) {
   ];
 }
 
+const NEAR = 1; // degrees: what lies closer together than this is one place on the map of the world
+
+const apart = (a, b) => a[0] - b[2] > NEAR || b[0] - a[2] > NEAR || a[1] - b[3] > NEAR || b[1] - a[3] > NEAR;
+
+/** Collections gathered into places: {name, bounds}. A tenant's main place bears its name, any other its collection's. */
 function places() {
-  const groups = new Map();
-  for (const collection of collections) {
-    if (!groups.has(collection.tenant)) groups.set(collection.tenant, []);
-    groups.get(collection.tenant).push(collection.bounds);
+  const tenants = Map.groupBy(collections, (collection) => collection.tenant);
+  const found = [];
+  for (const [tenant, members] of tenants) {
+    const groups = [];
+    for (const member of members) {
+      const near = groups.find((group) => !apart(group.bounds, member.bounds));
+      if (near) {
+        near.members.push(member);
+        near.bounds = union([near.bounds, member.bounds]);
+      } else {
+        groups.push({ members: [member], bounds: member.bounds });
+      }
+    }
+    groups.sort((a, b) => b.members.length - a.members.length);
+    groups.forEach(({ members: [first], bounds }, index) => found.push({ name: index ? first.title : tenant, bounds, main: !index }));
   }
-  return [...groups].map(([name, boxes]) => ({ name, bounds: union(boxes) }));
+  return found;
 }
 
 function addPlaceMarkers(map, list) {
@@ -30,7 +46,7 @@ function addPlaceMarkers(map, list) {
     const [west, south, east, north] = place.bounds;
     const button = document.createElement("button");
     button.type = "button";
-    button.className = "map-marker";
+    button.className = place.main ? "map-marker" : "map-marker map-marker-minor";
     button.textContent = place.name;
     button.addEventListener("click", (event) => {
       event.stopPropagation();
@@ -63,8 +79,10 @@ function popup(map, event) {
 }
 
 const list = places();
-const map = makeMap(list.length ? union(list.map((place) => place.bounds)) : [-170, -60, 170, 75], {
-  padding: list.length > 1 ? { top: 40, bottom: 40, left: 70, right: 70 } : 28, // room for the markers' names
+// A tenant's own page looks at its main place; the city's at all of them.
+const seen = new Set(collections.map((c) => c.tenant)).size > 1 ? list : list.filter((place) => place.main);
+const map = makeMap(seen.length ? union(seen.map((place) => place.bounds)) : [-170, -60, 170, 75], {
+  padding: seen.length > 1 ? { top: 40, bottom: 40, left: 70, right: 70 } : 28, // room for the markers' names
 });
 if (map) {
   await whenLoaded(map);

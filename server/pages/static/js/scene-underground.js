@@ -32,10 +32,12 @@ export class Underground {
     scene.requestRender();
   }
 
-  /** Solid things above the ground let the eye through while we are below; pipes shine, no sun reaches them. */
+  /** What stands above the ground pales or goes while we look below; pipes shine, for no sun reaches them. */
   fade(on) {
     const glow = on ? new Cesium.CustomShader({ lightingModel: Cesium.LightingModel.UNLIT }) : undefined;
-    for (const { settings, tileset } of this.layers) {
+    for (const layer of this.layers) {
+      const { settings, tileset } = layer;
+      if (tileset && settings.content === "points") tileset.show = layer.visible && !on;
       if (tileset && settings.content === "pipes") tileset.customShader = glow;
       if (!tileset || !["buildings", "cityjson"].includes(settings.content)) continue;
       if (on) {
