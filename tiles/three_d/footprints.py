@@ -63,9 +63,10 @@ def clean_footprints(
     lonlat, description = to_longitude_latitude(crs, points)
     survivors.drop_owners(owner, ~np.isfinite(lonlat).all(axis=1), "outside the area of its CRS")
     lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
-    source[rows] = shapely.set_coordinates(shapely.force_2d(source[rows]), lonlat)
+    drawn = np.flatnonzero(survivors.alive)
+    source[drawn] = shapely.set_coordinates(shapely.force_2d(source[drawn]), lonlat[survivors.alive[owner]])
     _mend(source, survivors)
-    survivors.drop(~(shapely.area(source) > _SMALLEST_AREA), "footprint without an area")
+    survivors.drop(survivors.alive & ~(shapely.area(source) > _SMALLEST_AREA), "footprint without an area")
     kept = np.flatnonzero(survivors.alive)
     return CleanFootprints(kept, source[kept], description)
 

@@ -163,10 +163,11 @@ def _by_own_grid(crs: CRS, xyz: Positions) -> GeodeticPositions | None:
 
 
 def _egm96_grid() -> Path:
-    folders = get_data_dir().split(os.pathsep)
-    folders += [
+    # What an operator sets by hand comes first.
+    folders = [
         value for key in ("PROJ_DATA", "PROJ_LIB") for value in os.environ.get(key, "").split(os.pathsep)
     ]
+    folders += get_data_dir().split(os.pathsep)
     for folder in [*folders, *_SYSTEM_FOLDERS]:
         for name in _EGM96_FILES:
             found = Path(folder, name)
