@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from server.registry.catalogue import Collection, Representation, RepresentationKind
 from server.registry.drafts import CollectionDraft
@@ -79,40 +81,102 @@ def _private_cluster(programs: Path) -> Iterator[str]:
             run("pg_ctl", "-D", str(cluster), "-w", "-m", "immediate", "stop")
 
 
+class PostgresqlDatabases:
+    """Makes and drops databases on a server."""
+
+    def __init__(self, server: str) -> None:
+        self._parts = make_url(server)
+
+    def create(self, template: str = "template1") -> str:
+        """Name of a new database, a copy of `template`."""
+        name = f"chengtu_{uuid.uuid4().hex[:12]}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop it, whoever is connected."""
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, name: str) -> str:
+        """SQLAlchemy's URL of a database."""
+        return self._parts.set(database=name).render_as_string(hide_password=False)
+
+    def _execute(self, statement: str) -> None:
+        plain = self._parts.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql_server: str) -> PostgresqlDatabases:
+    """Makes databases on the PostgreSQL server."""
+    return PostgresqlDatabases(postgresql_server)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def empty_url(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
     """URL of an empty database, of each kind in turn."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'home' / 'registry.sqlite'}"
+        yield f"sqlite:///{home / 'registry.sqlite'}"
         return
-    import psycopg
+    databases: PostgresqlDatabases = request.getfixturevalue("postgresql_databases")
+    name = databases.create()
+    yield databases.url(name)
+    databases.drop(name)
 
-    server: str = request.getfixturevalue("postgresql_server")
-    name = f"chengtu_{uuid.uuid4().hex[:12]}"
-    plain = server.replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(plain, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        yield (
-            server.replace("/postgres?", f"/{name}?", 1)
-            if "/postgres?" in server
-            else f"{server.rsplit('/', 1)[0]}/{name}"
-        )
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+def _make_registry(url: str, home: Path) -> None:
+    with Registry(url, home) as made:
+        made.initialise()
+        made.add_tenant("helsinki", "Helsinki", "赫尔辛基")
+
+
+@pytest.fixture(scope="session")
+def sqlite_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an initialised registry on SQLite, to be copied."""
+    home = tmp_path_factory.mktemp("sqlite") / "home"
+    _make_registry(f"sqlite:///{home / 'registry.sqlite'}", home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def postgresql_home(
+    tmp_path_factory: pytest.TempPathFactory, postgresql_databases: PostgresqlDatabases
+) -> Iterator[tuple[Path, str]]:
+    """A home, and the name of the PostgreSQL database of its registry, both to be copied."""
+    home = tmp_path_factory.mktemp("postgresql") / "home"
+    name = postgresql_databases.create()
+    _make_registry(postgresql_databases.url(name), home)
+    yield home, name
+    postgresql_databases.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def registry_url(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
+    """URL of an initialised registry with one tenant, `helsinki`: on SQLite, then on PostgreSQL."""
+    if request.param == "sqlite":
+        shutil.copytree(request.getfixturevalue("sqlite_home"), home)
+        yield f"sqlite:///{home / 'registry.sqlite'}"
+        return
+    template_home, template = request.getfixturevalue("postgresql_home")
+    databases: PostgresqlDatabases = request.getfixturevalue("postgresql_databases")
+    shutil.copytree(template_home, home)
+    name = databases.create(template)
+    yield databases.url(name)
+    databases.drop(name)
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The data home; not there yet."""
+    """The data home; made by `registry_url`."""
     return tmp_path / "home"
 
 
 @pytest.fixture
 def registry(registry_url: str, home: Path) -> Iterator[Registry]:
-    """An initialised registry with one tenant, `helsinki`."""
-    with Registry(registry_url, home) as made:
-        made.initialise()
-        made.add_tenant("helsinki", "Helsinki", "赫尔辛基")
-        yield made
+    """That registry, opened."""
+    with Registry(registry_url, home) as opened:
+        yield opened
 
 
 @pytest.fixture

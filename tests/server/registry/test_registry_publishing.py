@@ -122,6 +122,11 @@ def test_unpublish_takes_the_collection_away_and_keeps_its_files(
     assert publish().generation == 2
 
 
+ON_SQLITE = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+"""For tests of what happens before the database is asked."""
+
+
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
@@ -150,6 +155,7 @@ def test_restoring_what_is_not_kept_names_what_is(publish: Publish, registry: Re
         registry.restore_generation("helsinki", "buildings", 2)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -172,6 +178,7 @@ def test_a_draft_that_cannot_be_served_is_refused_and_leaves_nothing(
     assert publish(bbox=(170.0, -90.0, -180.0, 90.0)).bbox[0] == 170.0
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("path", ["/etc/passwd", "../g000001/x", "a/../../x", "not-there.tif"])
 def test_a_representation_outside_its_generation_is_refused(
     registry: Registry, draft: Draft, stage: Stage, path: str
@@ -236,7 +243,11 @@ with staging_folder(home) as folder:
 """
 
 
-@pytest.mark.parametrize("how_far", ["staged", "begun", "renamed"])
+@pytest.mark.parametrize(
+    ("registry_url", "how_far"),
+    [("sqlite", "staged"), ("sqlite", "begun"), ("sqlite", "renamed"), ("postgresql", "renamed")],
+    indirect=["registry_url"],
+)
 def test_a_killed_publisher_leaves_what_was_served_and_nothing_after_a_sweep(
     registry: Registry, registry_url: str, publish: Publish, how_far: str
 ) -> None:
@@ -256,6 +267,7 @@ def test_a_killed_publisher_leaves_what_was_served_and_nothing_after_a_sweep(
     assert publish(content="after", replace=True).path_of(RepresentationKind.FEATURES).read_text() == "after"
 
 
+@ON_SQLITE
 def test_a_publish_over_a_killed_one_needs_no_sweep(
     registry: Registry, registry_url: str, publish: Publish
 ) -> None:
@@ -309,6 +321,7 @@ def test_an_old_generation_that_was_restored_is_never_swept(publish: Publish, re
     assert current.path_of(RepresentationKind.FEATURES).read_text() == "1"
 
 
+@ON_SQLITE
 def test_a_staging_folder_is_removed_on_leaving_and_alive_until_then(registry: Registry) -> None:
     with staging_folder(registry.home) as folder:
         (folder / "generation").mkdir()

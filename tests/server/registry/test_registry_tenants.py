@@ -111,10 +111,10 @@ with Registry(sys.argv[1], Path(sys.argv[2])) as registry:
 """
 
 
-def test_two_processes_may_initialise_at_once(registry_url: str, home: Path) -> None:
-    processes = [subprocess.Popen([sys.executable, "-c", INITIALISE, registry_url, str(home)]) for _ in range(2)]
+def test_two_processes_may_initialise_at_once(empty_url: str, home: Path) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", INITIALISE, empty_url, str(home)]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    with Registry(registry_url, home) as registry:
+    with Registry(empty_url, home) as registry:
         assert len(registry.catalogue().operator_token_hashes) == 1
 
 
