@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from pygeoapi.process.base import BaseProcessor
@@ -26,6 +25,13 @@ COLLECTION_INPUT: Mapping[str, Any] = {
 }
 
 
+def _copy(value: Any) -> Any:
+    """A deep copy of JSON-like values in plain dicts and lists."""
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 class Processor(BaseProcessor):  # type: ignore[misc] # pygeoapi is untyped
     """A process with a resolver of collections; `processor_def["resolver"]` is its key.
 
@@ -36,6 +42,6 @@ class Processor(BaseProcessor):  # type: ignore[misc] # pygeoapi is untyped
     METADATA: Mapping[str, Any]
 
     def __init__(self, processor_def: dict[str, Any]) -> None:
-        super().__init__(processor_def, deepcopy(dict(self.METADATA)))
+        super().__init__(processor_def, _copy(self.METADATA))
         self.resolver_key = str(processor_def.get("resolver", "city"))
         self.supports_outputs = True

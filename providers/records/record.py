@@ -9,7 +9,7 @@ CONFORMS_TO = "http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/record-core
 _TOPICS_SCHEME = "http://standards.iso.org/iso/19139/resources/gmxCodelists.xml#MD_TopicCategoryCode"
 _TOPICS: Mapping[str, frozenset[str]] = {
     "elevation": frozenset({"terrain", "elevation", "dem", "lidar", "pointcloud", "地形", "高程", "点云"}),
-    "imageryBaseMapsEarthCover": frozenset({"orthophoto", "imagery", "coverage", "影像", "正射影像"}),
+    "imageryBaseMapsEarthCover": frozenset({"orthophoto", "imagery", "影像", "正射影像"}),
     "structure": frozenset({"buildings", "building", "建筑物", "建筑"}),
     "transportation": frozenset({"streets", "roads", "transport", "traffic", "道路", "交通"}),
     "location": frozenset({"addresses", "places", "points of interest", "地址", "兴趣点"}),
@@ -101,6 +101,14 @@ _FORMS: Mapping[str, tuple[_Form, ...]] = {
 }
 
 
+_CONTENTS: Mapping[str, str] = {
+    "Mapbox Vector Tiles": "application/vnd.mapbox-vector-tile",
+    "CoverageJSON": "application/vnd.cov+json",
+    "quantized-mesh": "application/vnd.quantized-mesh",
+}
+"""Media types of formats whose link leads to a description first."""
+
+
 def record_of(collection: Mapping[str, Any], base_url: str, language: str = "en") -> dict[str, Any]:
     """The record of a collection.
 
@@ -130,6 +138,7 @@ def record_of(collection: Mapping[str, Any], base_url: str, language: str = "en"
         "externalIds": [{"value": f"{collection['tenant']}.{collection['id']}"}],
         "simulated": bool(collection["simulated"]),
         "titles": dict(titles),
+        "descriptions": dict(descriptions),
         "crs": collection["storage_crs"] or None,
     }
     return {
@@ -154,7 +163,7 @@ def _language(code: str) -> dict[str, str]:
 
 def _formats(kinds: Sequence[str]) -> list[dict[str, str]]:
     forms = [form for kind in kinds for form in _FORMS.get(kind, ()) if form.format and form.format != "HTML"]
-    return [{"name": form.format, "mediaType": form.media_type} for form in forms]
+    return [{"name": form.format, "mediaType": _CONTENTS.get(form.format, form.media_type)} for form in forms]
 
 
 def _contacts(attribution: str, tenant: str) -> list[dict[str, Any]]:
