@@ -36,6 +36,8 @@ _RESAMPLING = {
     "cubic": Resampling.cubic,
 }
 _STATISTICS_EDGE = 512
+_FLAT_GREY = (205, 205, 205, 255)
+"""Flat ground of a relief without colours: leaves room for slopes brighter than it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class RasterMapSource:
         elif style.kind == "classes":
             pixels = colour_classes(inner[0], style)
         else:
-            pixels = np.where(np.isnan(inner[0])[..., None], np.uint8(0), np.uint8(255)).repeat(4, axis=-1)
+            pixels = np.full((*inner.shape[1:], 4), _FLAT_GREY, dtype=np.uint8)
+            pixels[np.isnan(inner[0])] = 0
         if not style.hillshade:
             return pixels
         light = hillshade(values[0], _cell_metres(request), style)
