@@ -1,7 +1,7 @@
 """From which zoom a feature is drawn: what keeps the tiles of a whole city small.
 
 A feature appears at the zoom where its envelope is as long as three screen pixels, or earlier as the representative of its
-neighbours: at every zoom a tile has 48 x 48 cells, and in each cell one feature is shown, the largest. From
+neighbours: at every zoom a tile has 32 x 32 cells, and in each cell one feature is shown, the largest. From
 `full_zoom` on all are shown. Zooms are those of WebMercatorQuad with 256 pixels a tile.
 """
 
@@ -10,17 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from providers.features.store.zorder import spread_bits
+
 _FULL_TILE = 4000  # features in the densest tile of the zoom from which all are shown
 _LAST_ZOOM = 16
 _PIXELS = 256
-_CELLS = 48  # along the side of a tile
+_CELL_BITS = 5  # a tile has two to this power cells along its side
 _SHOWN = 3  # pixels
 
 
 def full_zoom(x: NDArray[np.float64], y: NDArray[np.float64]) -> int:
-    """The lowest zoom whose densest tile holds few enough features. `x`, `y` are CRS84 centres, without NaN."""
+    """The lowest zoom whose densest tile holds few enough features, 16 at most. `x`, `y`: CRS84 centres, without NaN."""
+    tiles = np.sort(_cells(x, y, _LAST_ZOOM))
     for zoom in range(_LAST_ZOOM):
-        if len(x) <= _FULL_TILE or int(_counts(_cells(x, y, zoom, 1)).max()) <= _FULL_TILE:
+        starts = _run_starts(tiles >> 2 * (_LAST_ZOOM - zoom))
+        if int(np.diff(np.append(starts, len(tiles))).max(initial=0)) <= _FULL_TILE:
             return zoom
     return _LAST_ZOOM
 
@@ -31,28 +35,35 @@ def first_zooms(
     """Per feature (CRS84 centre; longer side of the envelope, degrees) the zoom it first appears at, `full` at most."""
     with np.errstate(divide="ignore"):
         by_size = np.ceil(np.log2(_SHOWN * 360.0 / _PIXELS / size))
-    zooms = np.clip(by_size, 0, full).astype(np.int64)
-    largest_first = np.argsort(-size, kind="stable")
+    result = np.clip(by_size, 0, full).astype(np.int64)
+    if full == 0 or len(x) == 0:
+        return result
+    # Sorted by the Z-order number of the finest cells, the features of any coarser cell stand in one run.
+    finest = full - 1 + _CELL_BITS
+    cells = _cells(x, y, finest)
+    order = np.argsort(cells, kind="stable")
+    cells, zooms = cells[order], result[order]
+    by_rank = np.argsort(-size[order], kind="stable")  # the largest has rank 0
+    rank = np.empty(len(x), dtype=np.int64)
+    rank[by_rank] = np.arange(len(x))
     for zoom in range(full):
-        is_shown = zooms[largest_first] <= zoom
-        shown = int(is_shown.sum())
-        if shown == len(zooms):
-            break
-        # Features that are shown anyway come first, so a cell that holds one gets no other.
-        candidates = np.concatenate([largest_first[is_shown], largest_first[~is_shown]])
-        _, first = np.unique(_cells(x[candidates], y[candidates], zoom, _CELLS), return_index=True)
-        zooms[candidates[first[first >= shown]]] = zoom
-    return zooms
+        # Features that are shown anyway come before all others, so a cell that holds one gets no other.
+        standing = np.where(zooms <= zoom, rank - len(x), rank)
+        first = np.minimum.reduceat(standing, _run_starts(cells >> 2 * (finest - zoom - _CELL_BITS)))
+        zooms[by_rank[first[first >= 0]]] = zoom
+    result[order] = zooms
+    return result
 
 
-def _cells(x: NDArray[np.float64], y: NDArray[np.float64], zoom: int, per_tile: int) -> NDArray[np.int64]:
-    """Number of the cell (a `per_tile`th of a tile's side) that holds each point, in spherical Mercator."""
-    count = (1 << zoom) * per_tile
+def _cells(x: NDArray[np.float64], y: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
+    """Z-order number of the cell that holds each point, in the square of spherical Mercator cut 2**bits times a side."""
+    count = 1 << bits
     latitude = np.radians(np.clip(y, -85.05, 85.05))
     column = np.floor((x + 180.0) / 360.0 * count).astype(np.int64)
     row = np.floor((1.0 - np.arcsinh(np.tan(latitude)) / np.pi) / 2.0 * count).astype(np.int64)
-    return column * count + row
+    return spread_bits(np.clip(column, 0, count - 1)) | spread_bits(np.clip(row, 0, count - 1)) << 1
 
 
-def _counts(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.unique(cells, return_counts=True)[1]
+def _run_starts(numbers: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Where a new value begins in a sorted array."""
+    return np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)])

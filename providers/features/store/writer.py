@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import marshal
-import mmap
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from providers.errors import DuplicateFeatureId, InvalidGeometry, InvalidValue, StoreBuildError
+from providers.errors import DuplicateFeatureId, StoreBuildError
 from providers.features.crs import ReferenceSystem, describe_crs, reference_system
 from providers.features.query import CRS84
 from providers.features.schema import FieldDefinition
 from providers.features.store import geopackage, layout, overview
+from providers.features.store.checks import (
+    are_small_integers,
+    checked_bounds,
+    checked_ids,
+    checked_shapes,
+    with_columns,
+)
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.select import index_name, is_indexed
 from providers.features.store.values import (
     SQL_TYPES,
     Value,
-    check_text,
     shown_instant,
     shown_values,
     stored_values,
 )
+from providers.features.store.waiting import WaitingRows
 from providers.features.store.zorder import KeySpace, keys_in_order
 
 _BIG_SHARE = 0.01  # of the features, and at most so many, may stand in `big` for each axis
 _BIG_COUNT = 1000
-_MAXIMUM_FIELDS = 1900
-_CHUNK = 5000
-_JSON_INTEGER_DIGITS = 15  # always below 2**53
 _PAGE_SIZE = 8192
 
 
@@ -75,7 +77,7 @@ class FeatureStoreWriter:
     ) -> None:
         """`storage_crs`: a CRS URI or "EPSG:4547", or a pyproj CRS. Raises StoreBuildError for fields that cannot be kept."""
         self._path = path
-        self._fields = _with_columns(fields, time_field)
+        self._fields = with_columns(fields, time_field)
         self._crs: ReferenceSystem = (
             reference_system(storage_crs) if isinstance(storage_crs, str) else describe_crs(storage_crs)
         )
@@ -85,15 +87,12 @@ class FeatureStoreWriter:
         self._attribution = attribution
         aside = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
         self._aside = path.with_name(aside)
-        self._rows_path = path.with_name(aside + ".rows")
-        self._rows = self._rows_path.open("wb")
-        self._ends: list[NDArray[np.int64]] = []
+        self._rows = WaitingRows(path.with_name(aside + ".rows"))
         self._bounds84: list[NDArray[np.float64]] = []
         self._bounds: list[NDArray[np.float64]] = []
         self._heights: list[tuple[float, float]] = []
         self._types: set[int] = set()
         self._count = 0
-        self._size = 0
         self._own_ids: bool | None = None
         self._integer_ids = True
         self._interval: tuple[str, str] | None = None
@@ -108,8 +107,7 @@ class FeatureStoreWriter:
 
     def abort(self) -> None:
         """Remove everything that is not finished. Harmless after `finish`."""
-        self._rows.close()
-        self._rows_path.unlink(missing_ok=True)
+        self._rows.remove()
         for suffix in ("", "-journal", "-wal", "-shm"):
             self._aside.with_name(self._aside.name + suffix).unlink(missing_ok=True)
 
@@ -124,19 +122,16 @@ class FeatureStoreWriter:
         `columns` holds one sequence per field name. Measures (M) are dropped, heights kept. Raises StoreBuildError and its
         kinds, which name the row, counted from 1 over all batches.
         """
-        shapes = self._checked_shapes(geometries)
-        names = self._checked_ids(ids, len(shapes))
+        shapes = checked_shapes(geometries, self._count)
+        names = self._ids(ids, len(shapes))
         stored = [self._column(field, columns, len(shapes)) for field in self._fields]
         served = geometries_in(shapes, self._crs, reference_system(CRS84))
-        bounds84, bounds = self._checked_bounds(served), shapely.bounds(shapes)
+        bounds84 = checked_bounds(served, self._crs.crs.name, self._count)
+        bounds = shapely.bounds(shapes)
         blobs = geopackage.encode_geometries(shapes, bounds, self._srs_id)
         shown = [shown_values(field, values) for field, values in zip(self._fields, stored, strict=True)]
         bodies = encode_features(names, served, [field.name for field in self._fields], shown)
-        heads = map(marshal.dumps, zip(names, blobs, *stored, strict=True))
-        parts = [part for pair in zip(heads, bodies, strict=True) for part in pair]
-        self._rows.writelines(parts)
-        self._ends.append(np.cumsum(list(map(len, parts)), dtype=np.int64) + self._size)
-        self._size += sum(map(len, parts))
+        self._rows.append(zip(names, blobs, *stored, strict=True), bodies)
         self._bounds84.append(bounds84)
         self._bounds.append(bounds)
         self._note(shapes, stored)
@@ -144,70 +139,26 @@ class FeatureStoreWriter:
 
     def finish(self) -> StoreSummary:
         """Build the file, flush it to disk and give it its name; an older file of that name is replaced."""
-        self._rows.close()
         facts = self._facts()
-        with contextlib.closing(sqlite3.connect(self._aside, isolation_level=None)) as connection:
-            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-            for pragma in (
-                "journal_mode = OFF",
-                "synchronous = OFF",
-                "locking_mode = EXCLUSIVE",
-                "cache_size = -65536",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
-            connection.execute("BEGIN")
-            self._fill(connection, facts)
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA analysis_limit = 1000")
-            connection.execute("ANALYZE")
-        _settle(self._aside)
+        try:
+            self._build(facts)
+        except sqlite3.Error as error:
+            raise StoreBuildError(f"SQLite could not write the store: {error}") from error
         self._aside.replace(self._path)
         _flush(self._path.parent)
         self.abort()
-        interval = self._interval_texts()
         return StoreSummary(
-            self._count, facts.bbox, facts.geometry_type, interval, self._fields, facts.full_zoom
+            count=self._count,
+            bbox=facts.bbox,
+            geometry_type=facts.geometry_type,
+            interval=self._interval_texts(),
+            fields=self._fields,
+            full_zoom=facts.full_zoom,
         )
 
     # --- one batch -------------------------------------------------------------------------------------------------
 
-    def _checked_shapes(self, geometries: NDArray[np.object_] | Sequence[Any]) -> NDArray[np.object_]:
-        shapes = np.empty(len(geometries), dtype=object)
-        shapes[:] = geometries
-        shapes[shapely.is_empty(shapes)] = None
-        measured = shapely.has_m(shapes)
-        if measured.any():
-            flat = measured & ~shapely.has_z(shapes)
-            shapes[flat] = shapely.force_2d(shapes[flat])
-            solid = measured & ~flat
-            shapes[solid] = shapely.from_wkb(shapely.to_wkb(shapes[solid], output_dimension=3))
-        has_z = bool(shapely.has_z(shapes).any())
-        coordinates, owners = shapely.get_coordinates(shapes, include_z=has_z, return_index=True)
-        bad = ~np.isfinite(coordinates[:, :2]).all(axis=1)
-        if has_z:
-            bad |= ~np.isfinite(coordinates[:, 2]) & shapely.has_z(shapes)[owners]
-        if bad.any():
-            row = self._count + int(owners[bad][0]) + 1
-            found = coordinates[bad][0].tolist()
-            raise InvalidGeometry(f"Row {row}: a coordinate is not a finite number: {found}")
-        return shapes
-
-    def _checked_bounds(self, served: NDArray[np.object_]) -> NDArray[np.float64]:
-        bounds = np.asarray(shapely.bounds(served), dtype=np.float64)
-        absent = shapely.is_missing(served)
-        inside = (np.abs(bounds[:, [1, 3]]) <= 90.0).all(axis=1) & (np.abs(bounds[:, [0, 2]]) <= 360.0).all(
-            axis=1
-        )
-        bad = ~absent & ~inside
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InvalidGeometry(
-                f"Row {self._count + row + 1}: in longitude and latitude its box would be {bounds[row].tolist()}, which is not "
-                f"on Earth; is {self._crs.crs.name!r} the right CRS of the source, and x = east, y = north its axis order?"
-            )
-        return bounds
-
-    def _checked_ids(self, ids: Sequence[str | int] | None, count: int) -> list[str]:
+    def _ids(self, ids: Sequence[str | int] | None, count: int) -> list[str]:
         if self._own_ids is None:
             self._own_ids = ids is None
         if self._own_ids is not (ids is None):
@@ -216,12 +167,8 @@ class FeatureStoreWriter:
             return [str(number) for number in range(self._count + 1, self._count + count + 1)]
         if len(ids) != count:
             raise StoreBuildError(f"{count} geometries came with {len(ids)} ids")
-        if set(map(type, ids)) == {str} and all(ids):
-            names = cast("list[str]", list(ids))
-        else:
-            names = [_id_text(value, self._count + i) for i, value in enumerate(ids)]
-        check_text("id", names, self._count)
-        self._integer_ids = self._integer_ids and _are_small_integers(names)
+        names = checked_ids(ids, self._count)
+        self._integer_ids = self._integer_ids and are_small_integers(names)
         return names
 
     def _column(
@@ -249,6 +196,23 @@ class FeatureStoreWriter:
                 self._interval = (min(low, held[0]), max(high, held[1]))
 
     # --- the whole -------------------------------------------------------------------------------------------------
+
+    def _build(self, facts: layout.StoreFacts) -> None:
+        with contextlib.closing(sqlite3.connect(self._aside, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            for pragma in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+                "locking_mode = EXCLUSIVE",
+                "cache_size = -65536",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN")
+            self._fill(connection, facts)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA analysis_limit = 1000")
+            connection.execute("ANALYZE")
+        _settle(self._aside)
 
     def _facts(self) -> layout.StoreFacts:
         bounds = _stack(self._bounds84)
@@ -347,39 +311,18 @@ class FeatureStoreWriter:
         marks = "?, " * (len(self._fields) + 3)
         into_feature = f"INSERT INTO feature ({columns}, version) VALUES ({marks}1)"  # noqa: S608 - quoted names
         into_fragment = "INSERT INTO fragment VALUES (?, ?, ?, ?, ?, ?, ?)"
-        envelopes = bounds84.astype(object)
-        envelopes[np.isnan(bounds84)] = None
-        for start, heads, bodies in self._sorted_rows(order):
-            part = slice(start, start + len(heads))
+        start = 0
+        for rows, fragments in self._rows.chunks(order):
+            part = slice(start, start + len(rows))
+            start += len(rows)
             numbers = keys[part].tolist()
             connection.executemany(
-                into_feature, [(*head, key) for head, key in zip(heads, numbers, strict=True)]
+                into_feature, [(*row, key) for row, key in zip(rows, numbers, strict=True)]
             )
-            boxes = envelopes[part].T.tolist()
-            connection.executemany(
-                into_fragment, zip(numbers, *boxes, zooms[part].tolist(), bodies, strict=True)
-            )
-
-    def _sorted_rows(
-        self, order: NDArray[np.int64]
-    ) -> Iterator[tuple[int, list[tuple[Any, ...]], list[bytes]]]:
-        """Chunks in key order: the first position, rows (id, geometry, attributes...), and their fragments."""
-        if self._count == 0:
-            return
-        ends = np.concatenate(self._ends)
-        head_starts, head_ends, body_ends = np.r_[0, ends[1:-1:2]], ends[0::2], ends[1::2]
-        with (
-            self._rows_path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as rows,
-        ):
-            for first in range(0, self._count, _CHUNK):
-                chosen = order[first : first + _CHUNK]
-                begins, middles, ends_ = (
-                    part[chosen].tolist() for part in (head_starts, head_ends, body_ends)
-                )
-                # marshal is safe here: this process wrote the file a moment ago, for itself alone.
-                heads = [marshal.loads(rows[a:b]) for a, b in zip(begins, middles, strict=True)]  # noqa: S302
-                yield first, heads, [rows[a:b] for a, b in zip(middles, ends_, strict=True)]
+            # sqlite3 stores NaN (no geometry) as NULL.
+            boxes = bounds84[part].T.tolist()
+            parts = zip(numbers, *boxes, zooms[part].tolist(), fragments, strict=True)
+            connection.executemany(into_fragment, parts)
 
     def _index(self, connection: sqlite3.Connection, facts: layout.StoreFacts) -> None:
         try:
@@ -398,52 +341,6 @@ class FeatureStoreWriter:
             "CREATE INDEX fragment_overview ON fragment (zoom, key, minx, miny, maxx, maxy)"
             f" WHERE zoom < {facts.full_zoom:d}"
         )
-
-
-def _with_columns(fields: Sequence[FieldDefinition], time_field: str | None) -> tuple[FieldDefinition, ...]:
-    """The fields with SQL columns: their names, with a suffix where one is taken (SQLite ignores the case of ASCII)."""
-    names = [field.name for field in fields]
-    if len(set(names)) != len(names):
-        raise StoreBuildError(
-            f"Field names must differ; found {sorted({n for n in names if names.count(n) > 1})} twice"
-        )
-    if len(names) > _MAXIMUM_FIELDS:
-        raise StoreBuildError(f"{len(names)} fields; {_MAXIMUM_FIELDS} are possible")
-    if time_field is not None and time_field not in names:
-        raise StoreBuildError(f"The time field {time_field!r} is not one of {names}")
-    check_text("field name", names, 0)
-    taken = set(layout.OWN_COLUMNS)
-    result = []
-    for field in fields:
-        if (field.type, field.format) not in SQL_TYPES:
-            raise StoreBuildError(
-                f"Field {field.name!r} has the type {field.type!r}; possible are {sorted(SQL_TYPES, key=str)}"
-            )
-        base = field.name.replace("\0", "") or "field"
-        column, number = base, 2
-        while _folded(column) in taken:
-            column, number = f"{base}_{number}", number + 1
-        taken.add(_folded(column))
-        result.append(replace(field, column=column))
-    return tuple(result)
-
-
-def _folded(name: str) -> str:
-    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
-
-
-def _id_text(value: str | int, row: int) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | np.integer) or value == "":
-        raise InvalidValue(f"Row {row + 1}: the id {value!r} is neither a text nor an integer")
-    return str(value)
-
-
-def _are_small_integers(names: list[str]) -> bool:
-    """Whether every id is the usual text of an integer that JSON readers keep exactly."""
-    digits = "".join(names)
-    if not (digits.isascii() and digits.isdecimal()) and names:
-        return False
-    return all(len(name) <= _JSON_INTEGER_DIGITS and (name[0] != "0" or name == "0") for name in names)
 
 
 _TYPE_NAMES = (

@@ -31,7 +31,8 @@ def _spread(value: int) -> int:
     return (value | value << 1) & 0x5555555555555555
 
 
-def _spread_array(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def spread_bits(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bits of each number (31 at most) at the even places."""
     values = (values | values << 16) & 0x0000FFFF0000FFFF
     values = (values | values << 8) & 0x00FF00FF00FF00FF
     values = (values | values << 4) & 0x0F0F0F0F0F0F0F0F
@@ -74,7 +75,7 @@ class KeySpace(NamedTuple):
         row = np.where(missing, CELLS - 1, (y - self.south) * self.scale_y)
         columns = np.clip(column, 0, CELLS - 1).astype(np.int64)
         rows = np.clip(row, 0, CELLS - 1).astype(np.int64)
-        return _spread_array(columns) | _spread_array(rows) << 1
+        return spread_bits(columns) | spread_bits(rows) << 1
 
     def ranges(self, box: BBox, half_width: float, half_height: float) -> list[KeyRange]:
         """Key ranges, ascending and disjoint, that hold every centre within `box` grown by the half sizes (degrees).
