@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import sqlite3
@@ -22,6 +23,9 @@ _FULL_WORDS = re.compile(
 )
 _WORK_FACTOR = 2.0
 """Free space wanted at the start, as a multiple of the input: the feature store is about that much larger."""
+
+
+_PROBE_BYTES = 1024 * 1024
 
 
 def is_storage_full(error: BaseException) -> bool:
@@ -49,6 +53,18 @@ def check_free_space(home: Path, files: Sequence[Path]) -> None:
             f"{home} has {free / 1e6:,.0f} MB free; publishing these files needs about {needed / 1e6:,.0f} MB. "
             "Nothing was changed: free some space and publish again."
         )
+
+
+def probe_storage(folder: Path) -> None:
+    """Try to write a little more than the largest file in `folder`. Raises OSError where that is not possible."""
+    largest = max((path.stat().st_size for path in folder.iterdir() if path.is_file()), default=0)
+    probe = folder / ".probe"
+    try:
+        with probe.open("wb") as file:
+            # At the end of the size wanted: a limit on file size shows there, a full disk in the bytes before.
+            os.posix_fallocate(file.fileno(), largest, _PROBE_BYTES)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -156,11 +156,7 @@ class OgrSource:
                 ) from error
             except (FionaError, CPLE_BaseError, RuntimeError, OSError) as error:
                 said = heard.errors[0] if heard.errors else str(error)
-                if self._options.where and "SQL" in said:
-                    raise OptionError(
-                        f"The condition {self._options.where!r} is not OGR SQL: {said}."
-                    ) from error
-                raise self._damaged(said) from error
+                raise self._failure(said) from error
             if heard.errors:
                 raise self._failure(heard.errors[0])
 
@@ -170,7 +166,7 @@ class OgrSource:
         return self._damaged(said)
 
     def _damaged(self, said: str) -> DamagedFile:
-        said = said.replace(str(self._item.path), self.name)
+        said = " ".join(said.split()).replace(str(self._item.path), self.name)
         return DamagedFile(
             f"{self.name} cannot be read as {self._item.format.title}: it is truncated or damaged (GDAL: {said})."
         )

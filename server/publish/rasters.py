@@ -22,7 +22,7 @@ from rasterio.vrt import WarpedVRT
 
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
 from server.publish.errors import CrsError, DamagedFile, EmptyDataset, OptionError
-from server.publish.failures import is_storage_full
+from server.publish.failures import probe_storage
 from server.publish.formats import RASTER_DRIVERS
 from server.publish.gdal_messages import hear_gdal
 from server.publish.inputs import Input
@@ -61,7 +61,7 @@ def build_raster(task: Task) -> Built:
     item = task.inputs[0]
     task.stage("reading")
     path = task.folder / COVERAGE_FILE
-    with _gdal_errors(item), ExitStack() as stack:
+    with _gdal_errors(item, task.folder), ExitStack() as stack:
         source = stack.enter_context(_opened(item.path))
         _check_driver(source, item)
         notes: list[str] = []
@@ -69,7 +69,7 @@ def build_raster(task: Task) -> Built:
         task.stage("coverage")
         _write_cog(prepared, path)
         task.stage("coverage", 0.5)
-    with _gdal_errors(item), _opened(path) as coverage:
+    with _gdal_errors(item, task.folder), _opened(path) as coverage:
         properties = _describe(coverage, task, item, crs_identifier(crs))
         kind = _map_kind(coverage, is_terrain=task.request.scene.terrain)
     style = chosen_style(task.request, kind, task.settings)
@@ -94,24 +94,25 @@ def build_raster(task: Task) -> Built:
 
 
 @contextmanager
-def _gdal_errors(item: Input) -> Iterator[None]:
-    """Give GDAL's errors our names; errors GDAL only logs count too, because it goes on with half a picture."""
+def _gdal_errors(item: Input, folder: Path) -> Iterator[None]:
+    """Give GDAL's errors our names; errors GDAL only logs count too, because it goes on with half a picture.
+
+    Whether a failed copy ran out of space in `folder` GDAL does not say: that is tried out. Raises DamagedFile, OSError.
+    """
     with hear_gdal("rasterio") as heard:
         try:
             yield
         except (RasterioError, CPLE_BaseError) as error:
-            if is_storage_full(error) or any(is_storage_full(OSError(said)) for said in heard.errors):
-                raise OSError(str(error)) from error  # told apart by `failures.clear_errors`
-            said = heard.errors[0] if heard.errors else str(error)
-            raise _damaged(item, said) from error
+            probe_storage(folder)
+            raise _failure(item, heard.errors[0] if heard.errors else str(error)) from error
         if heard.errors:
-            raise _damaged(item, heard.errors[0])
+            probe_storage(folder)
+            raise _failure(item, heard.errors[0])
 
 
-def _damaged(item: Input, said: str) -> DamagedFile:
-    return DamagedFile(
-        f"{item.name} cannot be read as a raster: it is truncated or damaged (GDAL: {said.replace(str(item.path), item.name)})."
-    )
+def _failure(item: Input, said: str) -> DamagedFile:
+    said = " ".join(said.split()).replace(str(item.path), item.name)
+    return DamagedFile(f"{item.name} cannot be read as a raster: it is truncated or damaged (GDAL: {said}).")
 
 
 def _opened(path: Path) -> Any:
