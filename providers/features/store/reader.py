@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -324,11 +325,9 @@ def _cheap_count(
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # "rw", because readers of a WAL database share a memory file that the first of them makes.
-    uri = f"{path.absolute().as_uri()}?mode=rw"
     try:
         connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+            _uri(path), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         for pragma in (
             "query_only = 1",
@@ -337,9 +336,18 @@ def _connect(path: Path) -> sqlite3.Connection:
             "temp_store = MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.DatabaseError as error:
-        raise StoreCorrupt(f"{path.name}: {error}; publish the collection again") from error
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path.name} cannot be opened: {error}") from error
     return connection
+
+
+def _uri(path: Path) -> str:
+    """Readers of a WAL database share a memory file that the first of them makes: "rw", where that is possible.
+
+    On a read-only volume nothing can change the file either, which is what "immutable" promises SQLite.
+    """
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return f"{path.absolute().as_uri()}?{'mode=rw' if writable else 'mode=ro&immutable=1'}"
 
 
 def _columns_payload(fields: Sequence[FieldDefinition], *, with_geometry: bool) -> Payload:

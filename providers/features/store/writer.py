@@ -17,7 +17,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from providers.errors import DuplicateFeatureId, StoreBuildError
+from providers.errors import DuplicateFeatureId, StoreBuildError, UnknownReferenceSystem
 from providers.features.crs import ReferenceSystem, describe_crs, reference_system
 from providers.features.query import CRS84
 from providers.features.schema import FieldDefinition
@@ -58,11 +58,18 @@ class StoreSummary:
     full_zoom: int
 
 
+def _storage_system(crs: str | pyproj.CRS) -> ReferenceSystem:
+    try:
+        return reference_system(crs) if isinstance(crs, str) else describe_crs(crs)
+    except UnknownReferenceSystem as error:
+        raise StoreBuildError(f"The storage CRS cannot hold features: {error}") from error
+
+
 class FeatureStoreWriter:
     """Use as a context manager: `add` batches, then `finish`. Leaving without `finish` removes what was written.
 
     Rows wait in a file beside the target until all are known, because keys need the extent of all of them; memory stays at
-    about 80 bytes a feature.
+    about 100 bytes a feature.
     """
 
     def __init__(
@@ -75,12 +82,10 @@ class FeatureStoreWriter:
         title: str = "",
         attribution: str = "",
     ) -> None:
-        """`storage_crs`: a CRS URI or "EPSG:4547", or a pyproj CRS. Raises StoreBuildError for fields that cannot be kept."""
+        """`storage_crs`: a CRS URI or "EPSG:4547", or a pyproj CRS. Raises StoreBuildError for what cannot be kept."""
         self._path = path
         self._fields = with_columns(fields, time_field)
-        self._crs: ReferenceSystem = (
-            reference_system(storage_crs) if isinstance(storage_crs, str) else describe_crs(storage_crs)
-        )
+        self._crs = _storage_system(storage_crs)
         self._srs_id = geopackage.srs_id_of(self._crs.crs)
         self._time_field = time_field
         self._title = title

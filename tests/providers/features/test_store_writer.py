@@ -142,6 +142,17 @@ def test_no_write_ahead_log_is_left(tmp_path: Path, sample_of: Callable[..., Any
     assert open_store(path).item("1").version == 1
 
 
+def test_a_store_on_a_read_only_volume_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "features.gpkg"
+    with FeatureStoreWriter(path, fields=(), storage_crs="OGC:CRS84") as writer:
+        writer.add([shapely.Point(1, 2)], {})
+        writer.finish()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    store = open_store(path)
+    assert len(features(store)) == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["features.gpkg"]
+
+
 def test_leaving_without_finish_removes_everything(tmp_path: Path) -> None:
     path = tmp_path / "features.gpkg"
     with FeatureStoreWriter(path, fields=(), storage_crs="OGC:CRS84") as writer:
@@ -489,13 +500,19 @@ def test_measures_are_dropped_and_heights_beside_them_kept(
         ([FieldDefinition("a", "object")], "has the type 'object'"),
         ([FieldDefinition(f"f{i}", "string") for i in range(1901)], "1900 are possible"),
         ([FieldDefinition("a\ud800", "string")], "not valid Unicode"),
+        ([FieldDefinition("", "string"), FieldDefinition("", "string")], "must differ"),
     ],
 )
 def test_fields_that_cannot_be_kept(tmp_path: Path, fields: list[FieldDefinition], message: str) -> None:
     with pytest.raises(StoreBuildError, match=message):
         FeatureStoreWriter(tmp_path / "x.gpkg", fields=fields, storage_crs="OGC:CRS84")
-    with pytest.raises(StoreBuildError, match="time field"):
-        FeatureStoreWriter(tmp_path / "x.gpkg", fields=[], storage_crs="OGC:CRS84", time_field="when")
+    years = [FieldDefinition("year", "integer")]
+    for name in ("when", "year"):
+        with pytest.raises(StoreBuildError, match="time field"):
+            FeatureStoreWriter(tmp_path / "x.gpkg", fields=years, storage_crs="OGC:CRS84", time_field=name)
+    for crs in ("EPSG:4978", "EPSG:5773", "EPSG:0"):
+        with pytest.raises(StoreBuildError, match="storage CRS"):
+            FeatureStoreWriter(tmp_path / "x.gpkg", fields=[], storage_crs=crs)
     assert list(tmp_path.iterdir()) == []
 
 
