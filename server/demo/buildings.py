@@ -18,7 +18,7 @@ from server.demo.vector_files import Column
 
 STOREY_METRES = 3.2
 # Where neither a height nor storeys are mapped. 6 storeys is the median of the extract's 165 mapped buildings.
-DEFAULT_METRES = 6 * STOREY_METRES
+DEFAULT_METRES = round(6 * STOREY_METRES, 2)
 _SMALL_METRES: Mapping[str, float] = {
     "kiosk": 3.5,
     "shed": 3.0,
