@@ -132,8 +132,9 @@ class ChengtuCSVFormatter(BaseFormatter):  # type: ignore[misc] # pygeoapi carri
 
     def write(self, options: Mapping[str, Any] | None = None, data: Mapping[str, Any] | None = None) -> bytes:
         """A FeatureCollection (or one Feature) as CSV."""
-        document = data or {}
-        return csv_bytes(document["features"] if "features" in document else [document] if document else [])
+        if not data:
+            return csv_bytes([])
+        return csv_bytes(data.get("features", [data]))
 
     def __repr__(self) -> str:
         return f"<ChengtuCSVFormatter> {self.name}"
