@@ -46,10 +46,10 @@ class TileRead(NamedTuple):
 
 @pytest.fixture(scope="session")
 def city() -> City:
-    """4,900 houses, more than one tile holds: rectangles, L-shapes, and one with a courtyard."""
+    """2,304 houses, more than one tile holds: rectangles, L-shapes, and one with a courtyard."""
     footprints: list[shapely.Polygon] = []
-    for row in range(70):
-        for column in range(70):
+    for row in range(48):
+        for column in range(48):
             x, y = WEST + column * 40.0, SOUTH + row * 40.0
             if (row + column) % 3 == 0:
                 corner = [(0, 0), (20, 0), (20, 8), (8, 8), (8, 20), (0, 20)]

@@ -45,7 +45,7 @@ def check_content(
             if positions is not None and volume is not None:
                 step = float(np.linalg.norm(matrix[:3, :3], axis=0).max())
                 slack = _TOLERANCE + (step if positions.dtype.kind == "i" else 0.0)
-                world = _apply(transform @ _Z_UP @ matrix, positions.astype(np.float64))
+                world = _apply(transform @ _Z_UP @ matrix, _distinct(positions))
                 outside = farthest_outside(volume, world)
                 findings.require(
                     outside <= slack,
@@ -136,6 +136,17 @@ def _matrix_of(node: dict[str, Any], findings: FileFindings) -> NDArray[np.float
     matrix[:3, :3] = rotation * np.array(node.get("scale", (1.0, 1.0, 1.0)))
     matrix[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
     return matrix
+
+
+def _distinct(positions: NDArray[Any]) -> NDArray[np.float64]:
+    """Positions without repetitions where these are cheap to find (16-bit integers), as float64."""
+    if positions.dtype.kind != "i" or positions.dtype.itemsize > 2:
+        return positions.astype(np.float64)
+    x, y, z = (positions[:, axis].astype(np.int64) + 32768 for axis in range(3))
+    packed = np.unique((x << 32) | (y << 16) | z)
+    return (
+        np.column_stack((packed >> 32, (packed >> 16) & 0xFFFF, packed & 0xFFFF)).astype(np.float64) - 32768.0
+    )
 
 
 def _apply(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -118,7 +118,9 @@ class _Check:
                 isinstance(levels, int) and levels >= 1, "implicit-levels", f"{where}: {levels!r}"
             )
             & findings.require(
-                isinstance(depth, int) and depth >= 1, "implicit-levels", f"{where}: {depth!r}"
+                isinstance(depth, int) and 1 <= depth <= _MOST_SUBTREE_LEVELS,
+                "implicit-levels",
+                f"{where}: subtreeLevels is {depth!r}, readable are 1 to {_MOST_SUBTREE_LEVELS}",
             )
             & findings.require(_is_template(uri), "implicit-template", f"{where}: content uri {uri!r}")
             & findings.require(
