@@ -211,7 +211,11 @@ class Pages:
     ) -> str:
         """One page of items, as a table and on a map; `document` is the GeoJSON FeatureCollection with its links."""
         features = list(document.get("features", ()))
-        names = list(dict.fromkeys(name for f in features for name in (f.get("properties") or {})))
+        filled: dict[str, bool] = {}
+        for feature in features:
+            for name, value in (feature.get("properties") or {}).items():
+                filled[name] = filled.get(name, False) or value not in (None, "")
+        names = sorted(filled, key=lambda name: not filled[name])  # the empty ones last, else as they come
         return self._features(
             "items.html",
             request,

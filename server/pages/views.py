@@ -120,8 +120,8 @@ def size_of(collection: Collection, messages: Messages) -> str:
     """How much there is, in the unit of the collection's main form; empty where nothing counts it."""
     for kind, key in (
         (Kind.POINT_CLOUD, "count.points"),
-        (Kind.FEATURES, "count.features"),
         (Kind.SERIES, "count.observations"),
+        (Kind.FEATURES, "count.features"),
     ):
         representation = collection.representations.get(kind)
         count = representation.properties.get("count") if representation else None
@@ -222,7 +222,7 @@ def _facts_of_kind(representation: Representation, messages: Messages) -> list[F
 def _parameter_name(parameter: Mapping[str, Any]) -> str:
     name = str(parameter.get("title") or parameter.get("name"))
     unit = parameter.get("unit")
-    return f"{name} ({unit})" if unit else name
+    return f"{name} ({unit})" if unit and unit != "1" else name  # UCUM "1": a plain count
 
 
 def crs_name(uri: str) -> str:

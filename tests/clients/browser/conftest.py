@@ -1,17 +1,9 @@
-"""The demo city, served, and a browser that must stay free of errors."""
+"""A browser that must stay free of errors; the served city is a fixture of the folder above."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -27,57 +19,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-BUILT_WITHIN = 420  # seconds for the demo city from nothing, on two busy cores
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until /health/ready answers 200; fails with the end of the server's log."""
-    deadline = time.monotonic() + BUILT_WITHIN
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health/ready", timeout=5) as response:
-                if response.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    pytest.fail(f"the demo city did not come up:\n{log.read_text(errors='replace')[-3000:]}")
-
-
-@pytest.fixture(scope="session")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a served demo city: CHENGTU_CITY where one runs already, else one of our own."""
-    given = os.environ.get("CHENGTU_CITY")
-    if given:
-        yield given.rstrip("/")
-        return
-    folder = tmp_path_factory.mktemp("city")
-    log = folder / "demo.log"
-    port = free_port()
-    command = [
-        str(Path(sys.executable).parent / "chengtu"),
-        "demo",
-        "--home",
-        str(folder / "home"),
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")

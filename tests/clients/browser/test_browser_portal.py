@@ -46,7 +46,7 @@ def test_the_portal_lists_the_city_with_its_credits(open_page: OpenPage, locale:
         assert page.locator("#list-heading").inner_text() == heading
         names = page.locator("[data-collection]").evaluate_all("all => all.map(e => e.dataset.collection)")
         assert {"helsinki.buildings", "helsinki.pipes", "auckland.pedestrian-counts"} <= set(names)
-        assert page.locator(".map-marker").count() == 2
+        assert page.locator(".map-marker:not(.map-marker-minor)").count() == 2
         assert OSM in page.locator(".site-footer").inner_text()
         # Relief of the world: neither the sea nor the land alone fills the map.
         assert len(np.unique(picture(page, "#map").reshape(-1, 3), axis=0)) > 500

@@ -17,6 +17,7 @@ import {
 import { getJSON, mapSettings, message } from "./page.js";
 
 const { bounds, backdrop, layer, raster, series } = mapSettings;
+const MOST_LOCATIONS = 1000; // what one page of the server gives at most
 const panel = document.getElementById("attributes");
 
 const hint = () => render(html`<p class="muted">${message("no_attributes")}</p>`, panel);
@@ -37,6 +38,7 @@ function pickVector(map, ids) {
 async function showSeries(map) {
   const address = new URL(series.locations, location.origin);
   address.searchParams.set("f", "json");
+  address.searchParams.set("limit", String(MOST_LOCATIONS));
   const locations = (await getJSON(address)).features ?? [];
   const { SeriesChart } = await import("./series.js");
   const chart = new SeriesChart(series, locations);

@@ -87,7 +87,9 @@ const map = makeMap(seen.length ? union(seen.map((place) => place.bounds)) : [-1
 if (map) {
   await whenLoaded(map);
   addBackdrop(map, backdrop);
-  addOutlines(map, collections.map((c) => rectangle(c.bounds, { simulated: c.simulated })));
+  // One line around each box: real data speak for it where they share it with simulated ones.
+  const boxes = new Map([...collections].sort((a, b) => b.simulated - a.simulated).map((c) => [c.bounds.map((n) => n.toFixed(3)).join(), c]));
+  addOutlines(map, [...boxes.values()].map((c) => rectangle(c.bounds, { simulated: c.simulated })));
   if (list.length > 1) addPlaceMarkers(map, list);
   map.on("click", (event) => popup(map, event));
 }
