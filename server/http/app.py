@@ -22,6 +22,7 @@ from server.http.negotiation import accepted_names
 from server.http.ogc import blueprint_of
 from server.http.ogc.pygeoapi_adapter import PygeoapiAdapter, PygeoapiError, resolve_plugins
 from server.http.services import Services
+from server.http.tiles import TileMemory
 from server.pages import Pages, PageSettings
 from server.registry.reader import open_catalogue_reader
 from server.settings import Settings
@@ -61,6 +62,7 @@ def make_services(settings: Settings) -> Services:
         files=FileSender(downloads=max(1, settings.server.blocking_threads // 2)),
         limits=QueryLimits(default=limits.items_default, maximum=limits.items_max),
         maps=MapServices(settings.maps_cache_directory, settings.styles_directory),
+        tile_memory=TileMemory(settings.cache.memory_tiles),
     )
 
 
@@ -68,7 +70,6 @@ def create_flask(services: Services) -> Flask:
     """The full application, without the hot lane: what the hot lane answers, it answers alike."""
     app = Flask("server.http", static_folder=None)
     app.url_map.strict_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = services.settings.limits.request_body_bytes
     app.extensions["chengtu"] = services
     limits = services.limits
     app.extensions["chengtu-pygeoapi"] = PygeoapiAdapter(limits.default, limits.maximum)

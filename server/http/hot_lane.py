@@ -18,7 +18,8 @@ from server.http.features import FeatureRequest, item_answer, items_answer
 from server.http.parameters import query_parameters
 from server.http.scope import CITY, Scope
 from server.http.services import Services
-from server.http.tiles import TileRequest, map_tile_answer, vector_tile_answer
+from server.http.tile_request import TileRequest
+from server.http.tiles import map_tile_answer, vector_tile_answer
 from server.identity.decision import ANONYMOUS
 from server.registry.catalogue import RepresentationKind
 from tiles.errors import TilesError
@@ -108,5 +109,5 @@ class HotLane:
             return item_answer(request, rest[1]) if rest[1] else None
         tile = TileRequest.parse(collection, decision, rest[-4:], parameters)
         if kind_needed is RepresentationKind.TILES:
-            return vector_tile_answer(tile, environ)
+            return vector_tile_answer(tile, services.tile_memory, environ)
         return map_tile_answer(tile, services.maps, environ, cached_only=True)

@@ -18,7 +18,7 @@ import structlog
 from server.http.answer import Environ, StartResponse
 from server.http.errors import NotFound
 from server.http.scope import Scope
-from server.http.tiles import TileRequest
+from server.http.tile_request import TileRequest
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind
 from tiles.cache import MapLayer, ServiceMetadata, build_map_service, cached_tile_path

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from providers.features.parser import QueryLimits
 from server.http.answer import Environ
 from server.http.errors import InvalidParameter, NotFound
 from server.http.files import FileSender
+from server.http.maps import MapServices
 from server.http.scope import Scope
+from server.http.tiles import TileMemory
 from server.identity.authentication import authenticate
 from server.identity.decision import ANONYMOUS, Action, Decision, Principal, decide
 from server.pages import Pages
 from server.registry.catalogue import Catalogue, CatalogueReader, Collection
 from server.settings import Settings
-
-if TYPE_CHECKING:
-    from server.http.maps import MapServices
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253})(:\d{1,5})?")
 
@@ -33,6 +31,7 @@ class Services:
     files: FileSender
     limits: QueryLimits
     maps: MapServices
+    tile_memory: TileMemory
 
     def principal(self, environ: Environ) -> Principal:
         """Who asks. Raises server.errors.IdentityError where a token is given that is not valid."""

@@ -4,69 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from providers.features.store import open_store
 from providers.tiles.provider import vector_tile
 from server.http.answer import Answer, Environ, not_modified
-from server.http.errors import InvalidParameter, NotFound
+from server.http.errors import InvalidParameter
 from server.http.features import feature_file, state_etag
-from server.http.parameters import only
-from server.identity.decision import Decision
-from server.registry.catalogue import Collection
-
-if TYPE_CHECKING:
-    from server.http.maps import MapServices
+from server.http.maps import MapServices
+from server.http.tile_request import TileRequest
 
 MVT = "application/vnd.mapbox-vector-tile"
 _VECTOR_FORMATS = ("mvt", "pbf")
 MAP_FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-_MEMORY = 32 << 20  # bytes of tiles kept in a worker
-
-
-@dataclass(frozen=True, slots=True)
-class TileRequest:
-    """A tile of a collection that has already been allowed; `row` counts from the top."""
-
-    collection: Collection
-    decision: Decision
-    grid: str
-    zoom: int
-    row: int
-    column: int
-    format: str | None
-
-    @classmethod
-    def parse(
-        cls,
-        collection: Collection,
-        decision: Decision,
-        parts: Sequence[str],
-        parameters: Sequence[tuple[str, str]],
-    ) -> TileRequest:
-        """From the last four parts of the path (grid, zoom, row, column) and the query.
-
-        Raises InvalidParameter and NotFound.
-        """
-        given = only(parameters, ("f", "lang"))
-        grid, *numbers = parts
-        if not all(text.isascii() and text.isdigit() and len(text) <= 9 for text in numbers):
-            raise NotFound(f"tile {'/'.join(parts)!r}: zoom, row and column are whole numbers")
-        zoom, row, column = (int(text) for text in numbers)
-        return cls(collection, decision, grid, zoom, row, column, given.get("f"))
+_MOST_BYTES = 64 << 20  # of tiles kept in a worker
 
 
 class TileMemory:
-    """The last tiles made in this worker, up to a number of bytes.
+    """The last tiles made in this worker: so many at most, and no more than 64 MiB.
 
     The key holds everything a tile depends on (generation, change, rights), so nothing ever has to be taken out for
     being old.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._size = 0
         self._tiles: OrderedDict[object, bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -82,19 +43,16 @@ class TileMemory:
     def put(self, key: object, tile: bytes) -> None:
         """Keep a tile, and drop the least used while there are too many bytes."""
         with self._lock:
-            if key in self._tiles or len(tile) > self._capacity // 8:
+            if key in self._tiles or len(tile) > _MOST_BYTES // 8:
                 return
             self._tiles[key] = tile
-            self._size += len(tile) + 200
-            while self._size > self._capacity:
+            self._size += len(tile)
+            while self._size > _MOST_BYTES or len(self._tiles) > self._most:
                 _, dropped = self._tiles.popitem(last=False)
-                self._size -= len(dropped) + 200
+                self._size -= len(dropped)
 
 
-_memory = TileMemory(_MEMORY)
-
-
-def vector_tile_answer(tile: TileRequest, environ: Environ) -> Answer:
+def vector_tile_answer(tile: TileRequest, memory: TileMemory, environ: Environ) -> Answer:
     """A Mapbox vector tile; 204 where nothing lies in it (OGC API - Tiles, 7.1.4)."""
     if tile.format is not None and tile.format not in _VECTOR_FORMATS:
         raise InvalidParameter(f"f={tile.format!r}; allowed for vector tiles: {', '.join(_VECTOR_FORMATS)}")
@@ -106,10 +64,10 @@ def vector_tile_answer(tile: TileRequest, environ: Environ) -> Answer:
     if not_modified(environ, etag):
         return Answer(b"", MVT, etag=etag, private=private)
     key = (tile.collection.directory, change, tile.decision.key, place)
-    body = _memory.get(key)
+    body = memory.get(key)
     if body is None:
         body = vector_tile(store, *place, tile.collection.id, tile.decision.hidden_fields)
-        _memory.put(key, body)
+        memory.put(key, body)
     return Answer(body, MVT, status=200 if body else 204, etag=etag, private=private)
 
 

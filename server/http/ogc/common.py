@@ -24,9 +24,6 @@ from server.http.ogc.openapi import openapi_document
 from server.http.parameters import integer
 from server.registry.catalogue import Collection
 
-_MOST_COLLECTIONS = 1000
-_DEFAULT_COLLECTIONS = 100
-
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
@@ -106,8 +103,9 @@ def collections() -> Response:
     """The collections of this view, paged; `bbox` and `q` filter (OGC API - Common Part 2, 8.1 and Records 8.3)."""
     here = context()
     given = here.only("bbox", "limit", "offset", "q")
-    limit = integer(given, "limit", _DEFAULT_COLLECTIONS, 1, 10**9 - 1)
-    limit = min(limit, _MOST_COLLECTIONS)
+    limits = here.services.settings.limits
+    limit = integer(given, "limit", limits.collections_default, 1, 10**9 - 1)
+    limit = min(limit, limits.collections_max)
     offset = integer(given, "offset", 0, 0, 10**9 - 1)
     found = _selected(here, given)
     shown = found[offset : offset + limit]

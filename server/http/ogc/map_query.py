@@ -105,7 +105,7 @@ def _transparent(given: Mapping[str, str]) -> bool:
     return text == "true"
 
 
-def parse_map_query(given: Mapping[str, str], extent: Box) -> MapQuery:
+def parse_map_query(given: Mapping[str, str], extent: Box, most_pixels: int) -> MapQuery:
     """The map asked for; without a bbox, all of `extent` (CRS84). Raises InvalidParameter."""
     crs_uri = given.get("crs", CRS84)
     crs = known_crs(crs_uri)
@@ -122,6 +122,10 @@ def parse_map_query(given: Mapping[str, str], extent: Box) -> MapQuery:
     if box_crs != crs:
         box = _transformed(box, box_crs, crs)
     width, height = _size(given, box)
+    if width * height > most_pixels:
+        raise InvalidParameter(
+            f"width {width} x height {height} pixels; allowed: {most_pixels} pixels together"
+        )
     answer_box = _swap(box) if swaps_axes(crs) else box
     name = crs.to_authority()
     short = "OGC:CRS84" if crs == known_crs(CRS84) else f"{name[0]}:{name[1]}" if name else crs_uri

@@ -22,7 +22,6 @@ from server.registry.catalogue import RepresentationKind
 
 Kind = RepresentationKind
 _KEY = "request"
-_LARGEST_BODY = 8 << 20  # bytes
 _present: ContextVar[RequestContext | None] = ContextVar("processes_request", default=None)
 
 
@@ -101,14 +100,10 @@ def execution(process_id: str) -> Response:
     """Run a process and answer with its result."""
     here = context()
     here.only()
-    length = request.content_length
-    if length is not None and length > _LARGEST_BODY:
-        raise PayloadTooLarge(f"the request body has {length} bytes; allowed: {_LARGEST_BODY}")
-    body = request.stream.read(_LARGEST_BODY + 1)
-    if len(body) > _LARGEST_BODY:
-        raise PayloadTooLarge(
-            f"the request body has more than {_LARGEST_BODY} bytes, which is the most allowed"
-        )
+    most = here.services.settings.limits.request_body_bytes
+    body = request.stream.read(most + 1)
+    if len(body) > most or (request.content_length or 0) > most:
+        raise PayloadTooLarge(f"the request body has more than {most} bytes, which is the most allowed")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -13,7 +13,8 @@ from server.http.maps import bounds84
 from server.http.ogc.documents import REL, link
 from server.http.ogc.map_query import parse_map_query
 from server.http.parameters import only
-from server.http.tiles import MAP_FORMATS, MVT, TileRequest, map_tile_answer, vector_tile_answer
+from server.http.tile_request import TileRequest
+from server.http.tiles import MAP_FORMATS, MVT, map_tile_answer, vector_tile_answer
 from server.registry.catalogue import CRS84, Collection, RepresentationKind
 from tiles.grids import grid, grid_ids, tile_matrix_set_document, tileset_limits
 from tiles.maps import map_image
@@ -133,7 +134,7 @@ def vector(public_id: str, grid_id: str, zoom: str, row: str, column: str) -> Re
     here = context()
     collection, decision = here.having(public_id, Kind.TILES)
     tile = TileRequest.parse(collection, decision, (grid_id, zoom, row, column), here.parameters)
-    return respond(vector_tile_answer(tile, here.environ))
+    return respond(vector_tile_answer(tile, here.services.tile_memory, here.environ))
 
 
 def map_tile(public_id: str, grid_id: str, zoom: str, row: str, column: str) -> Response:
@@ -152,7 +153,7 @@ def map_(public_id: str) -> Response:
     collection, decision = here.having(public_id, Kind.MAP)
     given = only(here.parameters, ("f", "lang", "bbox", "bbox-crs", "crs", "width", "height", "transparent"))
     form = here.format(*MAP_FORMATS)
-    query = parse_map_query(given, bounds84(collection))
+    query = parse_map_query(given, bounds84(collection), here.services.settings.limits.map_pixels)
     if form not in MAP_FORMATS:
         raise InvalidParameter(f"f={form!r}; allowed: {', '.join(MAP_FORMATS)}")
     body = map_image(
