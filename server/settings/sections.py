@@ -76,16 +76,13 @@ class LimitSettings:
     )
     items_max: int = field(default=10_000, metadata=integer("largest `limit` of items", 1, 1_000_000))
     collections_default: int = field(
-        default=10, metadata=integer("collections of a page where `limit` is not given", 1, 100_000)
+        default=100, metadata=integer("collections of a page where `limit` is not given", 1, 100_000)
     )
     collections_max: int = field(
         default=1_000, metadata=integer("largest `limit` of collections", 1, 100_000)
     )
     request_body_bytes: int = field(
         default=10 * _MEBIBYTE, metadata=integer("largest request body", 1_024, 10 * _GIBIBYTE)
-    )
-    geometry_vertices: int = field(
-        default=100_000, metadata=integer("vertices of a geometry in a request", 4, 10_000_000)
     )
     map_pixels: int = field(
         default=16_777_216, metadata=integer("width times height of a map image", 65_536, 268_435_456)
