@@ -14,9 +14,14 @@ _ALIASES = {"CRS:84": "OGC:CRS84", "CRS84": "OGC:CRS84", "EPSG:900913": "EPSG:38
 
 @lru_cache(maxsize=256)
 def parse_crs(text: str) -> CRS:
-    """The CRS a client or a file names: "EPSG:4547", "CRS:84", an OGC URI or URN, or WKT. Raises UnsupportedCrs."""
+    """The CRS a client or a file names: "EPSG:4547", "CRS:84", an OGC URI or URN, or WKT. Raises UnsupportedCrs.
+
+    EPSG:4490 (CGCS2000 in degrees) is given as CRS84: the two differ by centimetres and EPSG's transformation between them
+    changes nothing, but from a third datum PROJ knows a way to WGS 84 only, and would leave a shift of 100 m unsaid.
+    """
     try:
-        return CRS.from_user_input(_ALIASES.get(text, text))
+        crs = CRS.from_user_input(_ALIASES.get(text, text))
+        return parse_crs("OGC:CRS84") if crs.to_authority() == ("EPSG", "4490") else crs
     except CRSError as error:
         raise UnsupportedCrs(
             f"CRS {text[:80]!r} is unknown; give a code such as EPSG:3857 or an OGC URI of a CRS"

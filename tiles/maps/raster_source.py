@@ -249,7 +249,10 @@ def _pixels(facts: _Facts, project: Transformer, box: Box) -> tuple[NDArray[np.f
     x, y = np.meshgrid(np.linspace(minx, maxx, 11), np.linspace(miny, maxy, 11))
     east, north = project.transform(x.ravel(), y.ravel())
     usable = np.isfinite(east) & np.isfinite(north)
-    columns, rows = ~facts.transform * (np.asarray(east)[usable], np.asarray(north)[usable])
+    east, north = np.asarray(east)[usable], np.asarray(north)[usable]
+    inverse = ~facts.transform
+    columns = inverse.a * east + inverse.b * north + inverse.c
+    rows = inverse.d * east + inverse.e * north + inverse.f
     return columns, rows
 
 
