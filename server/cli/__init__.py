@@ -19,11 +19,8 @@ def run(arguments: Sequence[str]) -> int:
         application(list(arguments), prog_name="chengtu")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except ChengtuError as error:
-        return fail(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return fail(f"{where}{error.strerror or error}")
+    except (ChengtuError, OSError) as error:
+        return fail(error)
     return 0
 
 

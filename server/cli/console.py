@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from server.errors import ChengtuError
+
 Report = Callable[[str, float], None]
 
 _PLAIN_SECONDS = 5.0
@@ -21,8 +23,12 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def fail(message: str) -> int:
+def fail(error: ChengtuError | OSError) -> int:
     """Say what is wrong; the exit code of a failure."""
+    message = str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
     say(f"chengtu: {message}")
     return 1
 

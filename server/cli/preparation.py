@@ -37,7 +37,7 @@ def prepare_for_parent() -> int:
 
         open_registry(load_settings((), os.environ)).close()
     except (ChengtuError, OSError) as error:
-        code = fail(str(error))
+        code = fail(error)
         if os.getppid() == parent:
             os.kill(parent, signal.SIGTERM)
         return code
