@@ -26,6 +26,7 @@ from tiles.three_d.errors import AttributeTableError
 _INT32 = np.iinfo(np.int32)
 _LARGEST_EXACT_INTEGER = 2**53
 _USUAL_NO_DATA = -9999.0
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CHARACTER_OUTSIDE_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -112,11 +113,11 @@ def property_table(
 
 def property_id(name: str) -> str:
     """An identifier of the metadata schema ([A-Za-z_][A-Za-z0-9_]*) for any name; other characters become u<hex>."""
-    replaced = _CHARACTER_OUTSIDE_IDENTIFIER.sub(_spell_out, name.replace(" ", "_").replace("-", "_"))
-    replaced = replaced.replace("__", "_") if replaced != name else replaced
-    stripped = replaced.strip("_") or "field"
-    identifier = stripped if replaced != name else replaced
-    return identifier if re.match(r"[A-Za-z_]", identifier) else f"_{identifier}"
+    if _IDENTIFIER.fullmatch(name):
+        return name
+    spelled = _CHARACTER_OUTSIDE_IDENTIFIER.sub(_spell_out, re.sub(r"[ \-]", "_", name))
+    joined = re.sub(r"_+", "_", spelled).strip("_") or "field"
+    return joined if _IDENTIFIER.fullmatch(joined) else f"_{joined}"
 
 
 def _spell_out(match: re.Match[str]) -> str:
@@ -139,7 +140,13 @@ def _as_arrow(values: Sequence[object]) -> pa.Array:
         return values
     try:
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+        OverflowError,
+        UnicodeEncodeError,
+    ):
         return pa.array([_as_text(value) for value in values], pa.large_string())
 
 

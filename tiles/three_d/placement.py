@@ -28,6 +28,9 @@ ECCENTRICITY_SQUARED = FLATTENING * (2.0 - FLATTENING)
 # they are realised on ITRF and agree with WGS 84 to some decimetres, so the null step is right, and it is said.
 _ITRF_DATUMS = frozenset({"China 2000", "World Geodetic System 1984"})
 
+# Degrees. Data reach over the edge of a zone, but not by this much.
+_FARTHEST_FROM_AREA = 20.0
+
 
 class HorizontalPath(NamedTuple):
     """One way between a CRS and WGS 84 longitude and latitude. `transformer` is None where nothing is to be done."""
@@ -53,6 +56,21 @@ class HorizontalPath(NamedTuple):
         result = np.column_stack(found)
         result[~np.isfinite(result).all(axis=1)] = np.nan
         return result
+
+
+def outside_area_of_use(crs: CRS, lonlat: Positions) -> NDArray[np.bool_]:
+    """True (n,) where a place lies so far from a projected CRS's area of use that its coordinates must be wrong.
+
+    Projections answer any number with some place; one stray coordinate would stretch a tileset around the globe.
+    """
+    area = horizontal_part(crs).area_of_use
+    if area is None or not crs.is_projected:
+        return np.zeros(len(lonlat), dtype=np.bool_)
+    width = (area.east - area.west) % 360.0 or 360.0
+    middle = area.west + width / 2.0
+    away = np.abs((lonlat[:, 0] - middle + 180.0) % 360.0 - 180.0) - width / 2.0
+    beyond = np.maximum(area.south - lonlat[:, 1], lonlat[:, 1] - area.north)
+    return np.asarray((away > _FARTHEST_FROM_AREA) | (beyond > _FARTHEST_FROM_AREA))
 
 
 def as_crs(crs: CRS | str) -> CRS:
@@ -122,6 +140,7 @@ def horizontal_path(crs: CRS, xy: Positions) -> tuple[HorizontalPath, Positions]
             chosen, best, most = path, result, reached
         if reached == given:
             break
+    best[outside_area_of_use(crs, best)] = np.nan
     return chosen, best
 
 

@@ -1,6 +1,6 @@
 """Lines with a diameter as tubes: one ring of corners at each end of every segment, mitred at the joints.
 
-Everything is arrays over segments; no loop over lines.
+Everything is arrays over segments; the only loop runs along the longest line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tiles.three_d.placement import Positions
 
 # A joint sharper than 120 degrees would stretch its mitre far out of the pipe; there both ends are closed flat instead.
 _SHARPEST_MITRE = 0.5
-_ALMOST_VERTICAL = 0.999
+# Sine of the angle to the plumb line below which a piece has no level direction of its own.
+_ALMOST_PLUMB = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,13 @@ def tubes(segments: Segments, sides: int) -> Mesh:
     along = segments.end - segments.start
     length = np.linalg.norm(along, axis=1)
     along = along / length[:, None]
-    side, upper = _frames(along)
+    mitred = _mitred(along, segments, length)
+    side = _sides(along, mitred)
+    upper = np.cross(side, along)
     angles = np.arange(sides) * (2.0 * np.pi / sides)
     # (s, k, 3): from the axis to the corners of a ring, unit length.
     outward = np.cos(angles)[None, :, None] * side[:, None] + np.sin(angles)[None, :, None] * upper[:, None]
-    start_shift, end_shift, mitred = _mitres(along, outward, segments, length)
+    start_shift, end_shift = _mitres(along, outward, segments.radius, mitred)
     around = outward * segments.radius[:, None, None]
     first = segments.start[:, None] + around + along[:, None] * start_shift[..., None]
     last = segments.end[:, None] + around + along[:, None] * end_shift[..., None]
@@ -57,46 +60,57 @@ def tubes(segments: Segments, sides: int) -> Mesh:
     )
 
 
-def _frames(along: Positions) -> tuple[Positions, Positions]:
-    """Two unit vectors across each direction, the first level; vertical pieces take the level one of the piece before."""
+def _mitred(along: Positions, segments: Segments, length: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """True where a piece starts with a mitre: it goes on from the one before, not too sharply, and both are long enough."""
+    mitred = segments.joined.copy()
+    after = np.flatnonzero(mitred)
+    before = after - 1
+    # Half of the turn: the angle between a piece and the normal of the joint's plane.
+    cosine = np.sqrt(np.maximum((1.0 + np.sum(along[before] * along[after], axis=1)) / 2.0, 0.0))
+    safe = np.maximum(cosine, _SHARPEST_MITRE)
+    reach = segments.radius[after] * np.sqrt(np.maximum(1.0 - safe**2, 0.0)) / safe
+    good = (cosine > _SHARPEST_MITRE) & (reach < 0.5 * np.minimum(length[before], length[after]))
+    mitred[after[~good]] = False
+    return mitred
+
+
+def _sides(along: Positions, mitred: NDArray[np.bool_]) -> Positions:
+    """A unit vector across each piece: level where a run of mitred pieces starts, then mirrored from joint to joint.
+
+    The mirror is the joint's plane, in which the rings of both pieces lie: so their corners coincide.
+    """
     side = np.cross(along, np.array([0.0, 0.0, 1.0]))
     size = np.linalg.norm(side, axis=1)
-    upright = np.abs(along[:, 2]) > _ALMOST_VERTICAL
-    side = np.where(
-        upright[:, None], np.array([1.0, 0.0, 0.0]), side / np.where(size > 0.0, size, 1.0)[:, None]
-    )
-    source = np.maximum.accumulate(np.where(upright, -1, np.arange(len(along))))
-    taken = side[np.where(source < 0, np.arange(len(along)), source)]
-    taken = taken - along * np.sum(taken * along, axis=1)[:, None]
-    taken /= np.linalg.norm(taken, axis=1)[:, None]
-    return taken, np.cross(taken, along)
+    plumb = size < _ALMOST_PLUMB
+    side[plumb] = np.cross(along[plumb], np.array([0.0, 1.0, 0.0]))
+    side /= np.linalg.norm(side, axis=1)[:, None]
+    place = np.arange(len(along))
+    rank = place - np.maximum.accumulate(np.where(mitred, 0, place))
+    order = np.argsort(rank, kind="stable")
+    counts = np.bincount(rank)
+    done = int(counts[0]) if len(counts) else 0
+    for count in counts[1:].tolist():
+        at = order[done : done + count]
+        done += count
+        plane = along[at - 1] + along[at]
+        plane /= np.linalg.norm(plane, axis=1)[:, None]
+        side[at] = side[at - 1] - 2.0 * np.sum(side[at - 1] * plane, axis=1)[:, None] * plane
+    return side
 
 
 def _mitres(
-    along: Positions, outward: Positions, segments: Segments, length: NDArray[np.float64]
-) -> tuple[Positions, Positions, NDArray[np.bool_]]:
-    """Shifts (s, k) along each piece that lay its rings into the planes of its joints, and where the start is such a joint."""
-    count = len(along)
+    along: Positions, outward: Positions, radius: NDArray[np.float64], mitred: NDArray[np.bool_]
+) -> tuple[Positions, Positions]:
+    """Shifts (s, k) along each piece that lay its first and its last ring into the planes of its mitred joints."""
     start_shift, end_shift = np.zeros(outward.shape[:2]), np.zeros(outward.shape[:2])
-    mitred = segments.joined.copy()
-    if count == 0 or not mitred.any():
-        return start_shift, end_shift, mitred
     after = np.flatnonzero(mitred)
     before = after - 1
     plane = along[before] + along[after]
-    size = np.linalg.norm(plane, axis=1)
-    plane /= np.where(size > 0.0, size, 1.0)[:, None]
-    cosine = np.sum(plane * along[after], axis=1)
-    safe = np.where(cosine > _SHARPEST_MITRE, cosine, 1.0)
-    radius = segments.radius[after]
-    reach = radius * np.sqrt(1.0 - np.minimum(safe, 1.0) ** 2) / safe
-    good = (cosine > _SHARPEST_MITRE) & (reach < 0.5 * np.minimum(length[before], length[after]))
-    mitred[after[~good]] = False
-    after, before, plane = after[good], before[good], plane[good]
-    scale = (-radius[good] / safe[good])[:, None]
+    plane /= np.linalg.norm(plane, axis=1)[:, None]
+    scale = (-radius[after] / np.sum(plane * along[after], axis=1))[:, None]
     start_shift[after] = np.einsum("skc,sc->sk", outward[after], plane) * scale
     end_shift[before] = np.einsum("skc,sc->sk", outward[before], plane) * scale
-    return start_shift, end_shift, mitred
+    return start_shift, end_shift
 
 
 def _shells(first: Positions, last: Positions, outward: Positions, feature: NDArray[np.int64]) -> Mesh:

@@ -20,7 +20,12 @@ from pyproj.datadir import get_data_dir
 from pyproj.exceptions import ProjError
 
 from tiles.three_d.errors import VerticalReferenceError
-from tiles.three_d.placement import Positions, horizontal_part, to_longitude_latitude
+from tiles.three_d.placement import (
+    Positions,
+    horizontal_part,
+    outside_area_of_use,
+    to_longitude_latitude,
+)
 
 _EGM96_FILES = ("us_nga_egm96_15.tif", "egm96_15.gtx")
 # Where distributions put PROJ's grids; the wheel of pyproj has none of its own.
@@ -154,12 +159,11 @@ def _by_own_grid(crs: CRS, xyz: Positions) -> GeodeticPositions | None:
         longitude, latitude, height = exact.transform(xyz[:, 0], xyz[:, 1], xyz[:, 2])
     except ProjError:
         return None
-    given = np.isfinite(xyz).all(axis=1)
-    if not np.isfinite(height[given]).all():
+    if not np.isfinite(height).any():
         return None
-    return GeodeticPositions(
-        longitude, latitude, height, f"ellipsoid (WGS 84): {crs.name} by PROJ's own grids"
-    )
+    stray = ~np.isfinite(height) | outside_area_of_use(crs, np.column_stack((longitude, latitude)))
+    description = f"ellipsoid (WGS 84): {crs.name} by PROJ's own grids"
+    return GeodeticPositions(longitude, latitude, np.where(stray, np.nan, height), description)
 
 
 def _egm96_grid() -> Path:
