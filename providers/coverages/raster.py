@@ -6,6 +6,7 @@ bytes; warping readers do not choose overviews by themselves and are not used he
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -101,6 +102,10 @@ def close_rasters() -> None:
     """Close what the calling thread has open (at the end of a thread, and in tests)."""
     while _handles.open:
         _handles.open.popitem()[1][0].close()
+
+
+# A dataset that outlives the interpreter's own modules complains while it is thrown away.
+atexit.register(close_rasters)
 
 
 def _opened(path: Path) -> tuple[Any, CoverageDescription]:
