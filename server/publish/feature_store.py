@@ -122,6 +122,7 @@ class _Plan:
                 raise OptionError(
                     f"{self.name} has no field {wanted!r} for {option}. Its fields: {', '.join(names)}."
                 )
+        self._text_time = self._text_time_field()
 
     def _with_time_field(self, fields: tuple[Field, ...]) -> tuple[Field, ...]:
         """The fields, text in the time field being taken as date and time (checked value by value as it is read)."""
@@ -134,12 +135,11 @@ class _Plan:
 
     def batches(self) -> Iterator[Batch]:
         """All batches of all sources, with ids as asked and only the fields that are kept."""
-        text_time = self._text_time_field()
         for source in self._sources:
             for batch in source.batches():
                 ids = self._ids(batch)
-                if text_time is not None:
-                    _check_times(batch.columns[text_time], text_time, source.name)
+                if self._text_time is not None:
+                    _check_times(batch.columns[self._text_time], self._text_time, source.name)
                 columns = {field.name: batch.columns[field.name] for field in self.fields}
                 yield Batch(batch.geometries, columns, ids)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import pyproj
@@ -87,8 +88,7 @@ def bounds_in_crs84(
     if crs.is_geographic:
         _check_degrees(bounds, crs, source, shown, advice)
     try:
-        transformer = pyproj.Transformer.from_crs("OGC:CRS84", crs.to_2d(), always_xy=True)
-        west, south, east, north = transformer.transform_bounds(
+        west, south, east, north = _from_crs84(crs).transform_bounds(
             minx, miny, maxx, maxy, direction=TransformDirection.INVERSE
         )
     except ProjError as error:
@@ -107,6 +107,11 @@ def bounds_in_crs84(
             f"latitude {area.south:g} to {area.north:g}. {advice}"
         )
     return west, south, east, north
+
+
+@lru_cache(maxsize=8)
+def _from_crs84(crs: pyproj.CRS) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs("OGC:CRS84", crs.to_2d(), always_xy=True)
 
 
 def _number(value: float) -> str:

@@ -113,32 +113,23 @@ def test_killed_at_every_stage(publisher: Any, data: Path, tmp_path: Path) -> No
             for kind in publisher.collection(name).representations
         )
 
-    removed = sweep_staging(publisher.home)
-    publisher.registry.sweep(grace_seconds=0)
-
-    assert removed
-    assert publisher.leftovers() == []
     again = publisher.publish(data / "blocks.geojson", replace=True)
+
+    assert list((publisher.home / "staging").iterdir()) == []
     assert again.generation > 1
     assert publisher.store(again).count() == 3
-
-
-def test_the_next_publish_sweeps(publisher: Any, data: Path) -> None:
-    plan = [
-        {
-            "id": "blocks",
-            "file": str(data / "blocks.geojson"),
-            "scene": {},
-            "stage": "syncing",
-            "fraction": 0.0,
-        }
-    ]
-    subprocess.run(
-        [sys.executable, "-c", CHILDREN, str(publisher.home), json.dumps(plan)], timeout=60, check=True
-    )
-    assert len(list((publisher.home / "staging").iterdir())) == 1
-    publisher.publish(data / "blocks.geojson")
+    publisher.registry.sweep(grace_seconds=0)
     assert publisher.leftovers() == []
+
+
+def test_a_sweep_leaves_the_living_alone(publisher: Any, data: Path) -> None:
+    swept: list[list[Path]] = []
+    publisher.publish(
+        data / "blocks.geojson",
+        callbacks={"report": lambda _stage, _fraction: swept.append(sweep_staging(publisher.home))},
+    )
+    assert swept
+    assert not any(swept)
 
 
 @pytest.mark.parametrize("stage", ["checking", "reading", "features", "3dtiles", "syncing", "switching"])
