@@ -1,0 +1,69 @@
+"""Khronos' own validator finds no error in any tile that is written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+
+from tiles.three_d import VerticalReference, build_buildings, build_cityjson, build_pipes
+
+pytestmark = pytest.mark.clients
+
+
+def errors(root: Path, folder: Path) -> dict[str, list[str]]:
+    """Messages of severity error per file that has any."""
+    files = [str(path) for path in sorted(folder.rglob("*.glb"))]
+    assert files
+    script = root / "scripts" / "gltf_validate.mjs"
+    done = subprocess.run(
+        ["node", str(script), *files], capture_output=True, text=True, timeout=120, check=True
+    )
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    assert sorted(found) == files
+    return {file: messages for file, messages in found.items() if messages}
+
+
+def test_buildings(root: Path, built: Any) -> None:
+    assert errors(root, built[0]) == {}
+
+
+def test_wide_tiles_with_float_positions(root: Path, tmp_path: Path, read_tile: Any) -> None:
+    far_apart = [shapely.box(x, 6_672_000, x + 20, 6_672_020) for x in (25_490_000, 25_510_000)]
+    build_buildings(tmp_path, far_apart, "EPSG:3879", [9.0, 8.0], 0.0, ids=["a", "b"], columns={})
+    document = read_tile(tmp_path / "content/0/0/0.glb").document
+    assert document["accessors"][0]["componentType"] == 5126
+    assert errors(root, tmp_path) == {}
+
+
+def test_pipes(root: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    steps = generator.uniform(-20, 20, (200, 6, 2))
+    start = np.array([25_496_000.0, 6_672_000.0])
+    lines = [shapely.LineString(np.cumsum(step, axis=0) + start) for step in steps]
+    ids = [str(number) for number in range(200)]
+    build_pipes(tmp_path, lines, "EPSG:3879", 2.0, generator.uniform(0.1, 2.0, 200), ids=ids, columns={})
+    assert errors(root, tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["delft.json", "rotterdam_subset.json", "3dbag_b2.city.jsonl"])
+def test_real_cityjson(name: str, root: Path, tmp_path: Path, sample_data: Path) -> None:
+    path = sample_data / "cityjson" / name
+    build_cityjson(tmp_path, path, crs="EPSG:7415", vertical=VerticalReference.offset(43.3))
+    assert errors(root, tmp_path) == {}
+
+
+def test_the_validator_does_find_errors(root: Path, damaged: Path, edit_glb: Any) -> None:
+    """The script itself is not blind."""
+
+    def change(document: dict[str, Any], binary: bytearray) -> None:
+        document["accessors"][0]["min"][0] -= 1
+
+    path = damaged / "content/0/0/0.glb"
+    edit_glb(path, change)
+    assert list(errors(root, damaged)) == [str(path)]
