@@ -17,6 +17,7 @@ from server.registry.catalogue import RepresentationKind
 from server.registry.registry import open_registry
 from server.settings import Settings, load_settings
 
+POINTS = tuple(one for one in DATASETS if one.id == "survey-control-points")
 SMALL = tuple(one for one in DATASETS if one.id in ("survey-cgcs2000", "survey-control-points"))
 
 
@@ -70,10 +71,10 @@ def test_a_stopped_build_goes_on(settings: Settings, collections_file: Path) -> 
 def test_changed_descriptions_publish_anew(
     settings: Settings, collections_file: Path, tmp_path: Path
 ) -> None:
-    build_demo(settings, descriptions=collections_file, datasets=SMALL)
+    build_demo(settings, descriptions=collections_file, datasets=POINTS)
     changed = tmp_path / "collections.yml"
     changed.write_text(collections_file.read_text().replace("Survey control points", "Control points"))
-    assert build_demo(settings, descriptions=changed, datasets=SMALL) == ["helsinki.survey-control-points"]
+    assert build_demo(settings, descriptions=changed, datasets=POINTS) == ["helsinki.survey-control-points"]
     with open_registry(settings) as registry:
         points = registry.collection("helsinki", "survey-control-points")
     assert points is not None
@@ -83,7 +84,7 @@ def test_changed_descriptions_publish_anew(
 def test_a_collection_that_someone_published_is_left_alone(
     settings: Settings, collections_file: Path, tmp_path: Path
 ) -> None:
-    build_demo(settings, descriptions=collections_file, datasets=SMALL)
+    build_demo(settings, descriptions=collections_file, datasets=POINTS)
     own = tmp_path / "own.geojson"
     feature = {
         "type": "Feature",
@@ -98,13 +99,13 @@ def test_a_collection_that_someone_published_is_left_alone(
         publish(request, registry, settings)
     changed = tmp_path / "collections.yml"
     changed.write_text(collections_file.read_text().replace("Survey control points", "Control points"))
-    assert build_demo(settings, descriptions=changed, datasets=SMALL) == []
+    assert build_demo(settings, descriptions=changed, datasets=POINTS) == []
 
 
 def test_a_lost_ledger_publishes_nothing_again(settings: Settings, collections_file: Path) -> None:
-    build_demo(settings, descriptions=collections_file, datasets=SMALL)
+    build_demo(settings, descriptions=collections_file, datasets=POINTS)
     (settings.home / "demo.json").write_text("{ damaged")
-    assert build_demo(settings, descriptions=collections_file, datasets=SMALL) == []
+    assert build_demo(settings, descriptions=collections_file, datasets=POINTS) == []
 
 
 @pytest.mark.parametrize(
