@@ -79,7 +79,7 @@ class ElevationModel:
         along = np.linspace(0.0, 1.0, steps + 1)
         columns = np.concatenate((along, np.ones_like(along), along, np.zeros_like(along))) * self.width
         rows = np.concatenate((np.zeros_like(along), along, np.ones_like(along), along)) * self.height
-        x, y = self._transform * (columns, rows)
+        x, y = self._transform @ (columns, rows)
         return np.column_stack((x, y))
 
     def path(self) -> HorizontalPath:
@@ -88,9 +88,9 @@ class ElevationModel:
 
     def nearest(self, xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The nearest places (n, 2) inside the model, and how far (n,) away they are, in pixels; 0 where inside."""
-        column, row = (np.asarray(part, dtype=np.float64) for part in self._inverse * (xy[:, 0], xy[:, 1]))
+        column, row = (np.asarray(part, dtype=np.float64) for part in self._inverse @ (xy[:, 0], xy[:, 1]))
         near_column, near_row = np.clip(column, 0.0, self.width), np.clip(row, 0.0, self.height)
-        x, y = self._transform * (near_column, near_row)
+        x, y = self._transform @ (near_column, near_row)
         return np.column_stack((x, y)), np.hypot(column - near_column, row - near_row)
 
     def heights(self, xy: NDArray[np.float64], coarseness: int = 1) -> Heights:
@@ -99,7 +99,7 @@ class ElevationModel:
         `coarseness` is the factor (a power of two) by which the model is reduced before: pixel means, so that far views
         do not flicker.
         """
-        column, row = self._inverse * (xy[:, 0], xy[:, 1])
+        column, row = self._inverse @ (xy[:, 0], xy[:, 1])
         column = np.asarray(column, dtype=np.float64) / coarseness - 0.5
         row = np.asarray(row, dtype=np.float64) / coarseness - 0.5
         wide, high = -(-self.width // coarseness), -(-self.height // coarseness)

@@ -15,6 +15,9 @@ from server.registry.catalogue import RepresentationKind
 _PARAMETERS = ("bbox", "coords", "crs", "datetime", "limit", "parameter-name", "within", "within-units", "z")
 
 
+_ALL_LOCATIONS = "10000"
+
+
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     base = "/ogc/collections/<public_id>"
@@ -34,6 +37,9 @@ def query(public_id: str, kind: str, location: str | None = None) -> Response:
     listing = kind == "locations" and location is None
     form = here.format("geojson", "html") if listing else here.format("covjson", "html")
     asked = {name: value for name, value in given.items() if name not in ("f", "lang")}
+    asked.setdefault(
+        "limit", _ALL_LOCATIONS
+    )  # EDR pages neither locations nor series; pygeoapi would give ten
     caller = here.adapter.for_collection(here.scope, collection, here.root, here.language)
     answer = caller.call(
         edr_api.get_collection_edr_query, PlainRequest(asked), public_id, None, kind, location

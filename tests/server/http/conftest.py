@@ -195,3 +195,9 @@ def client(city: City) -> Client:
 def slow_client(city: City) -> Client:
     """The same without the hot lane."""
     return Client(create_flask(make_services(city.settings)))
+
+
+@pytest.fixture(scope="session")
+def wsgi_client() -> type[Client]:
+    """The client class, for tests that make servers of their own."""
+    return Client
