@@ -37,6 +37,7 @@ from tiles.maps import (
     map_image,
     parse_style,
 )
+from tiles.maps import raster_source as raster_module
 from tiles.maps import vector_source as vector_module
 from tiles.maps.crs import transformer
 from tiles.maps.fonts import map_fonts
@@ -389,6 +390,44 @@ def test_overviews_serve_small_maps(tmp_path: Path) -> None:
     source = RasterMapSource(path, style=GREY)
     assert source.render(WORLD, "CRS:84", 64, 64)[32, 32, 0] == 255
     assert source.render((4, 4, 5, 5), "CRS:84", 64, 64)[32, 32, 0] == 0
+
+
+def test_a_file_without_overviews_is_thinned_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.tile(np.linspace(0, 100, 3000, dtype=np.float32), (1, 3000, 1))
+    path = write_raster(tmp_path / "a.tif", values, WORLD, "EPSG:4326", tiled=True)
+    shapes: list[tuple[int, ...]] = []
+
+    def reproject(source: Any, *arguments: Any, **options: Any) -> Any:
+        shapes.append(source.shape)
+        return original(source, *arguments, **options)
+
+    original = raster_module.reproject
+    monkeypatch.setattr(raster_module, "reproject", reproject)
+    pixels = RasterMapSource(path, style=GREY).render(WORLD, "CRS:84", 100, 100)
+    assert max(shapes[0]) < 250
+    expected = (np.arange(100) + 0.5) / 100 * 255
+    assert np.abs(pixels[50, :, 0] - expected).max() < 3
+
+
+def test_photographs_of_bytes_and_of_larger_numbers_look_alike(tmp_path: Path) -> None:
+    generator = np.random.default_rng(5)
+    smooth = np.cumsum(generator.uniform(-2, 2, (3, 80, 80)), axis=2)
+    bands = np.clip(120 + smooth, 1, 254).astype(np.uint8)
+    style = parse_style({"raster": {"kind": "rgb", "span": [20, 220]}})
+    images = []
+    for name, values in (("a", bands), ("b", bands.astype(np.uint16))):
+        path = write_raster(tmp_path / f"{name}.tif", values, (24.9, 60.1, 25.0, 60.2), "EPSG:4326", nodata=0)
+        west, south = transformer("OGC:CRS84", "EPSG:3857").transform(24.88, 60.09)
+        east, north = transformer("OGC:CRS84", "EPSG:3857").transform(24.96, 60.17)
+        images.append(
+            RasterMapSource(path, style=style).render((west, south, east, north), "EPSG:3857", 90, 90)
+        )
+    inside = (images[0][..., 3] > 0) & (images[1][..., 3] > 0)
+    assert inside.mean() > 0.5
+    assert ((images[0][..., 3] > 0) != (images[1][..., 3] > 0)).mean() < 0.02
+    assert np.abs(images[0][inside].astype(int) - images[1][inside]).max() <= 3
 
 
 def test_rgb_alpha_and_a_watermark(tmp_path: Path) -> None:

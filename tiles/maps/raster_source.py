@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
@@ -36,6 +36,7 @@ _RESAMPLING = {
     "cubic": Resampling.cubic,
 }
 _STATISTICS_EDGE = 512
+_SMALL_RATIO = 1.7
 _FLAT_GREY = (205, 205, 205, 255)
 """Flat ground of a relief without colours: leaves room for slopes brighter than it."""
 
@@ -49,6 +50,7 @@ class _Facts:
     transform: rasterio.Affine
     crs: str
     bands: int
+    dtypes: frozenset[str]
     factors: tuple[int, ...]
     alpha_band: int | None
 
@@ -83,50 +85,57 @@ class RasterMapSource:
             raise MapSourceError(
                 f"{self._path.name} has {facts.bands} bands; the style asks for {self._style.bands}"
             )
-        style = self._style
-        margin = 1 if style.hillshade else 0
-        values = self._warp(facts, modified, request, margin)
-        if values is None:
+        margin = 1 if self._style.hillshade else 0
+        block = self._read(facts, modified, request, margin)
+        if block is None:
             return empty_image(width, height)
-        pixels = self._colour(values, request, modified, margin)
+        if self._style.kind == "rgb" and facts.dtypes == {"uint8"} and not margin:
+            pixels = self._photograph(block, facts, request, modified)
+        else:
+            pixels = self._colour(
+                _warp_values(block, facts, request, margin, self._resampling), request, modified, margin
+            )
         return pixels if self._watermark is None else draw_watermark(pixels, self._watermark, request)
 
-    def _warp(
-        self, facts: _Facts, modified: int, request: MapRequest, margin: int
-    ) -> NDArray[np.float32] | None:
-        """The style's bands on the map's pixels and `margin` more on each side; None where the file does not reach."""
-        window, level = _window(facts, request, margin)
-        if window is None:
+    @property
+    def _resampling(self) -> Resampling:
+        return _RESAMPLING[self._style.resampling]
+
+    def _read(self, facts: _Facts, modified: int, request: MapRequest, margin: int) -> _Block | None:
+        """The part of the file the map needs, `margin` pixels of the map included; None where they do not meet."""
+        view = _view(facts, request, margin)
+        if view is None:
             return None
         bands = list(self._style.bands)
-        key = (str(self._path), modified, level)
+        key = (str(self._path), modified, view.level)
         try:
-            with _FILES.lease(key, lambda: _open(self._path, level)) as dataset:
-                values = dataset.read(bands, window=window).astype(np.float32)
-                mask = (
-                    dataset.dataset_mask(window=window)
-                    if facts.alpha_band
-                    else dataset.read_masks(bands, window=window)
-                )
-                transform = dataset.window_transform(window)
+            with _FILES.lease(key, lambda: _open(self._path, view.level)) as dataset:
+                values = dataset.read(bands, window=view.window, out_shape=(len(bands), *view.shape))
+                if facts.alpha_band:
+                    mask = dataset.dataset_mask(window=view.window, out_shape=view.shape)
+                else:
+                    masks = dataset.read_masks(bands, window=view.window, out_shape=(len(bands), *view.shape))
+                    mask = masks.min(axis=0)
+                full = dataset.window_transform(view.window)
         except (RasterioError, OSError) as error:
             raise MapSourceError(f"{self._path.name} cannot be read: {error}") from error
-        values[np.broadcast_to(mask == 0, values.shape)] = np.nan
-        target = _outer_box(request, margin)
-        shape = (len(bands), request.height + 2 * margin, request.width + 2 * margin)
-        warped = np.full(shape, np.nan, dtype=np.float32)
-        reproject(
-            values,
-            warped,
-            src_transform=transform,
-            src_crs=facts.crs,
-            dst_transform=from_bounds(*target, shape[2], shape[1]),
-            dst_crs=parse_crs(request.crs).to_wkt(),
-            src_nodata=math.nan,
-            dst_nodata=math.nan,
-            resampling=_RESAMPLING[self._style.resampling],
-        )
-        return warped
+        x, y = view.window.width / view.shape[1], view.window.height / view.shape[0]
+        transform = rasterio.Affine(full.a * x, full.b * y, full.c, full.d * x, full.e * y, full.f)
+        return _Block(values, mask, transform, view.ratio)
+
+    def _photograph(self, block: _Block, facts: _Facts, request: MapRequest, modified: int) -> Pixels:
+        """Three bands of bytes, warped as bytes: five times as fast as through floating point."""
+        source = np.concatenate([block.values, block.mask[None]])
+        warped = np.zeros((4, request.height, request.width), dtype=np.uint8)
+        _reproject(source, warped, block, facts, request, 0, self._resampling)
+        low, high = self._span(modified)
+        table = np.clip(np.rint((np.arange(256) - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
+        pixels = np.empty((request.height, request.width, 4), dtype=np.uint8)
+        pixels[..., :3] = np.moveaxis(table[warped[:3]], 0, -1)
+        shown = warped[3] >= 128
+        pixels[..., 3] = shown * np.uint8(255)
+        pixels[~shown] = 0
+        return pixels
 
     def _colour(self, values: NDArray[np.float32], request: MapRequest, modified: int, margin: int) -> Pixels:
         style = self._style
@@ -149,6 +158,67 @@ class RasterMapSource:
 
     def _span(self, modified: int) -> tuple[float, float]:
         return self._style.span or _percentiles(self._path, modified, self._style.bands)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Pixels read for one map: (bands, rows, columns), the mask (0: no data), their place, source pixels a map pixel."""
+
+    values: NDArray[Any]
+    mask: NDArray[np.uint8]
+    transform: rasterio.Affine
+    ratio: float
+
+
+class _View(NamedTuple):
+    """What to read: a window of an overview (level None: full resolution) as an array of `shape` (rows, columns).
+
+    `ratio` is how many pixels of that array a map pixel covers.
+    """
+
+    window: Window
+    shape: tuple[int, int]
+    level: int | None
+    ratio: float
+
+
+def _warp_values(
+    block: _Block, facts: _Facts, request: MapRequest, margin: int, resampling: Resampling
+) -> NDArray[np.float32]:
+    """The bands on the map's pixels and `margin` more on each side, NaN where there is no data."""
+    values = block.values.astype(np.float32)
+    values[:, block.mask == 0] = np.nan
+    shape = (len(values), request.height + 2 * margin, request.width + 2 * margin)
+    warped = np.full(shape, np.nan, dtype=np.float32)
+    _reproject(
+        values, warped, block, facts, request, margin, resampling, src_nodata=math.nan, dst_nodata=math.nan
+    )
+    return warped
+
+
+def _reproject(
+    source: NDArray[Any],
+    target: NDArray[Any],
+    block: _Block,
+    facts: _Facts,
+    request: MapRequest,
+    margin: int,
+    resampling: Resampling,
+    **options: Any,
+) -> None:
+    if block.ratio <= _SMALL_RATIO:
+        # Near its own resolution nothing is gained by GDAL's wider kernel, which takes more than twice the time.
+        options |= {"XSCALE": 1, "YSCALE": 1}
+    reproject(
+        source,
+        target,
+        src_transform=block.transform,
+        src_crs=facts.crs,
+        dst_transform=from_bounds(*_outer_box(request, margin), target.shape[2], target.shape[1]),
+        dst_crs=parse_crs(request.crs).to_wkt(),
+        resampling=resampling,
+        **options,
+    )
 
 
 def close_rasters() -> None:
@@ -186,6 +256,7 @@ def _facts(path: Path, _modified_ns: int) -> _Facts:
                 transform=dataset.transform,
                 crs=dataset.crs.to_wkt(),
                 bands=dataset.count,
+                dtypes=frozenset(dataset.dtypes),
                 factors=tuple(dataset.overviews(1)),
                 alpha_band=alpha,
             )
@@ -218,13 +289,12 @@ def _outer_box(request: MapRequest, margin: int) -> Box:
     return minx - dx, miny - dy, maxx + dx, maxy + dy
 
 
-def _window(facts: _Facts, request: MapRequest, margin: int) -> tuple[Window | None, int | None]:
-    """(pixels of the overview to read, overview level). None, None where the box and the file do not meet."""
-    box = _outer_box(request, margin)
+def _view(facts: _Facts, request: MapRequest, margin: int) -> _View | None:
+    """What to read for the map; None where box and file do not meet."""
     project = transformer(request.crs, facts.crs)
-    columns, rows = _pixels(facts, project, box)
+    columns, rows = _pixels(facts, project, _outer_box(request, margin))
     if columns.size == 0:
-        return None, None
+        return None
     # Source pixels a map pixel covers, along the longer diagonal of the whole image.
     ratio = math.hypot(np.ptp(columns), np.ptp(rows)) / math.hypot(request.width, request.height)
     level, factor = None, 1
@@ -233,14 +303,17 @@ def _window(facts: _Facts, request: MapRequest, margin: int) -> tuple[Window | N
             level, factor = number, candidate
     level_width, level_height = math.ceil(facts.width / factor), math.ceil(facts.height / factor)
     scale_x, scale_y = level_width / facts.width, level_height / facts.height
-    reach = 4 if factor == 1 and ratio <= 1 else math.ceil(4 * max(1.0, ratio / factor))
+    reach = math.ceil(4 * max(1.0, ratio / factor))
     left = max(0, math.floor(columns.min() * scale_x) - reach)
     right = min(level_width, math.ceil(columns.max() * scale_x) + reach)
     top = max(0, math.floor(rows.min() * scale_y) - reach)
     bottom = min(level_height, math.ceil(rows.max() * scale_y) + reach)
     if left >= right or top >= bottom:
-        return None, None
-    return Window(left, top, right - left, bottom - top), level
+        return None
+    # A file that lacks overviews is thinned while it is read, so that a small map of it never fills the memory.
+    step = max(1, math.floor(ratio / factor / 2))
+    shape = (math.ceil((bottom - top) / step), math.ceil((right - left) / step))
+    return _View(Window(left, top, right - left, bottom - top), shape, level, ratio / factor / step)
 
 
 def _pixels(facts: _Facts, project: Transformer, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
