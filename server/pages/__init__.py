@@ -5,10 +5,11 @@ caller may see, and sends the text with `Pages.headers()`.
 """
 
 from server.pages.assets import Asset
+from server.pages.documents import DOCUMENT_KINDS
 from server.pages.frame import PageRequest, PageSettings
 from server.pages.language import LANGUAGE_COOKIE, LANGUAGES, choose_language, language_cookie
 from server.pages.links import Links, downloads
-from server.pages.pages import DOCUMENT_KINDS, Pages
+from server.pages.pages import Pages
 from server.pages.scene import has_scene
 
 __all__ = [

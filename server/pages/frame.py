@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from server.pages import views
 from server.pages.assets import StaticFiles
+from server.pages.documents import is_plain_list, one_line
 from server.pages.language import HTML_LANGUAGE, LANGUAGES, Language, load_messages
 from server.pages.links import Links
 from server.pages.vendor import PACKAGES, VendorFiles
@@ -71,6 +72,8 @@ class Frame:
         # JSON blocks: readable Chinese, and text for what JSON has no form for (dates).
         self._environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "default": str}
         self._environment.filters["cell"] = cell
+        self._environment.filters["one_line"] = one_line
+        self._environment.tests["plain_list"] = is_plain_list
         self._environment.tests["web_address"] = _is_web_address
 
     def vendor_address(self, name: str, path: str | None = None) -> str:

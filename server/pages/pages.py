@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from server.pages import views
 from server.pages.assets import Asset
+from server.pages.documents import DOCUMENT_KINDS, entries_of, fields_of, title_of
 from server.pages.frame import Frame, PageRequest, PageSettings, address_with
 from server.pages.links import Links
 from server.pages.policy import page_headers
@@ -19,23 +20,6 @@ from server.registry.catalogue import Catalogue, Collection, RepresentationKind,
 _CARDS_A_PAGE = 24
 _TABLE_COLUMNS = 12
 _METHODS = ("get", "post", "put", "patch", "delete")
-
-DOCUMENT_KINDS = (
-    "document",
-    "queryables",
-    "schema",
-    "tilesets",
-    "processes",
-    "process",
-    "jobs",
-    "job",
-    "records",
-    "record",
-    "locations",
-    "coverage",
-    "map",
-)
-"""What `Pages.document` can head a page with: each has a message `document.{kind}`."""
 
 
 class Pages:
@@ -360,9 +344,12 @@ class Pages:
             tenant,
             credits=views.credits_of([collection] if collection else []),
             heading=messages(f"document.{kind}"),
-            document_title=title,
+            document_title=title or title_of(kind, document),
             collection=views.card_of(collection, tenant, links, messages) if collection else None,
             document=document,
+            entries=entries_of(kind, document, request.path),
+            fields=fields_of(kind, document),
+            page_links=_page_links(document if isinstance(document, Mapping) else {}, request),
         )
 
     def error(

@@ -321,6 +321,71 @@ def test_the_base_path_is_before_every_address(catalogue: Catalogue, ask: Any) -
     assert all(address.startswith("/city/") for address in addresses)
 
 
+def test_lists_of_records_and_processes_link_to_each(pages: Pages, ask: Any) -> None:
+    records = {
+        "features": [
+            {"id": "a.b", "properties": {"title": EVIL, "rights": "© Makers", "license": "CC0-1.0"}}
+        ],
+        "links": [{"rel": "next", "href": "http://localhost:8000/x?offset=10"}],
+    }
+    page = pages.document(ask("/ogc/collections/catalogue/items"), records, kind="records")
+    check_whole(page)
+    assert 'href="/ogc/collections/catalogue/items/a.b?f=html"' in page
+    assert "© Makers — CC0-1.0" in page
+    assert 'rel="next"' in page
+    processes = {"processes": [{"id": "buffer clip", "version": "1", "description": "Cuts."}]}
+    page = pages.document(ask("/ogc/processes"), processes, kind="processes")
+    assert 'href="/ogc/processes/buffer%20clip?f=html"' in page
+    assert "Cuts." in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "heading"),
+    [
+        ("record", {"properties": {"title": "Streets"}}, "Streets"),
+        ("record", {"properties": None}, "Catalogue record"),
+        ("process", {"title": "Buffer"}, "Buffer"),
+        ("job", {"title": "Not used"}, "Job"),
+        ("document", [1, 2], "Document"),
+    ],
+)
+def test_a_record_or_process_is_headed_by_its_title(
+    pages: Pages, ask: Any, kind: str, document: Any, heading: str
+) -> None:
+    page = pages.document(ask("/x"), document, kind=kind)
+    check_whole(page)
+    assert f"<h1>{heading}</h1>" in page
+
+
+def test_queryables_are_a_table(pages: Pages, ask: Any) -> None:
+    properties = {
+        "height": {"type": "number", "title": "Height", "x-ogc-unit": "m"},
+        "name": {"type": "string", "title": "name"},
+        "odd": True,
+    }
+    page = pages.document(ask("/x"), {"properties": properties}, kind="queryables")
+    check_whole(page)
+    rows = re.findall(r"<td><code>(.*?)</code></td><td>(.*?)</td><td>(.*?)</td>", page)
+    assert rows == [("height", "Height", "number · m"), ("name", "", "string"), ("odd", "", "")]
+
+
+def test_coordinates_are_one_line_and_links_can_be_followed(pages: Pages, ask: Any) -> None:
+    document = {
+        "bbox": [[24.9, 60.1, 25.0, 60.2]],
+        "many": list(range(41)),
+        "links": [
+            {"href": "https://example.org/a", "rel": "self", "type": "application/json"},
+            {"href": "javascript:alert(1)", "rel": "evil"},
+        ],
+    }
+    page = pages.document(ask("/x"), document)
+    check_whole(page)
+    assert "[24.9, 60.1, 25.0, 60.2]" in page
+    assert page.count("<li>40</li>") == 1
+    assert '<a href="https://example.org/a">self</a>' in page
+    assert "javascript:" not in page
+
+
 def test_an_unknown_document_kind_is_refused(pages: Pages, ask: Any) -> None:
     with pytest.raises(ValueError, match="'nonsense' is unknown; known are document"):
         pages.document(ask("/x"), {}, kind="nonsense")

@@ -55,5 +55,7 @@ export function showLayerList(widget, layers) {
     render(GROUPS.map(group), element);
   };
   draw();
+  // On a phone the city comes first; the list opens with a tap.
+  if (matchMedia("(max-width: 40rem)").matches) element.closest("details").open = false;
   return { set, summary };
 }
