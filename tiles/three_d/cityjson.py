@@ -202,7 +202,7 @@ class _Shapes:
         corners = self._corners[self._triangles[rows].ravel()]
         return Mesh(
             positions=frame.to_local(corners),
-            normals=np.repeat(self._normals[rows] @ frame.axes.T, 3, axis=0),
+            normals=np.repeat(frame.rotate(self._normals[rows]), 3, axis=0),
             feature_ids=np.repeat(np.arange(stop - start), (end - begin) * 3),
             triangles=np.arange(len(corners), dtype=np.int64).reshape(-1, 3),
             classes=np.repeat(self._classes[rows], 3),

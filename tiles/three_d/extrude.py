@@ -35,7 +35,7 @@ def extrude(
     owner = np.repeat(np.arange(stop - start), np.diff(limits))
     low = frame.to_local(to_ecef(xy[:, 0], xy[:, 1], bottom[start:stop][owner]))
     rise = (top[start:stop] - bottom[start:stop])[owner]
-    up = up_vectors(xy[:, 0], xy[:, 1]) @ frame.axes.T
+    up = frame.rotate(up_vectors(xy[:, 0], xy[:, 1]))
     high = low + up * rise[:, None]
     walls, normals = _walls(low, high, up, _next_in_ring(polygons, start, stop, first))
     count = len(xy)
