@@ -1,7 +1,7 @@
 """`python -m server.cli.preparation`: makes a new registry for the `chengtu serve` that started this process.
 
 It takes seconds (SQLAlchemy, Alembic), in which the server listens already and says that it is not ready. Where it fails
-it says why and stops that server.
+it says why, and the server stops.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 from server.cli.console import fail
 from server.errors import ChengtuError
@@ -29,20 +30,26 @@ def start_process(module: str, settings: Settings, *arguments: str) -> subproces
     )
 
 
-def prepare_for_parent() -> int:
-    """Make the registry; the exit code of this process."""
-    parent = os.getppid()
+def stop_where_it_fails(preparation: subprocess.Popen[bytes]) -> None:
+    """Send this process SIGTERM, as a person would, when the preparation beside it has failed. Returns at once."""
+
+    def watch() -> None:
+        if preparation.wait() != 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="chengtu-preparation", daemon=True).start()
+
+
+def prepare_registry() -> int:
+    """Make the registry of the settings in the environment; the exit code of this process."""
     try:
         from server.registry.registry import open_registry
 
         open_registry(load_settings((), os.environ)).close()
     except (ChengtuError, OSError) as error:
-        code = fail(error)
-        if os.getppid() == parent:
-            os.kill(parent, signal.SIGTERM)
-        return code
+        return fail(error)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(prepare_for_parent())
+    sys.exit(prepare_registry())

@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from server.cli.console import say
-from server.cli.preparation import start_process
+from server.cli.preparation import start_process, stop_where_it_fails
 from server.errors import ServeError
 from server.registry.folders import operator_token_file
 from server.registry.schema import is_at_head, sqlite_file
@@ -38,6 +38,8 @@ def serve(settings: Settings) -> None:
     say(
         f"Chengtu serves {url} with {settings.server.workers} workers; data in {settings.home}. Stop it with Ctrl-C."
     )
+    if preparing is not None:
+        stop_where_it_fails(preparing)
     server.serve()
     if preparing is not None and preparing.wait() != 0:
         raise ServeError("the registry could not be made; the message above says why")

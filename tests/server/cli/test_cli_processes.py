@@ -71,12 +71,15 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(child) for child in listed]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_serve_opens_its_port_becomes_ready_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("stop", "after"), [(signal.SIGTERM, "/health/ready"), (signal.SIGINT, "/health/live")]
+)
+def test_serve_opens_its_port_becomes_ready_and_stops_cleanly(
+    tmp_path: Path, stop: signal.Signals, after: str
+) -> None:
     port = free_port()
     with serving(tmp_path / "home", port) as process:
-        wait_until(lambda: status_of(port, "/health/live") == 200)
-        wait_until(lambda: status_of(port, "/health/ready") == 200)
+        wait_until(lambda: status_of(port, after) == 200)
         process.send_signal(stop)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
