@@ -86,6 +86,11 @@ class RequestContext:
             raise NotFound(f"collection {public_id!r} has no {kind}; it has: {found}")
         return collection, decision
 
+    def siblings(self, collection: Collection) -> list[Collection]:
+        """The collections of the same tenant that this client may see."""
+        visible = self.services.visible(self.catalogue, Scope(collection.tenant), self.who)
+        return [other for other in visible if other is not collection]
+
     def url_of(self, public_id: str) -> str:
         """URL of a collection of this view."""
         return f"{self.root}/collections/{public_id}"
@@ -137,6 +142,8 @@ def html_answer(page: str, *, scene: bool = False, status: int = 200) -> Answer:
     for name, value in context().services.pages.headers(scene=scene).items():
         if name == "Content-Type":
             media_type = value
+        elif name == "Cache-Control" and context().who.operator:
+            headers.append((name, "no-store"))
         elif name != "X-Content-Type-Options":
             headers.append((name, value))
     cookie = language_cookie(request.args.get("lang"))

@@ -131,7 +131,9 @@ def collections() -> Response:
         "collections": documents,
     }
     if here.format("json", "html") == "html":
-        page = here.services.pages.collections(here.page_request(), document, shown, here.tenant)
+        page = here.services.pages.collections(
+            here.page_request(), document, shown, here.tenant, here.catalogue.tenants
+        )
         return respond(html_answer(page))
     etag = _etag(here, str(sorted(given.items())))
     return respond(json_answer(document, etag=etag, private=here.who.operator))
@@ -149,12 +151,13 @@ def collection(public_id: str) -> Response:
         return respond(json_answer(document, etag=_etag(here, public_id)))
     found, decision = here.collection(public_id)
     if here.format("json", "html") == "html":
-        siblings = [
-            other
-            for other in here.services.visible(here.catalogue, here.scope, here.who)
-            if other.tenant == found.tenant
-        ]
-        page = here.services.pages.collection(here.page_request(), found, here.tenant, siblings)
+        page = here.services.pages.collection(
+            here.page_request(),
+            found,
+            here.tenant,
+            here.siblings(found),
+            here.catalogue.tenants[found.tenant],
+        )
         return respond(html_answer(page))
     document = collection_document(found, here.scope, here.root, here.language)
     private = decision.key != "public"

@@ -91,7 +91,9 @@ def items(public_id: str) -> Response:
     document = query_through_pygeoapi(here, public_id, request, query)
     document["links"] = items_links(request, query, _next_cursor(document))
     if form == "html":
-        page = here.services.pages.items(here.page_request(), collection, document, here.tenant)
+        page = here.services.pages.items(
+            here.page_request(), collection, document, here.tenant, here.siblings(collection)
+        )
         return respond(html_answer(page))
     private = decision.key != "public"
     etag = state_etag(collection, change, decision, request.url, str(request.parameters), form)
@@ -130,7 +132,9 @@ def item(public_id: str, feature_id: str) -> Response:
         document.pop(name, None)
     document["links"] = item_links(request, feature_id)
     if form == "html":
-        page = here.services.pages.item(here.page_request(), collection, document, here.tenant)
+        page = here.services.pages.item(
+            here.page_request(), collection, document, here.tenant, here.siblings(collection)
+        )
         return respond(html_answer(page))
     return respond(
         json_answer(
