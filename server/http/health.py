@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import structlog
+import logging
+
 from flask import Flask, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
@@ -12,7 +13,7 @@ from server.http.errors import problem
 from server.http.services import Services
 
 OPEN_ENDPOINTS = frozenset({"live", "ready", "metrics", "robots"})
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def log_defect(error: Exception) -> None:

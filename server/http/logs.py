@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import sys
+from datetime import UTC, datetime
+from typing import Any
 
-import structlog
+_OURS = ("server", "providers", "tiles", "pointclouds")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: timestamp, level, logger, event, what `extra` gave, and the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def configure_logging(level: str) -> None:
-    """Send structlog and the standard library's warnings to standard error."""
+    """Send what our packages log from `level` up, and the libraries' warnings, to standard error."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    # Where the process has handlers already (a test runner's), they stay.
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler])
+    for name in _OURS:
+        logging.getLogger(name).setLevel(number)

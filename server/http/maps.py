@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import tempfile
@@ -13,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from server.http.answer import Environ, StartResponse
 from server.http.errors import NotFound
 from server.http.scope import Scope
 from server.http.tile_request import TileRequest
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind
-from tiles.cache import MapLayer, ServiceMetadata, build_map_service, cached_tile_path
+from tiles.cache import MapLayer, ServiceMetadata, cached_tile_path
 from tiles.errors import TilesError
 from tiles.grids import TileId, grid, tile_bounds
 from tiles.maps import (
@@ -38,7 +37,7 @@ WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 _KEPT_SOURCES = 64
 _EPSG_URI = re.compile(r"https?://www\.opengis\.net/def/crs/EPSG/[\d.]+/(\d{4,6})")
 _TILE_PIXELS = 256
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def bounds84(collection: Collection) -> tuple[float, float, float, float]:
@@ -137,7 +136,9 @@ class MapServices:
             except TilesError:
                 if built is None:
                     raise
-                _log.exception("map service not rebuilt; the last good one is kept", scope=scope.tenant)
+                _log.exception(
+                    "map service not rebuilt; the last good one is kept", extra={"tenant": scope.tenant}
+                )
                 return built.application
             if len(self._services) > _KEPT_SOURCES:
                 self._services.clear()
@@ -160,13 +161,17 @@ class MapServices:
             )
         except TilesError as error:
             _log.warning(
-                "collection left out of the maps", collection=collection.qualified_id, reason=str(error)
+                "collection left out of the maps",
+                extra={"collection": collection.qualified_id, "reason": str(error)},
             )
             return None
 
     def _build(
         self, scope: Scope, catalogue: Catalogue, collections: list[Collection], origin: str
     ) -> WsgiApplication:
+        # MapProxy takes a tenth of a worker's start, and many workers are never asked for a map service.
+        from tiles.cache.service import build_map_service
+
         layers = [layer for layer in (self._layer(scope, each) for each in collections) if layer is not None]
         if not layers:
             raise NotFound("there is nothing in this view that a map could show")
@@ -192,13 +197,13 @@ def _keep(path: Path, body: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent)
     except OSError:
-        _log.warning("a map tile could not be kept", path=str(path))
+        _log.warning("a map tile could not be kept", extra={"path": str(path)})
         return
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(body)
         Path(aside).replace(path)
     except OSError:
-        _log.warning("a map tile could not be kept", path=str(path))
+        _log.warning("a map tile could not be kept", extra={"path": str(path)})
         with contextlib.suppress(FileNotFoundError):
             Path(aside).unlink()

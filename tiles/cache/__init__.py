@@ -1,13 +1,8 @@
-"""WMS, WMTS and TMS with tile caches on disk, by MapProxy inside our process."""
+"""WMS, WMTS and TMS with tile caches on disk, by MapProxy inside our process.
+
+`tiles.cache.service` is not imported here: it brings MapProxy, which a worker needs only when a map service is asked for.
+"""
 
 from tiles.cache.layer import TILE_FORMATS, MapLayer, ServiceMetadata, cached_tile_path
-from tiles.cache.service import MapService, build_map_service
 
-__all__ = [
-    "TILE_FORMATS",
-    "MapLayer",
-    "MapService",
-    "ServiceMetadata",
-    "build_map_service",
-    "cached_tile_path",
-]
+__all__ = ["TILE_FORMATS", "MapLayer", "ServiceMetadata", "cached_tile_path"]
