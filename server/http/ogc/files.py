@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response
 
 from providers.features.query import ItemQuery
@@ -13,7 +14,7 @@ from providers.features.store import open_store
 from providers.formatters.csv import stream_csv
 from providers.sensors.answers import SeriesQuery, list_locations, series_csv
 from server.http.answer import COMMON_HEADERS, Answer
-from server.http.context import RequestContext, context, respond
+from server.http.context import RequestContext, context, json_answer, respond
 from server.http.errors import NotFound
 from server.http.features import feature_file, state_etag
 from server.http.files import contained
@@ -28,7 +29,7 @@ _QUANTIZED_MESH = "application/vnd.quantized-mesh;extensions=octvertexnormals-wa
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     base = "/ogc/collections/<public_id>"
-    blueprint.add_url_rule(f"{base}/3dtiles", "three_d_tileset", three_d, defaults={"path": "tileset.json"})
+    blueprint.add_url_rule(f"{base}/3dtiles", view_func=three_d_tileset)
     blueprint.add_url_rule(f"{base}/3dtiles/<path:path>", "three_d", three_d)
     blueprint.add_url_rule(f"{base}/terrain/<path:path>", "terrain", terrain)
     blueprint.add_url_rule(f"{base}/pointcloud.copc.laz", "point_cloud", point_cloud)
@@ -62,6 +63,26 @@ def send_file(
     for name, value in started[1]:
         response.headers.add(name, value)
     return response
+
+
+def _below(document: Any, folder: str) -> Any:
+    """A tileset document with `folder/` before each relative `uri`, for an address one level higher."""
+    if isinstance(document, dict):
+        return {
+            name: f"{folder}/{value}" if name == "uri" and isinstance(value, str) else _below(value, folder)
+            for name, value in document.items()
+        }
+    return [_below(value, folder) for value in document] if isinstance(document, list) else document
+
+
+def three_d_tileset(public_id: str) -> Response:
+    """The tileset at the address that has no file name, so its contents lie below `3dtiles/`."""
+    here = context()
+    here.only()
+    collection, decision = here.having(public_id, Kind.TILESET_3D)
+    document = orjson.loads(collection.path_of(Kind.TILESET_3D).read_bytes())
+    etag = state_etag(collection, 0, decision, "3dtiles")
+    return respond(json_answer(_below(document, "3dtiles"), etag=etag, private=decision.key != "public"))
 
 
 def three_d(public_id: str, path: str) -> Response:
