@@ -31,8 +31,12 @@ class Registry:
     Methods raise the subclasses of `server.errors.RegistryError` that they name, and RegistryUnavailable.
     """
 
-    def __init__(self, url: str, home: Path, keep_generations: int = KEEP_GENERATIONS) -> None:
+    def __init__(
+        self, url: str, home: Path, keep_generations: int = KEEP_GENERATIONS, caches: Sequence[Path] = ()
+    ) -> None:
+        """`caches` keep something made from generations, at TENANT/COLLECTION/gNNNNNN: `sweep` removes it with them."""
         self.home = home
+        self._caches = caches
         self._keep = keep_generations
         self._engine = open_engine(url)
 
@@ -173,11 +177,11 @@ class Registry:
 
     def sweep(self, grace_seconds: float = GRACE_SECONDS) -> SweepReport:
         """Remove leftovers of killed publishes, generations beyond those kept, and files of unpublished collections."""
-        return sweeping.sweep(self._engine, self.home, self._keep, grace_seconds)
+        return sweeping.sweep(self._engine, self.home, self._keep, grace_seconds, self._caches)
 
     def orphaned_generations(self) -> list[Path]:
         """Generation folders that no row names; `sweep` removes them."""
-        return sweeping.orphaned_generations(self._engine, self.home)
+        return sweeping.orphaned_generations(self._engine, [self.home / "collections"])
 
     def _present(self, tenant: str, collection: str) -> Collection:
         return self.catalogue().collections[tenant, collection]
@@ -193,7 +197,12 @@ def _sync_folder(folder: Path) -> None:
 
 def open_registry(settings: Settings) -> Registry:
     """The registry that the settings name, made where it is not there. Close it, or use it in a `with` statement."""
-    registry = Registry(settings.registry_url, settings.home, settings.publish.keep_generations)
+    registry = Registry(
+        settings.registry_url,
+        settings.home,
+        settings.publish.keep_generations,
+        caches=(settings.maps_cache_directory,),
+    )
     try:
         registry.initialise()
     except BaseException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -26,14 +26,19 @@ from server.registry.writing import reading, writing
 _ALIVE = (GenerationState.BUILDING, GenerationState.CURRENT, GenerationState.KEPT)
 
 
-def sweep(engine: Engine, home: Path, keep: int, grace_seconds: float) -> SweepReport:
+def sweep(
+    engine: Engine, home: Path, keep: int, grace_seconds: float, caches: Sequence[Path] = ()
+) -> SweepReport:
     """Remove dead staging folders, generations given up, beyond the newest `keep`, and those of unpublished collections.
+
+    `caches` are folders that keep something made from generations at `TENANT/COLLECTION/gNNNNNN`: it goes with them.
 
     What stopped being served less than `grace_seconds` ago stays: requests may still be reading it.
     """
     _mark_removed(engine, home, keep, seconds_ago(grace_seconds))
     removed, freed = [], 0
-    for folder in [*dead_staging_folders(home), *orphaned_generations(engine, home)]:
+    roots = [home / "collections", *caches]
+    for folder in [*dead_staging_folders(home), *orphaned_generations(engine, roots)]:
         size = size_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -42,10 +47,10 @@ def sweep(engine: Engine, home: Path, keep: int, grace_seconds: float) -> SweepR
     return SweepReport(tuple(removed), freed)
 
 
-def orphaned_generations(engine: Engine, home: Path) -> list[Path]:
-    """Generation folders that no living row of the registry names."""
+def orphaned_generations(engine: Engine, roots: Sequence[Path]) -> list[Path]:
+    """Generation folders below `roots` that no living row of the registry names."""
     # The folders first: one that appears later has its row already, since rows come before folders.
-    folders = list(_generation_folders(home))
+    folders = [found for root in roots for found in _generation_folders(root)]
     with reading(engine) as session:
         rows = session.execute(
             select(CollectionRow.tenant_id, CollectionRow.id, GenerationRow.number)
@@ -70,8 +75,8 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def _generation_folders(home: Path) -> Iterator[tuple[str, str, int, Path]]:
-    for folder in sorted((home / "collections").glob("*/*/g*")):
+def _generation_folders(root: Path) -> Iterator[tuple[str, str, int, Path]]:
+    for folder in sorted(root.glob("*/*/g*")):
         number = generation_of(folder)
         if number is not None:
             yield folder.parent.parent.name, folder.parent.name, number, folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -294,6 +295,15 @@ def test_the_documentation_names_no_command_that_is_not_there() -> None:
         if line.startswith("## chengtu ")
     }
     assert documented == {name for name, _ in every_command()}
+
+
+def test_a_taken_port_is_found_before_the_demo_is_built(command: Command, home: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, _, said = command("demo", "--port", str(other.getsockname()[1]))
+    assert (code, "is taken" in said) == (1, True)
+    assert not home.exists()
 
 
 def test_help_and_serve_load_nothing_heavy() -> None:

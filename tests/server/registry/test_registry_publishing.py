@@ -308,6 +308,31 @@ def test_sweep_keeps_three_generations_and_what_was_served_just_now(
         registry.restore_generation("helsinki", "buildings", 3)
 
 
+@ON_SQLITE
+def test_what_caches_made_of_a_generation_goes_with_it(
+    publish: Publish, registry: Registry, registry_url: str, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        publish(replace=True)
+    maps = tmp_path / "maps"
+    tiles = [
+        maps / "helsinki/buildings" / name / "default/0.png" for name in ("g000001", "g000002", "g000009")
+    ]
+    other = maps / "helsinki/buildings/legend.png"
+    for file in (*tiles, other):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    with Registry(registry_url, registry.home, keep_generations=1, caches=(maps,)) as sweeping:
+        removed = sweeping.sweep(grace_seconds=-1).removed
+    assert [path.relative_to(tmp_path).as_posix() for path in removed] == [
+        "home/collections/helsinki/buildings/g000001",
+        "maps/helsinki/buildings/g000001",
+        "maps/helsinki/buildings/g000009",
+    ]
+    assert tiles[1].exists()
+    assert other.exists()
+
+
 def test_an_old_generation_that_was_restored_is_never_swept(publish: Publish, registry: Registry) -> None:
     for number in range(1, 4):
         publish(content=str(number), replace=True)
