@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.errors import VectorTileError
-from tiles.vector.varint import Numbers, encode_varints, length_delimited, varint_sizes
+from tiles.vector.varint import Numbers, encode_varints, length_delimited, varint_sizes, zigzag
 
 _KINDS = (str, int, float, bool)
 _VALUE_KEY = 4 << 3 | 2
@@ -109,14 +109,15 @@ class _ValueTable:
     def _code_floats(self, cells: list[Any]) -> NDArray[np.int64]:
         numbers = np.array(cells, dtype=np.float64)
         missing = np.isnan(numbers)
-        codes = np.array(list(map(self._numbers[2].__getitem__, np.where(missing, 0.0, numbers).tolist())))
+        distinct, inverse = np.unique(np.where(missing, 0.0, numbers), return_inverse=True)
+        codes = _looked_up(distinct.tolist(), self._numbers[2])[inverse]
         return np.where(missing, -1, codes)
 
     @staticmethod
     def _code_plain(cells: list[Any], numbers: defaultdict[Any, int], gaps: bool) -> NDArray[np.int64]:
         if gaps:
             return np.array([-1 if cell is None else numbers[cell] for cell in cells], dtype=np.int64)
-        return np.array(list(map(numbers.__getitem__, cells)), dtype=np.int64)
+        return _looked_up(cells, numbers)
 
     def indexes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions in the encoded table of the codes; -1 stays -1."""
@@ -135,6 +136,11 @@ class _ValueTable:
                 *(bytes((_VALUE_KEY, 2, _BOOLEAN_KEY, value)) for value in booleans),
             )
         )
+
+
+def _looked_up(cells: list[Any], numbers: defaultdict[Any, int]) -> NDArray[np.int64]:
+    """The number of each value; runs without a line of Python a value."""
+    return np.fromiter(map(numbers.__getitem__, cells), np.int64, len(cells))
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
@@ -174,10 +180,16 @@ def _encode_strings(texts: list[str]) -> bytes:
 def _encode_integers(integers: list[int]) -> bytes:
     if not integers:
         return b""
-    negative = np.array([value < 0 for value in integers], dtype=np.bool_)
-    folded = [-2 * value - 1 if value < 0 else value for value in integers]
     numbers = np.empty((len(integers), 4), dtype=np.uint64)
-    numbers[:, 3] = np.array(folded, dtype=np.uint64)
+    if max(integers) < 1 << 63:
+        signed = np.array(integers, dtype=np.int64)
+        negative = signed < 0
+        numbers[:, 3] = np.where(negative, zigzag(signed), signed.astype(np.uint64))
+    else:
+        negative = np.array([value < 0 for value in integers], dtype=np.bool_)
+        numbers[:, 3] = np.array(
+            [-2 * value - 1 if value < 0 else value for value in integers], dtype=np.uint64
+        )
     numbers[:, 0] = _VALUE_KEY
     numbers[:, 1] = 1 + varint_sizes(numbers[:, 3])
     numbers[:, 2] = np.where(negative, _SIGNED_KEY, _UNSIGNED_KEY)

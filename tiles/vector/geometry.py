@@ -193,7 +193,8 @@ def _encode_polygons(parts: Geometries, owners: Indexes, frame: TileFrame) -> Co
 def _without_repeats(cells: NDArray[np.int64], path: Indexes) -> Flags:
     """True where a vertex differs from the one before it on the same path."""
     kept = np.ones(path.size, dtype=np.bool_)
-    kept[1:] = (path[1:] != path[:-1]) | (cells[1:] != cells[:-1]).any(axis=1)
+    x, y = cells[:, 0], cells[:, 1]
+    kept[1:] = (path[1:] != path[:-1]) | (x[1:] != x[:-1]) | (y[1:] != y[:-1])
     return kept
 
 
