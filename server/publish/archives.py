@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,6 +15,11 @@ from server.publish.errors import ArchiveTooLarge, DamagedFile, EmptyDataset, Op
 
 _CHUNK = 1024 * 1024
 _MACHINE_LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
+_ODD_FAILURES = (
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)  # what zipfile raises for members cut, exotic or absurd
 _UTF8_FLAG = 0x800
 _ENCRYPTED_FLAG = 0x1
 
@@ -58,8 +66,12 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> list[Path]:
                 written = _copy(opened, member, target, written, limits)
                 paths.append(target)
             return sorted(paths)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, *_ODD_FAILURES) as error:
         raise DamagedFile(f"{archive.name} is not a sound ZIP archive: {error}.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # zipfile seeks wherever the archive's directory says
+            raise
+        raise DamagedFile(f"{archive.name} is not a sound ZIP archive: its directory is damaged.") from error
 
 
 def _is_litter(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pyproj
 
 from server.publish.building import Built, Task
-from server.publish.errors import OptionError
+from server.publish.errors import DamagedFile, OptionError
 from server.publish.feature_store import store_features
 from server.publish.features import FEATURES_FILE, describe_features
 from server.publish.inputs import Input
@@ -17,6 +17,7 @@ from server.publish.reference_systems import parse_crs
 from server.publish.scenes import TILESET_FOLDER, finished_scene, vertical_reference
 from server.publish.vectors import BATCH_SIZE, Batch
 from server.registry.catalogue import Field
+from tiles.three_d.errors import CityJSONError
 
 
 def build_city_model(task: Task) -> Built:
@@ -27,7 +28,10 @@ def build_city_model(task: Task) -> Built:
         )
     item = task.inputs[0]
     task.stage("reading")
-    source = FootprintSource(item)
+    try:
+        source = FootprintSource(item)
+    except CityJSONError as error:
+        raise DamagedFile(str(error)) from error
     task.stage("features")
     stored = store_features(
         [source],

@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +70,23 @@ class CsvSource:
         self.expected, self.fields = self._learn()
 
     def _find_delimiter(self) -> str:
-        with self._open() as file:
+        with self._opened() as file:
             line = file.readline(1_000_000)
         return max(_DELIMITERS, key=lambda mark: (line.count(mark), -_DELIMITERS.index(mark)))
 
-    def _open(self) -> io.TextIOWrapper:
-        return self._path.open(encoding=self._codec, newline="")
+    @contextmanager
+    def _opened(self) -> Iterator[io.TextIOWrapper]:
+        """The text, with our words for what cannot be decoded or split."""
+        try:
+            with self._path.open(encoding=self._codec, newline="") as file:
+                yield file
+        except csv.Error as error:
+            raise DamagedFile(f"{self.name} is not delimited text: {error}.") from error
+        except UnicodeDecodeError as error:
+            raise TextEncodingError(
+                f"{self.name} is not in {self._codec}: byte {error.object[error.start]:#04x}. Name the right encoding with "
+                "--encoding."
+            ) from error
 
     def _read_header(self) -> list[str]:
         header = [name.strip() or f"column_{number}" for number, name in enumerate(next(self._rows(), []), 1)]
@@ -93,16 +105,8 @@ class CsvSource:
     def _rows(self) -> Iterator[list[str]]:
         """All rows with something in them, the header first."""
         csv.field_size_limit(_LARGEST_VALUE)  # of the process; the default is too small for well-known text
-        try:
-            with self._open() as file:
-                yield from (row for row in csv.reader(file, delimiter=self._delimiter) if row)
-        except csv.Error as error:
-            raise DamagedFile(f"{self.name} is not delimited text: {error}.") from error
-        except UnicodeDecodeError as error:
-            raise TextEncodingError(
-                f"{self.name} is not in {self._codec}: byte {error.object[error.start]:#04x}. Name the right encoding with "
-                "--encoding."
-            ) from error
+        with self._opened() as file:
+            yield from (row for row in csv.reader(file, delimiter=self._delimiter) if row)
 
     def _numbered_rows(self) -> Iterator[tuple[int, list[str]]]:
         """The rows after the header with their numbers, the header's being 1."""

@@ -79,7 +79,7 @@ def _sqlite_tables(path: Path) -> frozenset[str]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
             rows = database.execute("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")
             return frozenset(name for (name,) in rows)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return frozenset()
 
 
@@ -240,7 +240,7 @@ def _is_raster(sample: Sample) -> bool:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(sample.path) as opened:
                 return opened.driver in RASTER_DRIVERS
-    except RasterioError:
+    except (RasterioError, UnicodeDecodeError):  # of a message of GDAL's that quotes the file
         return False
 
 

@@ -154,7 +154,7 @@ class OgrSource:
                 raise OptionError(
                     f"A field of JSON in {self.name} has empty values, which cannot be read: name the other fields to keep."
                 ) from error
-            except (FionaError, CPLE_BaseError, RuntimeError, OSError) as error:
+            except (FionaError, CPLE_BaseError, RuntimeError, ValueError, OSError) as error:
                 said = heard.errors[0] if heard.errors else str(error)
                 raise self._failure(said) from error
             if heard.errors:
@@ -264,7 +264,10 @@ def _as_text(column: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _crs_of(layer: Any, source: str) -> pyproj.CRS | None:
-    wkt = layer.crs_wkt
+    try:
+        wkt = layer.crs_wkt
+    except UnboundLocalError as error:  # fiona 1.10.1, where GDAL cannot export the CRS
+        raise CrsError(f"The CRS of {source} is not understood. Name the right one with --crs.") from error
     if not wkt:
         return None
     try:
@@ -290,7 +293,7 @@ def sqlite_layers(path: Path) -> list[str]:
                 return [name for (name,) in database.execute(query)]
             except sqlite3.OperationalError:
                 continue
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 raise DamagedFile(f"{path.name} is a damaged SQLite database: {error}.") from error
     return []
 

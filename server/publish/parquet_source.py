@@ -28,7 +28,7 @@ class ParquetSource:
         try:
             self._file = pq.ParquetFile(item.path)
         except (pa.ArrowException, OSError) as error:
-            raise DamagedFile(f"{self.name} is a truncated or damaged Parquet file: {error}.") from error
+            raise _damaged(self.name, error) from error
         metadata = _geo_metadata(self._file.schema_arrow, self.name)
         self._geometry = str(metadata.get("primary_column", ""))
         columns: dict[str, Any] = metadata.get("columns") or {}
@@ -75,7 +75,7 @@ class ParquetSource:
                 yield Batch(self._geometries(part.column(self._geometry), first), columns)
                 first += part.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise DamagedFile(f"{self.name} is a truncated or damaged Parquet file: {error}.") from error
+            raise _damaged(self.name, error) from error
 
     def _geometries(self, column: Any, first: int) -> Geometries:
         blobs = np.array(column.to_pylist(), dtype=object)
@@ -91,6 +91,10 @@ class ParquetSource:
                     ) from broken
             raise InvalidGeometry(f"A geometry of {self.name} is broken: {error}.") from error
         return made
+
+
+def _damaged(source: str, error: Exception) -> DamagedFile:
+    return DamagedFile(f"{source} is a truncated or damaged Parquet file: {' '.join(str(error).split())}")
 
 
 def _geo_metadata(schema: Any, source: str) -> dict[str, Any]:

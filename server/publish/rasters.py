@@ -62,14 +62,14 @@ def build_raster(task: Task) -> Built:
     task.stage("reading")
     path = task.folder / COVERAGE_FILE
     with _gdal_errors(item, task.folder), ExitStack() as stack:
-        source = stack.enter_context(_opened(item.path))
+        source = stack.enter_context(rasterio.open(item.path))
         _check_driver(source, item)
         notes: list[str] = []
         prepared, crs, bounds84 = _prepared(stack, source, item, task, notes)
         task.stage("coverage")
         _write_cog(prepared, path)
         task.stage("coverage", 0.5)
-    with _gdal_errors(item, task.folder), _opened(path) as coverage:
+    with _gdal_errors(item, task.folder), rasterio.open(path) as coverage:
         properties = _describe(coverage, task, item, crs_identifier(crs))
         kind = _map_kind(coverage, is_terrain=task.request.scene.terrain)
     style = chosen_style(task.request, kind, task.settings)
@@ -99,7 +99,9 @@ def _gdal_errors(item: Input, folder: Path) -> Iterator[None]:
 
     Whether a failed copy ran out of space in `folder` GDAL does not say: that is tried out. Raises DamagedFile, OSError.
     """
-    with hear_gdal("rasterio") as heard:
+    with warnings.catch_warnings(), hear_gdal("rasterio") as heard:
+        # What has no place on Earth is refused with words of ours.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             yield
         except (RasterioError, CPLE_BaseError) as error:
@@ -113,13 +115,6 @@ def _gdal_errors(item: Input, folder: Path) -> Iterator[None]:
 def _failure(item: Input, said: str) -> DamagedFile:
     said = " ".join(said.split()).replace(str(item.path), item.name)
     return DamagedFile(f"{item.name} cannot be read as a raster: it is truncated or damaged (GDAL: {said}).")
-
-
-def _opened(path: Path) -> Any:
-    with warnings.catch_warnings():
-        # What has no place on Earth is refused with words of ours.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
 
 
 def _check_driver(source: Any, item: Input) -> None:

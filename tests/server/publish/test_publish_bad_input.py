@@ -413,3 +413,41 @@ def test_encodings_without_a_word(publisher: Any, data: Path) -> None:
         data / "places_wrong_cpg.zip", collection="places-asked", reading={"encoding": "gb18030"}
     )
     assert "名称" in {field.name for field in asked.collection.fields}
+
+
+DAMAGED: dict[str, tuple[Maker, dict[str, Any]]] = {
+    "GeoPackage": (lambda _, folder: geopackage(folder, count=3), {}),
+    "FlatGeobuf": (flatgeobuf, {}),
+    "GeoParquet": (parquet(GEO), {}),
+    "GeoJSON": (copied("blocks.geojson"), {}),
+    "GeoJSONSeq": (copied("blocks.geojsonl"), {}),
+    "OSM PBF": (copied("block.osm.pbf"), {"layer": "multipolygons"}),
+    "CSV": (copied("places_gb18030.csv"), {}),
+    "Shapefile in ZIP": (copied("places_shift_jis.zip"), {}),
+    "GeoTIFF": (raster(), {}),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_random_damage_never_ends_in_anything_but_our_errors(
+    publisher: Any, data: Path, tmp_path: Path, name: str
+) -> None:
+    make, reading = DAMAGED[name]
+    path = make(data, tmp_path)
+    whole = path.read_bytes()
+    random = np.random.default_rng(20250611)
+    messages: list[str] = []
+    for _ in range(10):
+        content = bytearray(whole)
+        for place in random.integers(0, len(content), int(random.choice([1, 3, 20]))):
+            content[place] = random.integers(0, 256)
+        if random.random() < 0.3:
+            content = content[: random.integers(0, len(content))]
+        path.write_bytes(content)
+        try:
+            publisher.publish(path, reading=reading, replace=True)
+        except ChengtuError as error:
+            messages.append(str(error))
+        assert publisher.leftovers() == []
+    assert messages
+    assert not any("\n" in message for message in messages)
