@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pygeoapi.api
-import pygeoapi.api.itemtypes
 from flask import Blueprint, Response
 
 from providers.errors import ItemNotFound
@@ -29,7 +28,7 @@ from server.http.features import (
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc import records
 from server.http.ogc.documents import CATALOGUE_ID
-from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
+from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest, item_functions
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection, RepresentationKind
 
@@ -64,7 +63,7 @@ def query_through_pygeoapi(
         # Everything else of the query reaches the provider by `current_query`.
         plain = PlainRequest({"limit": str(query.limit)})
         answer = _caller(here, request.collection).call(
-            pygeoapi.api.itemtypes.get_collection_items, plain, public_id
+            item_functions().get_collection_items, plain, public_id
         )
     finally:
         current_query.reset(tokens[0])
@@ -122,7 +121,7 @@ def item(public_id: str, feature_id: str) -> Response:
     tokens = current_query.set(ItemQuery(crs=crs)), current_hidden.set(decision.hidden_fields)
     try:
         answer = _caller(here, collection).call(
-            pygeoapi.api.itemtypes.get_collection_item, PlainRequest(), public_id, feature_id
+            item_functions().get_collection_item, PlainRequest(), public_id, feature_id
         )
     finally:
         current_query.reset(tokens[0])
@@ -152,7 +151,7 @@ def _described(public_id: str, kind: str) -> Response:
     here.only()
     collection, decision = here.collection(public_id)
     function = (
-        pygeoapi.api.itemtypes.get_collection_queryables
+        item_functions().get_collection_queryables
         if kind == "queryables"
         else pygeoapi.api.get_collection_schema
     )

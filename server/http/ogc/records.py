@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlencode
 
-import pygeoapi.api.itemtypes
 from flask import Response
 
 from providers.records.catalogue import register_catalogue
@@ -15,7 +14,7 @@ from providers.records.record import record_of
 from server.http.context import RequestContext, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
 from server.http.ogc.documents import CATALOGUE_ID, link
-from server.http.ogc.pygeoapi_adapter import RECORD_PROVIDER, Caller, PlainRequest, Resource
+from server.http.ogc.pygeoapi_adapter import RECORD_PROVIDER, Caller, PlainRequest, Resource, item_functions
 
 GEOJSON = "application/geo+json"
 _PARAMETERS = ("bbox", "datetime", "limit", "offset", "q", "type", "ids", "externalIds")
@@ -71,7 +70,7 @@ def items(here: RequestContext) -> Response:
     given = here.only(*_PARAMETERS)
     form = here.format("geojson", "html")
     asked = {name: value for name, value in given.items() if name not in ("f", "lang")}
-    document = _call(here, pygeoapi.api.itemtypes.get_collection_items, PlainRequest(asked))
+    document = _call(here, item_functions().get_collection_items, PlainRequest(asked))
     url = f"{here.url_of(CATALOGUE_ID)}/items"
     document["links"] = _page_links(url, asked, document)
     if form == "html":
@@ -101,7 +100,7 @@ def item(here: RequestContext, record_id: str) -> Response:
     """One record."""
     here.only()
     form = here.format("geojson", "html")
-    function = pygeoapi.api.itemtypes.get_collection_item
+    function = item_functions().get_collection_item
     document = _call(here, function, PlainRequest(), record_id)
     url = f"{here.url_of(CATALOGUE_ID)}/items/{record_id}"
     own = [
