@@ -31,6 +31,8 @@ from tiles import errors as tile_errors
 for _error, _status in (
     (provider_errors.InvalidParameter, 400),
     (provider_errors.UnsupportedQuery, 400),
+    (provider_errors.UnknownReferenceSystem, 400),
+    (provider_errors.AnswerTooLarge, 400),
     (provider_errors.ItemNotFound, 404),
     (provider_errors.StoreMissing, 503),
     (provider_errors.ProviderError, 500),

@@ -8,6 +8,8 @@ from providers.coverages.answers import answer_coverage
 from server.http.answer import Answer
 from server.http.context import context, respond
 from server.http.features import state_etag
+from server.http.negotiation import MEDIA_TYPES
+from server.http.ogc.files import send_file
 from server.registry.catalogue import RepresentationKind
 
 _PARAMETERS = ("bbox", "bbox-crs", "subset", "subset-crs", "properties", "scale-size", "scale-factor")
@@ -26,6 +28,10 @@ def coverage(public_id: str) -> Response:
     given = here.only(*_PARAMETERS)
     form = here.format("gtiff", "covjson")
     asked = {name: value for name, value in given.items() if name not in ("f", "lang")}
+    if form == "gtiff" and not asked:
+        # The whole of it is the stored file, of whatever size, which can also be read by ranges.
+        file = collection.path_of(RepresentationKind.COVERAGE).resolve()
+        return send_file(here, collection, decision, file, media_type=MEDIA_TYPES["gtiff"])
     made = answer_coverage(
         collection.path_of(RepresentationKind.COVERAGE), asked, "GTiff" if _FORMS[form] == "GTiff" else "json"
     )

@@ -74,6 +74,8 @@ def processes() -> Response:
     given = here.only("limit")
     asked = {"limit": given["limit"]} if "limit" in given else {}
     document = _caller(here).call(processes_api.describe_processes, PlainRequest(asked)).json()
+    # pygeoapi also links to a JSON-LD form, which is not given here.
+    document["links"] = [link for link in document["links"] if link["type"] != "application/ld+json"]
     return _document(here, "processes", document)
 
 

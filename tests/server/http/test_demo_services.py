@@ -166,6 +166,20 @@ def test_a_part_of_the_terrain(server: Any) -> None:
         assert server.get(f"{HELSINKI}/terrain/coverage?{bad}").status in (204, 400), bad
 
 
+def test_the_whole_orthophoto_is_its_file_by_ranges(server: Any) -> None:
+    """It has more values than a computed answer may have; as the stored COG it is sent whole, or in parts."""
+    whole = server.get(f"{HELSINKI}/ortho/coverage")
+    assert whole.status == 200
+    assert whole.headers["Content-Type"] == "image/tiff; application=geotiff"
+    with rasterio.MemoryFile(whole.body) as memory, memory.open() as raster:
+        assert raster.count == 3
+    part = server.get(f"{HELSINKI}/ortho/coverage", Range="bytes=0-99")
+    assert (part.status, part.body) == (206, whole.body[:100])
+    too_large = server.get(f"{HELSINKI}/ortho/coverage?scale-factor=1")
+    assert too_large.status == 400
+    assert "scale-factor" in too_large.json["detail"]
+
+
 def test_map_images_and_tiles_show_something(server: Any) -> None:
     shown = picture(
         server.get(f"{HELSINKI}/buildings/map?bbox=24.94,60.165,24.95,60.17&width=400&height=300")
