@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,66 +15,6 @@ from server.registry.catalogue import Collection, Representation, Representation
 from server.registry.drafts import CollectionDraft
 from server.registry.reader import RegistryReader
 from server.registry.registry import Registry
-
-POSTGRESQL_PROGRAMS = Path("/usr/lib/postgresql")
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """URL of a PostgreSQL server's maintenance database: CHENGTU_TEST_POSTGRES, or a private cluster of its own."""
-    given = os.environ.get("CHENGTU_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    programs = sorted(POSTGRESQL_PROGRAMS.glob("*/bin/initdb"))
-    if not programs:
-        message = (
-            "no PostgreSQL here; set CHENGTU_TEST_POSTGRES or install the packages of scripts/packages.txt"
-        )
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    yield from _private_cluster(programs[-1].parent)
-
-
-def _private_cluster(programs: Path) -> Iterator[str]:
-    as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="chengtu-pg-") as name:
-        folder = Path(name)
-        if as_postgres:
-            shutil.chown(folder, "postgres", "postgres")
-        cluster = folder / "cluster"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-
-        def run(program: str, *arguments: str) -> None:
-            subprocess.run(
-                [*as_postgres, str(programs / program), *arguments],
-                check=True,
-                capture_output=True,
-                cwd=folder,
-            )
-
-        run(
-            "initdb",
-            "-D",
-            str(cluster),
-            "-A",
-            "trust",
-            "-U",
-            "chengtu",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--locale=C",
-        )
-        options = f"-p {port} -k {folder} -c listen_addresses= -c fsync=off"
-        run("pg_ctl", "-D", str(cluster), "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql+psycopg://chengtu@/postgres?host={folder}&port={port}"
-        finally:
-            run("pg_ctl", "-D", str(cluster), "-w", "-m", "immediate", "stop")
 
 
 class PostgresqlDatabases:
