@@ -20,7 +20,7 @@ from providers.tiles.provider import vector_tile
 from tiles.grids import TileId, tile_bounds
 
 COUNT = 400
-ZOOM, ROW, COLUMN = 13, 3564, 6689
+ZOOM, ROW, COLUMN = 13, 3566, 6689
 
 
 @pytest.fixture(scope="module")
