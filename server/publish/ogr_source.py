@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,20 @@ from fiona._err import CPLE_BaseError  # what fiona lets through of GDAL has no 
 from fiona.errors import AttributeFilterError, FionaError
 from pyproj.exceptions import CRSError
 
+from server.publish.completeness import check_complete
 from server.publish.errors import (
     CrsError,
     DamagedFile,
-    EmptyDataset,
-    LayerChoice,
     OptionError,
     TextEncodingError,
 )
 from server.publish.gdal_messages import GdalMessages, hear_gdal
 from server.publish.inputs import Input
+from server.publish.layers import chosen_layer, sqlite_layers
 from server.publish.osm import osm_configuration, osm_ids
-from server.publish.reference_systems import identified_crs
+from server.publish.reference_systems import stated_crs
 from server.publish.request import ReadingOptions
-from server.publish.text_encoding import beside, shapefile_encoding
+from server.publish.text_encoding import shapefile_encoding
 from server.publish.vectors import BATCH_SIZE, Batch, broken_geometries, geometries_of
 from server.registry.catalogue import Field
 
@@ -73,7 +72,7 @@ class OgrSource:
         self.warnings: list[str] = []
         # Objects at the edge of an OpenStreetMap extract are incomplete: nobody can correct them in the source.
         self._broken: list[str] | None = [] if options.repair or self._driver == "OSM" else None
-        _check_complete(item)
+        check_complete(item)
         if self._driver == "ESRI Shapefile":
             encoding = shapefile_encoding(item.path, options.encoding)
             self._open_options["encoding"] = encoding.codec
@@ -107,15 +106,7 @@ class OgrSource:
             layers = sqlite_layers(self._item.path) or self._listed_layers()
         else:
             layers = self._listed_layers()
-        if not layers:
-            raise EmptyDataset(f"{self.name} holds no layer of features.")
-        asked = self._options.layer
-        if asked is None and len(layers) == 1:
-            return layers[0]
-        if asked in layers:
-            return asked
-        found = "has no layer " + repr(asked) if asked else f"has {len(layers)} layers"
-        raise LayerChoice(f"{self.name} {found}. Name one with --layer: {', '.join(layers)}.")
+        return chosen_layer(self.name, layers, self._options.layer)
 
     def _left_out(self) -> list[str]:
         """Fields not to read: binary ones, and those not asked for."""
@@ -271,58 +262,8 @@ def _crs_of(layer: Any, source: str) -> pyproj.CRS | None:
     if not wkt:
         return None
     try:
-        crs = pyproj.CRS.from_wkt(wkt)
+        return stated_crs(wkt)
     except CRSError as error:
         raise CrsError(
             f"The CRS of {source} is not understood: {wkt[:80]}... Name the right one with --crs."
         ) from error
-    if crs.is_engineering or crs.name.startswith("Undefined"):
-        return None  # GeoPackage's srs_id -1 and 0: "not known"
-    return identified_crs(crs)
-
-
-def sqlite_layers(path: Path) -> list[str]:
-    """The feature tables of a GeoPackage or SpatiaLite file; [] where it lists none. Raises DamagedFile."""
-    queries = (
-        "SELECT table_name FROM gpkg_contents WHERE data_type = 'features' ORDER BY table_name",
-        "SELECT f_table_name FROM geometry_columns ORDER BY f_table_name",
-    )
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-        for query in queries:
-            try:
-                return [name for (name,) in database.execute(query)]
-            except sqlite3.OperationalError:
-                continue
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                raise DamagedFile(f"{path.name} is a damaged SQLite database: {error}.") from error
-    return []
-
-
-def _check_complete(item: Input) -> None:
-    """Find truncation where the file's own header or last bytes tell, before GDAL reads half of it. Raises DamagedFile."""
-    size = item.path.stat().st_size
-    with item.path.open("rb") as file:
-        head = file.read(65_536)
-        file.seek(max(0, size - 4096))
-        tail = file.read().rstrip(b" \t\r\n\x00\x1e")
-    expected = 0
-    if item.format.driver in ("GPKG", "SQLite"):
-        page = int.from_bytes(head[16:18], "big")
-        expected = (65_536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
-    elif item.format.driver == "ESRI Shapefile":
-        expected = 2 * int.from_bytes(head[24:28], "big")
-        if beside(item.path, ".shx") is None:
-            raise DamagedFile(
-                f"{item.name} lacks its index, {item.path.stem}.shx. Give all parts of the Shapefile."
-            )
-    if size < expected:
-        raise DamagedFile(
-            f"{item.name} is truncated: its header tells of {expected:,} bytes, the file has {size:,}."
-        )
-    if item.format.driver in ("KML", "GML"):
-        if re.search(rb"<!(DOCTYPE|ENTITY)", head):
-            raise DamagedFile(
-                f"{item.name} has a document type declaration, which is refused: it may define entities."
-            )
-        if not re.search(rb"</([\w.-]+:)?(kml|FeatureCollection)\s*>$", tail):
-            raise DamagedFile(f"{item.name} is truncated: its root element is not closed.")

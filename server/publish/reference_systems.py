@@ -55,6 +55,14 @@ def required_crs(found: pyproj.CRS | None, asked: str | None, source: str) -> py
     return usable_crs(found, found.name)
 
 
+def stated_crs(wkt: str) -> pyproj.CRS | None:
+    """The CRS of a file's WKT; None where it only says that nobody knows. Raises pyproj's CRSError."""
+    crs = pyproj.CRS.from_wkt(wkt)
+    if crs.is_engineering or crs.name.startswith("Undefined"):
+        return None  # GDAL's way to write "no CRS" into a GeoPackage
+    return identified_crs(crs)
+
+
 def identified_crs(crs: pyproj.CRS) -> pyproj.CRS:
     """The same CRS from PROJ's own database, where it can be told for sure: a .prj file has no authority code."""
     if crs.to_authority() is not None:

@@ -12,6 +12,11 @@ from server.publish.vectors import VectorSource
 
 def open_vector_source(item: Input, options: ReadingOptions, workspace: Path) -> VectorSource:
     """The reader of one vector file. Raises subclasses of InputError."""
+    if item.format.driver == "GPKG":
+        from server.publish.geopackage_source import GeoPackageSource, reads_directly
+
+        if reads_directly(item, options):
+            return GeoPackageSource(item, options)
     if item.format.driver not in (None, "GeoJSON", "GeoJSONSeq"):
         from server.publish.ogr_source import OgrSource
 

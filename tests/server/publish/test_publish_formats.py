@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +331,40 @@ def test_citygml_is_told_where_to_go(tmp_path: Path) -> None:
     path.write_text('<core:CityModel xmlns:core="http://www.opengis.net/citygml/3.0"/>')
     with pytest.raises(UnknownFormat, match="convert it to CityJSON"):
         recognise_format(path)
+
+
+def without_triggers(database: sqlite3.Connection) -> None:
+    """Drop the triggers of the spatial index: they call functions that only GDAL has."""
+    for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        database.execute(f'DROP TRIGGER "{name}"')
+
+
+def test_a_geopackage_reads_the_same_by_both_ways(publisher: Any, data: Path, tmp_path: Path) -> None:
+    path = with_fiona("GPKG", "blocks.gpkg", crs="EPSG:4490")(data, tmp_path)
+    with closing(sqlite3.connect(path)) as database:
+        without_triggers(database)
+        database.execute("ALTER TABLE blocks ADD COLUMN photo BLOB")
+        database.execute("ALTER TABLE blocks ADD COLUMN built DATE")
+        database.execute("UPDATE blocks SET photo = x'00', built = '2001-05-01'")
+        database.commit()
+    direct = publisher.publish(path)
+    through_gdal = publisher.publish(path, collection="gdal", reading={"where": "1 = 1"})
+    assert publisher.columns(direct) == publisher.columns(through_gdal)
+    assert direct.collection.fields == through_gdal.collection.fields
+    assert direct.collection.bbox == through_gdal.collection.bbox
+    assert direct.collection.storage_crs == through_gdal.collection.storage_crs
+    assert direct.warnings == through_gdal.warnings
+    assert sorted(publisher.columns(direct)) == ["1", "2", "3"]
+
+
+def test_a_geopackage_that_someone_writes_to(publisher: Any, data: Path, tmp_path: Path) -> None:
+    path = with_fiona("GPKG", "blocks.gpkg")(data, tmp_path)
+    with closing(sqlite3.connect(path)) as database:
+        without_triggers(database)
+        database.commit()
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("UPDATE blocks SET name = 'new'")
+        database.commit()
+        assert path.with_name("blocks.gpkg-wal").stat().st_size > 0
+        result = publisher.publish(path)
+    assert {row["name"] for row in publisher.columns(result).values()} == {"new"}
