@@ -14,7 +14,7 @@ from server.http.errors import NotFound
 from server.http.negotiation import MEDIA_TYPES, choose_format
 from server.http.parameters import only, query_parameters
 from server.http.scope import CITY, IDENTIFIER, Scope
-from server.identity.decision import Action, Decision, Principal
+from server.identity.decision import Action, Decision, Principal, decide
 from server.pages import PageRequest, choose_language, language_cookie
 from server.pages.language import Language
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, Tenant
@@ -111,6 +111,8 @@ def make_context(tenant: str | None) -> RequestContext:
         raise NotFound(f"there is no tenant {tenant!r}")
     scope = CITY if tenant is None else Scope(tenant)
     who = services.principal(request.environ)
+    if not decide(who, Action.READ, None).allowed:
+        raise NotFound("there is nothing here for this client")
     return RequestContext(services, adapter, scope, catalogue, who, request.environ)
 
 
