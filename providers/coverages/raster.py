@@ -165,12 +165,15 @@ def pixel_window(description: CoverageDescription, bounds: Bounds) -> Window:
     x, y = description.resolution
     whole = description.bounds
     # A box given by its printed edges may miss a pixel's edge by a rounding error: a thousandth of a pixel is none.
-    first_column = int(np.floor((bounds.west - whole.west) / x + 1e-3))
-    first_row = int(np.floor((whole.north - bounds.north) / y + 1e-3))
-    last_column = int(np.ceil((bounds.east - whole.west) / x - 1e-3))
-    last_row = int(np.ceil((whole.north - bounds.south) / y - 1e-3))
-    left, right = (min(max(column, 0), description.width) for column in (first_column, last_column))
-    top, bottom = (min(max(row, 0), description.height) for row in (first_row, last_row))
+    # Cut before int(): a box may be farther away than a pixel number can be.
+    columns = np.array(
+        [np.floor((bounds.west - whole.west) / x + 1e-3), np.ceil((bounds.east - whole.west) / x - 1e-3)]
+    )
+    rows = np.array(
+        [np.floor((whole.north - bounds.north) / y + 1e-3), np.ceil((whole.north - bounds.south) / y - 1e-3)]
+    )
+    left, right = np.clip(columns, 0, description.width).astype(int).tolist()
+    top, bottom = np.clip(rows, 0, description.height).astype(int).tolist()
     return Window(left, top, max(right - left, 0), max(bottom - top, 0))
 
 

@@ -17,6 +17,7 @@ from providers.coverages.query import Selection
 from providers.coverages.raster import Bounds, describe_coverage, pixel_window, read_part
 from providers.errors import AnswerTooLarge, InvalidParameter
 from providers.features.store import open_store
+from providers.processes.budget import Budget
 from providers.processes.description import COLLECTION_INPUT, POLYGON_SCHEMA, Processor
 from providers.processes.geometry import LocalPlane, box_of, local_plane, read_features
 from providers.processes.inputs import Inputs
@@ -133,7 +134,7 @@ def _of_features(
     geometries = plane.from_storage(found.geometries, store.storage.horizontal)
     shapely.prepare(window)
     meets = shapely.intersects(window, geometries)
-    inside = _clipped(geometries[meets], window)
+    inside = Budget().clipped(geometries[meets], window)
     return {
         "collection": source.id,
         "title": source.title,
@@ -144,14 +145,6 @@ def _of_features(
         "length": _rounded(float(shapely.length(inside[shapely.get_dimensions(inside) == 1]).sum())),
         "fields": {name: _summary(_numbers(found.columns[name], meets)) for name in fields},
     }
-
-
-def _clipped(geometries: NDArray[np.object_], window: BaseGeometry) -> NDArray[np.object_]:
-    """What of each geometry lies inside; those wholly inside are not cut, which is most of them."""
-    whole = shapely.covers(window, geometries)
-    cut = geometries.copy()
-    cut[~whole] = shapely.intersection(geometries[~whole], window)
-    return cut
 
 
 def _numbers(values: list[Any], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:

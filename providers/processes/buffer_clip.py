@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from providers.errors import AnswerTooLarge, InvalidParameter
+from providers.errors import InvalidParameter
 from providers.features.query import BBox
 from providers.features.store import FeatureColumns, open_store
+from providers.processes.budget import MAXIMUM_OUTPUT_VERTICES, Budget
 from providers.processes.description import COLLECTION_INPUT, POLYGON_SCHEMA, Processor
 from providers.processes.geometry import LocalPlane, local_plane, read_features
 from providers.processes.inputs import Inputs
@@ -21,7 +22,6 @@ from providers.processes.sources import ProcessSource, find_source
 
 MAXIMUM_FEATURES = 10_000
 MAXIMUM_DISTANCE = 50_000.0
-MAXIMUM_OUTPUT_VERTICES = 1_000_000
 GEOJSON = "application/geo+json"
 _DECIMALS = 1e-7  # of a degree: 11 mm
 
@@ -122,13 +122,15 @@ def buffer_clip(
     wanted = _box_in_crs84(window.buffer(distance), plane)
     found = read_features(store, wanted, () if dissolve else shown, MAXIMUM_FEATURES)
     geometries = plane.from_storage(found.geometries, store.storage.horizontal)
-    grown = shapely.buffer(geometries, distance, quad_segs=8) if distance > 0 else geometries
+    budget = Budget(vertices=MAXIMUM_OUTPUT_VERTICES)
+    grown = geometries
+    if distance > 0:
+        grown = budget.in_batches(lambda some: shapely.buffer(some, distance, quad_segs=8), geometries)
     shapely.prepare(window)
     meets = np.flatnonzero(shapely.intersects(window, grown))
-    cut = shapely.intersection(grown[meets], window)
+    cut = budget.clipped(grown[meets], window)
     if dissolve:
-        cut = np.array([shapely.union_all(cut)], dtype=object)
-    _check_size(cut)
+        cut = np.array([budget.united(cut)], dtype=object)
     placed = shapely.orient_polygons(shapely.set_precision(plane.to_crs84(cut), _DECIMALS))
     features = _dissolved(placed) if dissolve else _features(found, meets, placed)
     return {
@@ -151,14 +153,6 @@ def _box_in_crs84(window: BaseGeometry, plane: LocalPlane) -> BBox:
     return BBox(
         float(longitudes[longitudes > 0].min()), south, float(longitudes[longitudes < 0].max()), north
     )
-
-
-def _check_size(geometries: NDArray[np.object_]) -> None:
-    vertices = int(shapely.get_num_coordinates(geometries).sum())
-    if vertices > MAXIMUM_OUTPUT_VERTICES:
-        raise AnswerTooLarge(
-            f"The answer would have {vertices} vertices; at most {MAXIMUM_OUTPUT_VERTICES} are given. Ask for a smaller clip"
-        )
 
 
 def _features(

@@ -8,6 +8,7 @@ antimeridian; within 100 km of the centre the scale is true to 0.01 %.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from providers.errors import AnswerTooLarge
+from providers.errors import AnswerTooLarge, InvalidParameter
 from providers.features.crs import reference_system
 from providers.features.query import CRS84, BBox
 from providers.features.store import FeatureColumns, FeatureStore
@@ -37,6 +38,10 @@ class LocalPlane:
         moved: BaseGeometry = _moved(
             np.array([dense], dtype=object), reference_system(CRS84).horizontal, self.crs
         )[0]
+        if not (np.isfinite(shapely.get_coordinates(moved)).all() and moved.is_valid):
+            raise InvalidParameter(
+                "polygon", geometry.wkt[:80], "a polygon that can be shown in one plane: not the whole Earth"
+            )
         return moved
 
     def to_crs84(self, geometries: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -62,11 +67,22 @@ def local_plane(area: BaseGeometry, kind: Literal["laea", "aeqd"]) -> LocalPlane
     return LocalPlane(crs, f"{title} on WGS 84 around {centre.x:.4f}, {centre.y:.4f}")
 
 
+@lru_cache(maxsize=64)
+def _to_wgs84(source: pyproj.CRS) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, reference_system(CRS84).horizontal, always_xy=True)
+
+
 def _moved(geometries: NDArray[np.object_], source: pyproj.CRS, target: pyproj.CRS) -> NDArray[np.object_]:
-    transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    wgs84 = reference_system(CRS84).horizontal
+    # By way of WGS 84: finding an operation from a national system takes up to a second, and to it is found once.
+    steps = [_to_wgs84(source)] if source != wgs84 else []
+    if target != wgs84:
+        steps.append(pyproj.Transformer.from_crs(wgs84, target, always_xy=True))
 
     def apply(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = transformer.transform(coordinates[:, 0], coordinates[:, 1])
+        x, y = coordinates[:, 0], coordinates[:, 1]
+        for step in steps:
+            x, y = step.transform(x, y)
         return np.column_stack([x, y])
 
     flat: NDArray[np.object_] = shapely.transform(shapely.force_2d(geometries), apply)

@@ -93,7 +93,14 @@ def read_polygon(name: str, value: Any) -> BaseGeometry:
         )
     try:
         geometry = shapely.force_2d(shape({"type": value["type"], "coordinates": coordinates}))
-    except (ValueError, TypeError, IndexError, AttributeError, shapely.errors.ShapelyError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        shapely.errors.ShapelyError,
+    ) as error:
         raise InvalidParameter(name, str(coordinates)[:80], f"{_POLYGON}; {error}") from error
     return _checked(name, geometry)
 

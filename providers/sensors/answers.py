@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ COVERAGE_JSON = "application/vnd.cov+json"
 CSV = "text/csv; charset=utf-8"
 MAXIMUM_VALUES = 100_000
 MAXIMUM_LOCATIONS = 10_000
+_CSV_ROWS = 5_000
 ALL_TIMES = Span(None, None)
 _GEOD = Geod(ellps="WGS84")
 
@@ -222,21 +223,43 @@ def locations_by_distance(
 
 
 def series_csv(path: Path, location_ids: Sequence[str], query: SeriesQuery) -> bytes:
-    """The same values as `location_series`, as CSV: location, longitude, latitude, time, one column a parameter.
+    """The same values as `location_series`, as CSV; all of `stream_series_csv` at once. Raises what that raises."""
+    return b"".join(stream_series_csv(path, location_ids, query))
 
-    UTF-8 with CRLF line ends (RFC 4180). A gap is an empty field. Raises what `location_series` raises.
+
+def stream_series_csv(path: Path, location_ids: Sequence[str], query: SeriesQuery) -> Iterator[bytes]:
+    """CSV of one location after the other: location, longitude, latitude, time, one column a parameter.
+
+    UTF-8 with CRLF line ends (RFC 4180). A gap is an empty field. Raises what `location_series` raises, for what is wrong
+    with the query before the first bytes.
     """
     store = SeriesStore(path)
     chosen = _chosen_parameters(store, query.parameters)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["location", "longitude", "latitude", "time", *(parameter.name for parameter in chosen)])
+    places = [_required(store, location_id) for location_id in location_ids]
+    header = ["location", "longitude", "latitude", "time", *(parameter.name for parameter in chosen)]
+    return _csv_parts(store, places, chosen, query, header)
+
+
+def _csv_parts(
+    store: SeriesStore,
+    places: Sequence[Location],
+    chosen: Sequence[Parameter],
+    query: SeriesQuery,
+    header: Sequence[str],
+) -> Iterator[bytes]:
+    yield _csv_rows([header])
     budget = query.maximum_values
-    for location_id in location_ids:
-        place = _required(store, location_id)
-        columns, times = _columns(store, location_id, chosen, query, budget)
+    for place in places:
+        columns, times = _columns(store, place.id, chosen, query, budget)
         budget -= sum(len(column) for column in columns.values())
-        for index, time in enumerate(times):
-            values = [columns[parameter.name][index] for parameter in chosen]
-            writer.writerow([place.id, place.longitude, place.latitude, rfc3339(time), *values])
+        values = list(zip(*(columns[parameter.name] for parameter in chosen), strict=True))
+        start = [place.id, place.longitude, place.latitude]
+        for first in range(0, len(times), _CSV_ROWS):
+            part = zip(times[first : first + _CSV_ROWS], values[first : first + _CSV_ROWS], strict=True)
+            yield _csv_rows([*start, rfc3339(time), *row] for time, row in part)
+
+
+def _csv_rows(rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
     return text.getvalue().encode()

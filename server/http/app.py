@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from providers import errors as provider_errors
 from providers.features.parser import QueryLimits
 from server import errors as server_errors
 from server.http import errors, health, portal
-from server.http.answer import PREFLIGHT_HEADERS
+from server.http.answer import PREFLIGHT_HEADERS, Answer, Header
 from server.http.context import context, html_answer, make_context, respond
 from server.http.files import FileSender
 from server.http.hot_lane import HotLane, WsgiApplication
@@ -21,6 +21,8 @@ from server.http.maps import MapServices
 from server.http.negotiation import accepted_names
 from server.http.ogc import blueprint_of
 from server.http.ogc.pygeoapi_adapter import PygeoapiAdapter, PygeoapiError, resolve_plugins
+from server.http.places import Places
+from server.http.request_body import BodyReader
 from server.http.services import Services
 from server.http.tiles import TileMemory
 from server.pages import Pages, PageSettings
@@ -65,6 +67,8 @@ def make_services(settings: Settings) -> Services:
         limits=QueryLimits(default=limits.items_default, maximum=limits.items_max),
         maps=MapServices(settings.maps_cache_directory, settings.styles_directory),
         tile_memory=TileMemory(settings.cache.memory_tiles),
+        bodies=BodyReader(limits.request_body_bytes),
+        heavy=Places(max(1, settings.server.blocking_threads // 2)),
     )
 
 
@@ -72,6 +76,7 @@ def create_flask(services: Services) -> Flask:
     """The full application, without the hot lane: what the hot lane answers, it answers alike."""
     app = Flask("server.http", static_folder=None)
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # no redirects: a path is what it is
     app.extensions["chengtu"] = services
     limits = services.limits
     app.extensions["chengtu-pygeoapi"] = PygeoapiAdapter(limits.default, limits.maximum)
@@ -102,34 +107,50 @@ def create_flask(services: Services) -> Flask:
 
 
 def _status_and_detail(error: Exception) -> tuple[int, str]:
-    if isinstance(error, PygeoapiError):
-        return error.status, str(error)
-    if isinstance(error, HTTPException):
-        return error.code or 500, f"{request.method} {request.path[:200]}: {error.description}"
-    status = errors.status_of(error)
+    """Status and text of an error; 500 and nothing of its own for a defect, which is logged."""
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return error.code, f"{request.method} {request.path[:200]}: {error.description}"
+    status = error.status if isinstance(error, PygeoapiError) else errors.status_of(error)
     if status is None or status == 500:
-        raise error
+        health.log_defect(error)
+        return 500, "the server could not answer this request; its operators find the reason in the log"
     return status, str(error)
 
 
+def _headers_of(error: Exception) -> list[Header]:
+    """What a status demands beside its text (RFC 9110, 15.5.6 and 15.5.17)."""
+    if isinstance(error, MethodNotAllowed):
+        return [("Allow", ", ".join(sorted(error.valid_methods or ())))]
+    if isinstance(error, errors.RangeNotSatisfiable):
+        return [("Content-Range", f"bytes */{error.size}")]
+    return []
+
+
 def _render_error(error: Exception) -> Response:
-    try:
-        status, detail = _status_and_detail(error)
-    except Exception:  # noqa: BLE001 - the last line of defence: log it, tell the client nothing of it
-        health.log_defect(error)
-        status, detail = (
-            500,
-            "the server could not answer this request; its operators find the reason in the log",
-        )
+    status, detail = _status_and_detail(error)
     accept = accepted_names(request.headers.get("Accept", ""))
     wants_html = request.args.get("f") == "html" or (not request.args.get("f") and accept[:1] == ["html"])
+    headers = _headers_of(error)
     if wants_html and status != 401:
-        here = context() if "chengtu" in g else make_context(None)
-        g.chengtu = here
-        document = errors.problem_document(status, detail)
-        page = here.services.pages.error(here.page_request(), status, document, here.tenant)
-        return respond(html_answer(page, status=status))
-    return respond(errors.problem(status, detail))
+        try:
+            return respond(_error_page(status, detail, headers))
+        except Exception as failure:  # noqa: BLE001 - the last line of defence: no error may hide behind another
+            # Known ones: no page can be made for a Host that is none, or while the registry is away.
+            if errors.status_of(failure) is None:
+                health.log_defect(failure)
+    return respond(errors.problem(status, detail, headers))
+
+
+def _error_page(status: int, detail: str, headers: list[Header]) -> Answer:
+    """The error as a page. Raises RequestError, ChengtuError where the request allows no page at all."""
+    here = context() if "chengtu" in g else make_context(None)
+    g.chengtu = here
+    document = errors.problem_document(status, detail)
+    page = html_answer(
+        here.services.pages.error(here.page_request(), status, document, here.tenant), status=status
+    )
+    page.headers.extend(headers)
+    return page
 
 
 def create_app(settings: Settings) -> WsgiApplication:

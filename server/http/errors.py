@@ -6,6 +6,7 @@ RequestError
 ├── NotFound              404  no such resource, or one that is not this client's to see
 ├── MethodNotAllowed      405
 ├── NotAcceptable         406  a format that is not offered
+├── RequestTimeout        408  the body did not arrive in time
 ├── PayloadTooLarge       413
 ├── RangeNotSatisfiable   416
 └── Overloaded            503  a declared limit; Retry-After says when to come back
@@ -15,11 +16,11 @@ Errors of the rooms below (`providers.errors`, `tiles.errors`, `server.errors`) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
-from server.http.answer import Answer
+from server.http.answer import Answer, Header
 
 
 class RequestError(Exception):
@@ -50,8 +51,16 @@ class PayloadTooLarge(RequestError):
     """The request body is larger than the server takes."""
 
 
+class RequestTimeout(RequestError):
+    """The request body did not arrive in time."""
+
+
 class RangeNotSatisfiable(RequestError):
-    """The Range header lies outside the file."""
+    """The Range header lies outside the file, which has `size` bytes."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class Overloaded(RequestError):
@@ -64,6 +73,7 @@ _STATUS: dict[type[Exception], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     NotAcceptable: 406,
+    RequestTimeout: 408,
     PayloadTooLarge: 413,
     RangeNotSatisfiable: 416,
     Overloaded: 503,
@@ -75,6 +85,7 @@ _TITLES: Mapping[int, str] = {
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",
+    408: "Request timeout",
     409: "Conflict",
     410: "Gone",
     412: "Precondition failed",
@@ -112,9 +123,11 @@ def problem_document(status: int, detail: str, title: str | None = None) -> dict
     }
 
 
-def problem(status: int, detail: str) -> Answer:
-    """An answer that carries a problem document."""
-    headers = [("Retry-After", "1")] if status == 503 else []
+def problem(status: int, detail: str, headers: Sequence[Header] = ()) -> Answer:
+    """An answer that carries a problem document, with `headers` beside those of its status."""
+    headers = list(headers)
+    if status == 503:
+        headers.append(("Retry-After", "1"))
     if status == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="chengtu"'))
     return Answer(orjson.dumps(problem_document(status, detail)), PROBLEM, status=status, headers=headers)

@@ -28,7 +28,7 @@ from server.http.errors import NotFound, Overloaded, RangeNotSatisfiable
 _STREAM_FROM = 1 << 20  # bytes
 _CHUNK = 1 << 18
 _COMPRESS_BELOW = 8 << 20
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # no file has 10^18 bytes
 
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -46,9 +46,13 @@ MEDIA_TYPES = {
 
 def contained(folder: Path, relative: str) -> Path:
     """The file `relative` below `folder`. Raises NotFound where it leaves the folder or is no file."""
-    candidate = (folder / relative).resolve()
-    if not candidate.is_relative_to(folder.resolve()) or not candidate.is_file():
-        raise NotFound(f"there is no file {relative!r} here")
+    try:
+        candidate = (folder / relative).resolve()
+        found = candidate.is_relative_to(folder.resolve()) and candidate.is_file()
+    except (OSError, ValueError):  # a name the file system cannot have: too long, or with a NUL
+        found = False
+    if not found:
+        raise NotFound(f"there is no file {relative[:200]!r} here")
     return candidate
 
 
@@ -65,14 +69,14 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     if not first:
         length = int(last)
         if length == 0:
-            raise RangeNotSatisfiable(f"an empty range of a file of {size} bytes")
+            raise RangeNotSatisfiable(f"an empty range of a file of {size} bytes", size)
         return max(0, size - length), size - 1
     start = int(first)
     end = min(int(last), size - 1) if last else size - 1
     if last and int(last) < start:
         return None
     if start >= size:
-        raise RangeNotSatisfiable(f"bytes {start}- of a file of {size} bytes")
+        raise RangeNotSatisfiable(f"bytes {start}- of a file of {size} bytes", size)
     return start, end
 
 

@@ -35,5 +35,7 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     # Where the process has handlers already (a test runner's), they stay.
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler])
+    # pygeoapi logs each mistake of a client with a traceback. What it refuses we answer, and what fails we log ourselves.
+    logging.getLogger("pygeoapi").setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL)
     for name in _OURS:
         logging.getLogger(name).setLevel(number)

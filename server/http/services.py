@@ -10,6 +10,8 @@ from server.http.answer import Environ
 from server.http.errors import InvalidParameter, NotFound
 from server.http.files import FileSender
 from server.http.maps import MapServices
+from server.http.places import Places
+from server.http.request_body import BodyReader
 from server.http.scope import Scope
 from server.http.tiles import TileMemory
 from server.identity.authentication import authenticate
@@ -32,6 +34,8 @@ class Services:
     limits: QueryLimits
     maps: MapServices
     tile_memory: TileMemory
+    bodies: BodyReader
+    heavy: Places
 
     def principal(self, environ: Environ) -> Principal:
         """Who asks. Raises server.errors.IdentityError where a token is given that is not valid."""

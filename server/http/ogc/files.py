@@ -12,8 +12,8 @@ from flask import Blueprint, Response
 from providers.features.query import ItemQuery
 from providers.features.store import open_store
 from providers.formatters.csv import stream_csv
-from providers.sensors.answers import SeriesQuery, list_locations, series_csv
-from server.http.answer import COMMON_HEADERS, Answer
+from providers.sensors.answers import SeriesQuery, list_locations, stream_series_csv
+from server.http.answer import COMMON_HEADERS
 from server.http.context import RequestContext, context, json_answer, respond
 from server.http.errors import NotFound
 from server.http.features import feature_file, state_etag
@@ -133,10 +133,10 @@ def _geojson(collection: Collection, decision: Decision) -> Iterator[bytes]:
     yield b"]}"
 
 
-def _all_series(collection: Collection) -> bytes:
+def _all_series(collection: Collection) -> Iterator[bytes]:
     path = collection.path_of(Kind.SERIES)
     places = [str(feature["id"]) for feature in list_locations(path)["features"]]
-    return series_csv(path, places, SeriesQuery(maximum_values=20_000_000))
+    return stream_series_csv(path, places, SeriesQuery(maximum_values=20_000_000))
 
 
 def download(public_id: str, name: str) -> Response:
@@ -146,7 +146,7 @@ def download(public_id: str, name: str) -> Response:
     collection, decision = here.collection(public_id)
     stem, _, ending = name.partition(".")
     if stem != collection.id:
-        raise NotFound(f"there is no download {name!r}; names start with {collection.id!r}")
+        raise NotFound(f"there is no download {name[:200]!r}; names start with {collection.id!r}")
     has = collection.representations
     if ending == "tif" and Kind.COVERAGE in has:
         file = collection.path_of(Kind.COVERAGE).resolve()
@@ -154,17 +154,29 @@ def download(public_id: str, name: str) -> Response:
     if ending == "gpkg" and Kind.FEATURES in has and not decision.hidden_fields:
         file = feature_file(collection).resolve()
         return send_file(here, collection, decision, file, download_name=name)
-    disposition = ("Content-Disposition", f'attachment; filename="{name}"')
+    chunks = _made(collection, decision, ending)
+    if chunks is None:
+        raise NotFound(f"there is no download {name[:200]!r} of {public_id!r}")
+    headers = [
+        *COMMON_HEADERS,
+        ("Content-Type", MEDIA_TYPES[ending]),
+        ("Content-Disposition", f'attachment; filename="{name}"'),
+    ]
+    if decision.key != "public":
+        headers.append(("Cache-Control", "no-store"))
+    if here.environ["REQUEST_METHOD"] == "HEAD":
+        return Response(headers=headers)
+    return Response(here.services.files.stream(chunks), headers=headers, direct_passthrough=True)
+
+
+def _made(collection: Collection, decision: Decision, ending: str) -> Iterator[bytes] | None:
+    """A file that is made on the way, None where there is none of this ending."""
+    has = collection.representations
     if ending == "csv" and Kind.SERIES in has:
-        body = _all_series(collection)
-        return respond(Answer(body, MEDIA_TYPES["csv"], headers=[disposition]))
-    if Kind.FEATURES in has and ending in ("geojson", "csv"):
-        if ending == "geojson":
-            chunks, media_type = _geojson(collection, decision), MEDIA_TYPES["geojson"]
-        else:
-            store = open_store(feature_file(collection))
-            chunks = stream_csv(store, ItemQuery(limit=1000), decision.hidden_fields)
-            media_type = MEDIA_TYPES["csv"]
-        headers = [*COMMON_HEADERS, ("Content-Type", media_type), disposition]
-        return Response(here.services.files.stream(chunks), headers=headers, direct_passthrough=True)
-    raise NotFound(f"there is no download {name!r} of {public_id!r}")
+        return _all_series(collection)
+    if ending == "geojson" and Kind.FEATURES in has:
+        return _geojson(collection, decision)
+    if ending == "csv" and Kind.FEATURES in has:
+        store = open_store(feature_file(collection))
+        return stream_csv(store, ItemQuery(limit=1000), decision.hidden_fields)
+    return None

@@ -15,6 +15,7 @@ from server.registry.catalogue import CRS84
 
 _LONGEST_SIDE = 4096  # pixels
 _DEFAULT_WIDTH = 1024
+_FARTHEST = 1e9  # in units of any CRS: feet on the far side of a projection are less
 
 Box = tuple[float, float, float, float]
 
@@ -73,6 +74,8 @@ def _box(text: str) -> Box:
         raise InvalidParameter(
             f"bbox={text[:80]!r}: the upper corner must lie above and beside the lower one"
         )
+    if max(map(abs, box)) > _FARTHEST:
+        raise InvalidParameter(f"bbox={text[:80]!r} reaches beyond anything on Earth")
     return box
 
 
@@ -87,7 +90,9 @@ def _side(given: Mapping[str, str], name: str) -> int | None:
 
 def _size(given: Mapping[str, str], box: Box) -> tuple[int, int]:
     width, height = _side(given, "width"), _side(given, "height")
+    # Between the bounds the sides are clamped to anyway, so that no box makes a side of 0 or infinity.
     aspect = (box[2] - box[0]) / (box[3] - box[1])
+    aspect = min(max(aspect, 1 / _LONGEST_SIDE), float(_LONGEST_SIDE))
     if width is None and height is None:
         width = _DEFAULT_WIDTH if aspect >= 1 else max(1, round(_DEFAULT_WIDTH * aspect))
     if width is None:

@@ -14,7 +14,7 @@ from providers.processes.manager import process_resources
 from providers.processes.sources import ProcessSource, register_resolver
 from server.http.answer import Answer
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
-from server.http.errors import InvalidParameter, NotFound, PayloadTooLarge
+from server.http.errors import InvalidParameter, NotFound
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
 from server.identity.decision import Action
@@ -22,6 +22,7 @@ from server.registry.catalogue import RepresentationKind
 
 Kind = RepresentationKind
 _KEY = "request"
+_DEEPEST = 32  # levels of an execution's JSON; a MultiPolygon in an input takes 7
 _present: ContextVar[RequestContext | None] = ContextVar("processes_request", default=None)
 
 
@@ -98,27 +99,48 @@ def jobs() -> Response:
     return _document(here, "jobs", document)
 
 
-def execution(process_id: str) -> Response:
-    """Run a process and answer with its result."""
-    here = context()
-    here.only()
-    most = here.services.settings.limits.request_body_bytes
-    body = request.stream.read(most + 1)
-    if len(body) > most or (request.content_length or 0) > most:
-        raise PayloadTooLarge(f"the request body has more than {most} bytes, which is the most allowed")
+def _check_execution(body: bytes) -> None:
+    """Refuse what is no execution request (18-062r2, 7.11.1): pygeoapi trusts its members' types."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidParameter(f"the request body is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("inputs", {}), dict):
         raise InvalidParameter('the request body must be an object with "inputs", an object')
+    if "subscriber" in document:
+        raise InvalidParameter('"subscriber" is given; callbacks are not offered: leave it out')
+    if _depth_over(document, _DEEPEST):
+        raise InvalidParameter(f"the request body is nested more than {_DEEPEST} levels deep")
+
+
+def _depth_over(document: Any, most: int) -> bool:
+    level = [document]
+    for _ in range(most):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def execution(process_id: str) -> Response:
+    """Run a process and answer with its result."""
+    here = context()
+    here.only()
+    body = here.services.bodies.read(request.stream, request.content_length)
+    _check_execution(body)
     token = _present.set(here)
     try:
-        answer = _caller(here).call(
-            processes_api.execute_process,
-            PlainRequest(headers={"Content-Type": MEDIA_TYPES["json"]}, data=body),
-            process_id,
-        )
+        with here.services.heavy.taken():
+            answer = _caller(here).call(
+                processes_api.execute_process,
+                PlainRequest(headers={"Content-Type": MEDIA_TYPES["json"]}, data=body),
+                process_id,
+            )
     finally:
         _present.reset(token)
     media_type = answer.headers.get("Content-Type", MEDIA_TYPES["json"])

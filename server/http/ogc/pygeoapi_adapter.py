@@ -206,7 +206,7 @@ class Caller:
         headers, status, content = function(self.api, api_request, *arguments)
         body = content.encode() if isinstance(content, str) else bytes(content or b"")
         if status >= 400:
-            raise PygeoapiError(status, _description(body))
+            raise PygeoapiError(int(status), _description(body))
         return PygeoapiAnswer(int(status), headers, body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from flask import Blueprint, Response
@@ -20,6 +21,7 @@ from tiles.grids import grid, grid_ids, tile_matrix_set_document, tileset_limits
 from tiles.maps import map_image
 
 Kind = RepresentationKind
+_LARGE_MAP = 2_000_000  # pixels: more than a full screen takes a second and more
 
 
 def register(blueprint: Blueprint) -> None:
@@ -156,15 +158,17 @@ def map_(public_id: str) -> Response:
     query = parse_map_query(given, bounds84(collection), here.services.settings.limits.map_pixels)
     if form not in MAP_FORMATS:
         raise InvalidParameter(f"f={form!r}; allowed: {', '.join(MAP_FORMATS)}")
-    body = map_image(
-        [here.services.maps.source(collection)],
-        query.bbox,
-        query.crs,
-        query.width,
-        query.height,
-        media_type=MAP_FORMATS[form],
-        background=None if query.transparent and form != "jpeg" else "#ffffff",
-    )
+    large = query.width * query.height > _LARGE_MAP
+    with here.services.heavy.taken() if large else contextlib.nullcontext():
+        body = map_image(
+            [here.services.maps.source(collection)],
+            query.bbox,
+            query.crs,
+            query.width,
+            query.height,
+            media_type=MAP_FORMATS[form],
+            background=None if query.transparent and form != "jpeg" else "#ffffff",
+        )
     headers = [
         ("Content-Crs", f"<{query.crs_uri}>"),
         ("Content-Bbox", ",".join(f"{number:.10g}" for number in query.answer_bbox)),
