@@ -123,7 +123,7 @@ def test_our_checker_finds_nothing(fetched):
     found = check_tileset(viewer.folder)
     if name == "lidar":
         # The checker knows quadtrees. What it says of an octree is that one thing; what follows here covers the rest.
-        assert {finding.rule for finding in found} <= {"implicit-scheme", "tileset-unused", "file-unused"}
+        assert {finding.rule for finding in found} <= {"implicit-scheme", "file-unused"}
     else:
         assert [str(finding) for finding in found] == []
 
