@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from server.http.scope import Scope
+from server.pages.links import downloads
 from server.registry.catalogue import CRS84, CRS84H, Catalogue, Collection, RepresentationKind
 
 Kind = RepresentationKind
@@ -237,6 +238,9 @@ def collection_document(collection: Collection, scope: Scope, root: str, languag
         document["dataType"] = "coverage"
     for kind in collection.representations:
         document["links"].extend(_representation_links(kind, url))
+    for download in downloads(collection):
+        href = f"{url}/download/{download.name}"
+        document["links"].append(link(href, "enclosure", download.media_type, download.name))
     if collection.licence_url is not None:
         document["links"].append(link(collection.licence_url, "license", _HTML, collection.licence))
     record = f"{root}/collections/{CATALOGUE_ID}/items/{quote(scope.public_id(collection))}"
