@@ -24,6 +24,7 @@ from providers.errors import StoreBuildError, StoreCorrupt, StoreMissing
 APPLICATION_ID = 0x43545352  # "CTSR"
 SCHEMA_VERSION = 1
 _OPEN_STORES = 16
+_SLICE_VALUES = 20_000
 
 _SCHEMA = """
 CREATE TABLE location (
@@ -258,6 +259,54 @@ class SeriesStore:
                 "limit": limit,
             },
         )
+
+    def rows_by_time(
+        self, location_id: str, parameters: Sequence[str], span: Span
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Every time at which one of the parameters of a location has a row, oldest first, in slices of bounded length.
+
+        A row is (RFC 3339 instant, one value a parameter); None is a gap or no row.
+        Unknown names give nothing. Each slice is a query of its own: no cursor stays open between them.
+        """
+        names = list(dict.fromkeys(parameters))
+        series = dict(
+            self._rows(
+                "SELECT parameter.name, series.number FROM series JOIN location ON location.number = series.location"
+                " JOIN parameter ON parameter.number = series.parameter WHERE location.id = ?",
+                (location_id,),
+            )
+        )
+        wanted = [int(series[name]) for name in names if name in series]
+        if not wanted:
+            return
+        # Numbers of our own table stand in the text: SQLite takes fewer bound values than there may be parameters.
+        values = "".join(
+            f", MAX(CASE series WHEN {int(series[name])} THEN value END)" if name in series else ", NULL"
+            for name in names
+        )
+        chosen = ", ".join(map(str, wanted))
+        sql = (
+            f"SELECT replace(datetime(time, 'unixepoch'), ' ', 'T') || 'Z'{values} FROM observation"  # noqa: S608
+            f" WHERE series IN ({chosen}) AND time > ? AND time <= ? GROUP BY time ORDER BY time"
+        )
+        after = _EARLIEST if span.start is None else span.start - 1
+        end = _LATEST if span.end is None else span.end
+        length = max(1, _SLICE_VALUES // len(wanted))
+        while after < end:
+            until = min(self._time_after(number, after, length, end) for number in wanted)
+            rows = self._rows(sql, (after, until))
+            if rows:
+                yield rows
+            after = until
+
+    def _time_after(self, series: int, after: int, count: int, end: int) -> int:
+        """The time of the `count`-th observation later than `after`; `end` where there are fewer until then."""
+        sql = (
+            "SELECT time FROM observation WHERE series = ? AND time > ? AND time <= ?"
+            " ORDER BY time LIMIT 1 OFFSET ?"
+        )
+        rows = self._rows(sql, (series, after, end, count - 1))
+        return int(rows[0][0]) if rows else end
 
     def _rows(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         try:

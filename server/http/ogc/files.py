@@ -12,7 +12,7 @@ from flask import Blueprint, Response
 from providers.features.query import ItemQuery
 from providers.features.store import open_store
 from providers.formatters.csv import stream_csv
-from providers.sensors.answers import SeriesQuery, list_locations, stream_series_csv
+from providers.sensors.answers import list_locations, stream_series_csv
 from server.http.answer import COMMON_HEADERS
 from server.http.context import RequestContext, context, json_answer, respond
 from server.http.errors import NotFound
@@ -136,7 +136,7 @@ def _geojson(collection: Collection, decision: Decision) -> Iterator[bytes]:
 def _all_series(collection: Collection) -> Iterator[bytes]:
     path = collection.path_of(Kind.SERIES)
     places = [str(feature["id"]) for feature in list_locations(path)["features"]]
-    return stream_series_csv(path, places, SeriesQuery(maximum_values=20_000_000))
+    return stream_series_csv(path, places)
 
 
 def download(public_id: str, name: str) -> Response:

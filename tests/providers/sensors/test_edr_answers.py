@@ -18,7 +18,7 @@ from providers.sensors.answers import (
     location_series,
     locations_by_distance,
     nearest_location,
-    series_csv,
+    stream_series_csv,
 )
 from providers.sensors.edr import ChengtuEDRProvider
 from providers.sensors.store import Location, Parameter, Span, write_series
@@ -125,11 +125,39 @@ def test_an_empty_time_gives_an_empty_series(store: Path) -> None:
 
 
 def test_csv_has_the_same_values(store: Path) -> None:
-    rows = list(csv.reader(io.StringIO(series_csv(store, ["a", "b"], SeriesQuery(Span(0, 3600))).decode())))
+    text = b"".join(stream_series_csv(store, ["a", "b"], Span(0, 3600))).decode()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[0] == ["location", "longitude", "latitude", "time", "count", "temp"]
     assert rows[1] == ["a", "24.9", "60.1", "1970-01-01T00:00:00Z", "0.0", "1.5"]
     assert rows[4] == ["b", "24.95", "60.1", "1970-01-01T00:00:00Z", "", ""]
+    assert rows[2:4] == [
+        ["a", "24.9", "60.1", "1970-01-01T00:30:00Z", "", "2.5"],
+        [*rows[1][:3], "1970-01-01T01:00:00Z", "1.0", ""],
+    ]
     assert len(rows) == 6
+    assert text.count("\r\n") == 6
+    one = b"".join(stream_series_csv(store, ["b"], parameters=["temp"]))
+    assert one == b"location,longitude,latitude,time,temp\r\n"
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 47, 48, 49, 1000])
+def test_csv_is_the_same_in_slices_of_any_length(
+    store: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    whole = b"".join(stream_series_csv(store, ["a", "b", "fiji"]))
+    monkeypatch.setattr("providers.sensors.store._SLICE_VALUES", 2 * length)  # two parameters
+    parts = list(stream_series_csv(store, ["a", "b", "fiji"]))
+    assert b"".join(parts) == whole
+    assert whole.count(b"\r\n") == 1 + 49 + 2
+    # Two series of at most `length` rows each meet in one slice.
+    assert max(part.count(b"\r\n") for part in parts) <= 2 * length
+
+
+def test_csv_says_what_is_wrong_before_the_first_bytes(store: Path) -> None:
+    with pytest.raises(ItemNotFound):
+        stream_series_csv(store, ["zz"])
+    with pytest.raises(InvalidParameter, match="wind"):
+        stream_series_csv(store, ["a"], parameters=["wind"])
 
 
 def test_latest_and_nearest(store: Path) -> None:
