@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 
 from tiles.errors import MapServiceError
 from tiles.grids import TileId, grid
@@ -76,6 +77,7 @@ class ServiceMetadata:
     access_constraints: str = "none"
 
 
+@lru_cache(maxsize=1024)
 def check_cache_key(cache_key: str) -> None:
     """Raise MapServiceError unless the key is a relative path of plain names that cannot leave its folder."""
     parts = cache_key.split("/")
@@ -85,17 +87,21 @@ def check_cache_key(cache_key: str) -> None:
         )
 
 
-def cached_tile_path(
-    cache_dir: Path, cache_key: str, tms_id: str, tile: TileId, extension: str = "png"
-) -> Path:
-    """Where the tile lies once it has been drawn (row 0 is the northernmost).
+def cached_tile_name(cache_key: str, tms_id: str, tile: TileId, extension: str = "png") -> str:
+    """Where the tile lies below the cache's folder once it has been drawn (row 0 is the northernmost).
 
-    `cache_dir` is the one the service was built with. Raises UnknownTileMatrixSet, TileOutOfRange, and MapServiceError for
-    a cache key that is none.
+    Raises UnknownTileMatrixSet, TileOutOfRange, and MapServiceError for a cache key that is none.
     """
     grid(tms_id).check(tile)
     check_cache_key(cache_key)
-    return cache_dir / PurePosixPath(cache_key, tms_id, str(tile.z), str(tile.x), f"{tile.y}.{extension}")
+    return f"{cache_key}/{tms_id}/{tile.z}/{tile.x}/{tile.y}.{extension}"
+
+
+def cached_tile_path(
+    cache_dir: Path, cache_key: str, tms_id: str, tile: TileId, extension: str = "png"
+) -> Path:
+    """`cached_tile_name` below `cache_dir`, the folder the service was built with."""
+    return cache_dir / cached_tile_name(cache_key, tms_id, tile, extension)
 
 
 def check_layers(layers: Sequence[MapLayer]) -> None:
