@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
+
+from pyproj import CRS
+from pyproj.exceptions import ProjError
 
 from server.pages.language import Messages
 from server.pages.links import Links, downloads
@@ -22,6 +26,7 @@ _BADGES = (
     Kind.POINT_CLOUD,
     Kind.SERIES,
 )
+_UNITS = {"metre": "m", "degree": "°"}
 _SEARCHED_WORDS = 16
 _BACKDROP_LAYERS = 4
 
@@ -206,7 +211,8 @@ def _facts_of_kind(representation: Representation, messages: Messages) -> list[F
         facts.append(Fact(messages("fact.geometry"), str(properties["geometry_type"])))
     if representation.kind is Kind.COVERAGE and properties.get("resolution"):
         x, y = properties["resolution"]
-        facts.append(Fact(messages("fact.resolution"), f"{x:g} × {y:g}"))
+        unit = crs_unit(str(properties.get("crs", "")))
+        facts.append(Fact(messages("fact.resolution"), f"{x:g} × {y:g} {unit}".rstrip()))
         bands = [str(b.get("title") or b.get("name")) for b in properties.get("bands", [])]
         facts.append(Fact(messages("fact.bands"), ", ".join(bands)))
     if representation.kind is Kind.SERIES:
@@ -231,6 +237,16 @@ def crs_name(uri: str) -> str:
     if uri.startswith(("http://", "https://")) and len(parts) >= 3:
         return f"{parts[-3]}:{parts[-1]}"
     return uri[:80]
+
+
+@lru_cache(maxsize=256)
+def crs_unit(uri: str) -> str:
+    """ "m" or "°" of a CRS by URI or WKT, the unit's own name where it is another, "" where PROJ does not know the CRS."""
+    try:
+        axes = CRS.from_user_input(uri).axis_info
+    except ProjError:
+        return ""
+    return _UNITS.get(axes[0].unit_name, axes[0].unit_name) if axes else ""
 
 
 def _web(uri: str | None) -> str | None:

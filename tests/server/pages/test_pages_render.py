@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from server.pages import DOCUMENT_KINDS, Pages, PageSettings, has_scene
-from server.registry.catalogue import Catalogue, Collection
+from server.pages.views import crs_unit
+from server.registry.catalogue import Catalogue, Collection, Field
 
 EVIL = "<script>alert(1)</script>\"'&"
 VOID = {"meta", "link", "img", "input", "br"}
@@ -389,3 +391,36 @@ def test_coordinates_are_one_line_and_links_can_be_followed(pages: Pages, ask: A
 def test_an_unknown_document_kind_is_refused(pages: Pages, ask: Any) -> None:
     with pytest.raises(ValueError, match="'nonsense' is unknown; known are document"):
         pages.document(ask("/x"), {}, kind="nonsense")
+
+
+def test_large_numbers_of_items_are_grouped(pages: Pages, catalogue: Catalogue, ask: Any) -> None:
+    buildings = catalogue.collections["helsinki", "buildings"]
+    document = {"features": [], "numberMatched": 300000, "numberReturned": 10000, "links": []}
+    page = pages.items(ask("/t/helsinki/ogc/collections/buildings/items"), buildings, document)
+    assert "10,000 of 300,000" in page
+
+
+def test_the_attribute_table_has_titles_where_a_field_has_one(
+    pages: Pages, catalogue: Catalogue, ask: Any
+) -> None:
+    buildings = catalogue.collections["helsinki", "buildings"]
+    bare = dataclasses.replace(buildings, fields=(Field("name", "string"),))
+    column = '<th scope="col">Title</th>'
+    assert column in pages.collection(ask("/"), buildings)
+    assert column not in pages.collection(ask("/"), bare)
+    check_whole(pages.collection(ask("/"), bare))
+
+
+@pytest.mark.parametrize(
+    ("uri", "unit"),
+    [
+        ("http://www.opengis.net/def/crs/OGC/1.3/CRS84", "°"),
+        ("http://www.opengis.net/def/crs/EPSG/0/4490", "°"),
+        ("http://www.opengis.net/def/crs/EPSG/0/4547", "m"),
+        ("http://www.opengis.net/def/crs/EPSG/0/2263", "US survey foot"),
+        ("http://www.opengis.net/def/crs/EPSG/0/999999", ""),
+        ("", ""),
+    ],
+)
+def test_the_resolution_has_the_unit_of_its_crs(uri: str, unit: str) -> None:
+    assert crs_unit(uri) == unit
