@@ -16,9 +16,9 @@ from shapely.geometry.base import BaseGeometry
 
 from providers.errors import AnswerTooLarge
 
-MAXIMUM_SECONDS = 8.0
+MAXIMUM_SECONDS = 5.0
 MAXIMUM_OUTPUT_VERTICES = 1_000_000
-_BATCH = 64
+_BATCH = 16
 
 type Geometries = NDArray[np.object_]
 

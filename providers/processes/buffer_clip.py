@@ -119,7 +119,7 @@ def buffer_clip(
     plane = local_plane(clip, "aeqd")
     window = plane.from_crs84(clip)
     shown = tuple(one.name for one in store.schema.fields if one.name not in source.hidden)
-    wanted = _box_in_crs84(window.buffer(distance), plane)
+    wanted = _box_in_crs84(_box_around(window, distance), plane)
     found = read_features(store, wanted, () if dissolve else shown, MAXIMUM_FEATURES)
     geometries = plane.from_storage(found.geometries, store.storage.horizontal)
     budget = Budget(vertices=MAXIMUM_OUTPUT_VERTICES)
@@ -141,6 +141,12 @@ def buffer_clip(
         "distance": distance,
         "measured_in": plane.name,
     }
+
+
+def _box_around(window: BaseGeometry, distance: float) -> BaseGeometry:
+    """The box of a window, wider by `distance`; growing the window itself may take minutes and gigabytes."""
+    west, south, east, north = window.bounds
+    return shapely.box(west - distance, south - distance, east + distance, north + distance)
 
 
 def _box_in_crs84(window: BaseGeometry, plane: LocalPlane) -> BBox:

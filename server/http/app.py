@@ -97,6 +97,12 @@ def create_flask(services: Services) -> Flask:
             response.headers.add(name, value)
         return response
 
+    @app.after_request
+    def keep_private(response: Response) -> Response:
+        if "Authorization" in request.headers and "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
     health.register(app, services)
     portal.register(app, services)
     for prefix, name in (("", "city"), ("/t/<tenant>", "tenant")):

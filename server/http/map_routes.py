@@ -20,7 +20,7 @@ def register(app: Flask, prefix: str, name: str) -> None:
 def maps(protocol: str, path: str) -> Response:
     """Hand the request to the MapProxy application of its view."""
     here = context()
-    application = here.services.maps.service(here.scope, here.catalogue, here.origin)
+    application = here.services.maps.service(here.scope, here.catalogue, here.origin, here.who)
     mount = f"{here.scope.prefix}/maps"
     environ = dict(request.environ)
     environ["SCRIPT_NAME"] = mount
