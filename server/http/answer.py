@@ -48,12 +48,18 @@ class Answer:
     cache_control: str = "no-cache"
     private: bool = False
     compressible: bool = True
+    gzipped: bool = False  # `body` is gzip already; who does not take that gets it unpacked
 
 
 def gzip_bytes(body: bytes) -> bytes:
     """gzip at level 1 by isa-l: 0.19 ms for 52 kB where zlib's level 1 takes 0.68."""
     compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_WINDOW)
     return bytes(compressor.compress(body) + compressor.flush())
+
+
+def worth_gzip(body: bytes) -> bool:
+    """True where the body is long enough for compression to save a packet."""
+    return len(body) >= _COMPRESS_FROM
 
 
 def accepts_gzip(environ: Environ) -> bool:
@@ -93,14 +99,23 @@ def send(answer: Answer, environ: Environ, start_response: StartResponse) -> Ite
             return []
     elif answer.private or answer.status >= HTTPStatus.BAD_REQUEST:
         headers.append(("Cache-Control", "no-store"))
-    body = answer.body
     if answer.status == HTTPStatus.NO_CONTENT:
         start_response(_STATUS_LINES[204], headers)
         return []
-    if answer.compressible and len(body) >= _COMPRESS_FROM and accepts_gzip(environ):
-        body = gzip_bytes(body)
+    body, coded = _coded(answer, environ)
+    if coded:
         headers.append(("Content-Encoding", "gzip"))
     headers.append(("Content-Type", answer.content_type))
     headers.append(("Content-Length", str(len(body))))
     start_response(_STATUS_LINES.get(answer.status) or f"{answer.status} Unknown", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _coded(answer: Answer, environ: Environ) -> tuple[bytes, bool]:
+    """The body as it goes out, and whether that is gzip."""
+    body = answer.body
+    if answer.gzipped:
+        return (body, True) if accepts_gzip(environ) else (isal_zlib.decompress(body, _GZIP_WINDOW), False)
+    if answer.compressible and worth_gzip(body) and accepts_gzip(environ):
+        return gzip_bytes(body), True
+    return body, False

@@ -68,33 +68,39 @@ def parse_items(request: FeatureRequest, limits: QueryLimits) -> ItemQuery:
     )
 
 
-def _with_parameters(url: str, parameters: Parameters) -> str:
-    return f"{url}?{urlencode(parameters, safe=',:/')}" if parameters else url
+def _with_parameters(url: str, *encoded: str) -> str:
+    return f"{url}?{'&'.join(filter(None, encoded))}"
+
+
+def _encoded(parameters: Parameters) -> str:
+    return urlencode(parameters, safe=",:/")
 
 
 def items_links(request: FeatureRequest, query: ItemQuery, page_cursor: int | None) -> list[dict[str, Any]]:
     """self, alternate, next, prev and collection links (OGC API - Features Part 1, 7.15.6 and 7.15.7)."""
     items_url = f"{request.url}/items"
-    kept = [(name, value) for name, value in request.parameters if name != "f"]
+    unpaged: list[tuple[str, str]] = []
+    paging: list[tuple[str, str]] = []
+    for name, value in request.parameters:
+        if name != "f":
+            (paging if name in ("cursor", "offset") else unpaged).append((name, value))
+    common = _encoded(unpaged)
+    here = "&".join(filter(None, (common, _encoded(paging))))
     links = [
-        {"rel": "self", "type": GEOJSON, "href": _with_parameters(items_url, [*kept, ("f", "json")])},
-        {
-            "rel": "alternate",
-            "type": "text/html",
-            "href": _with_parameters(items_url, [*kept, ("f", "html")]),
-        },
-        {"rel": "alternate", "type": "text/csv", "href": _with_parameters(items_url, [*kept, ("f", "csv")])},
+        {"rel": "self", "type": GEOJSON, "href": _with_parameters(items_url, here, "f=json")},
+        {"rel": "alternate", "type": "text/html", "href": _with_parameters(items_url, here, "f=html")},
+        {"rel": "alternate", "type": "text/csv", "href": _with_parameters(items_url, here, "f=csv")},
         {"rel": "collection", "type": "application/json", "href": request.url},
     ]
-    unpaged = [(name, value) for name, value in kept if name not in ("cursor", "offset")]
     if page_cursor is not None:
-        cursor = encode_cursor(request.collection.generation, page_cursor)
-        href = _with_parameters(items_url, [*unpaged, ("cursor", cursor), ("f", "json")])
+        cursor = _encoded([("cursor", encode_cursor(request.collection.generation, page_cursor))])
+        href = _with_parameters(items_url, common, cursor, "f=json")
         links.append({"rel": "next", "type": GEOJSON, "href": href})
     if query.offset:
-        earlier = ("offset", str(max(0, query.offset - query.limit)))
-        href = _with_parameters(items_url, [*unpaged, earlier, ("f", "json")])
-        links.append({"rel": "prev", "type": GEOJSON, "href": href})
+        earlier = f"offset={max(0, query.offset - query.limit)}"
+        links.append(
+            {"rel": "prev", "type": GEOJSON, "href": _with_parameters(items_url, common, earlier, "f=json")}
+        )
     return links
 
 
@@ -113,7 +119,7 @@ def items_answer(request: FeatureRequest, limits: QueryLimits, environ: Environ)
     """
     store = request.store
     etag = state_etag(
-        request.collection, store.change(), request.decision, request.url, urlencode(request.parameters)
+        request.collection, store.change(), request.decision, request.url, repr(list(request.parameters))
     )
     query = parse_items(request, limits)
     private = request.decision.key != "public"

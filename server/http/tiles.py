@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from providers.features.store import open_store
 from providers.tiles.provider import vector_tile
-from server.http.answer import Answer, Environ, not_modified
+from server.http.answer import Answer, Environ, gzip_bytes, not_modified, worth_gzip
 from server.http.errors import InvalidParameter
 from server.http.features import feature_file, state_etag
 from server.http.maps import MapServices
@@ -17,6 +18,13 @@ MVT = "application/vnd.mapbox-vector-tile"
 _VECTOR_FORMATS = ("mvt", "pbf")
 MAP_FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _MOST_BYTES = 64 << 20  # of tiles kept in a worker
+
+
+class KeptTile(NamedTuple):
+    """A tile as it is kept: gzip where that makes it smaller, which is how most clients want it."""
+
+    body: bytes
+    gzipped: bool
 
 
 class TileMemory:
@@ -29,10 +37,10 @@ class TileMemory:
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = 0
-        self._tiles: OrderedDict[object, bytes] = OrderedDict()
+        self._tiles: OrderedDict[object, KeptTile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: object) -> bytes | None:
+    def get(self, key: object) -> KeptTile | None:
         """The tile, None where it is not held."""
         with self._lock:
             tile = self._tiles.get(key)
@@ -40,16 +48,17 @@ class TileMemory:
                 self._tiles.move_to_end(key)
             return tile
 
-    def put(self, key: object, tile: bytes) -> None:
+    def put(self, key: object, body: bytes) -> None:
         """Keep a tile, and drop the least used while there are too many bytes."""
+        tile = KeptTile(gzip_bytes(body), True) if worth_gzip(body) else KeptTile(body, False)
         with self._lock:
-            if key in self._tiles or len(tile) > _MOST_BYTES // 8:
+            if key in self._tiles or len(tile.body) > _MOST_BYTES // 8:
                 return
             self._tiles[key] = tile
-            self._size += len(tile)
+            self._size += len(tile.body)
             while self._size > _MOST_BYTES or len(self._tiles) > self._most:
                 _, dropped = self._tiles.popitem(last=False)
-                self._size -= len(dropped)
+                self._size -= len(dropped.body)
 
 
 def vector_tile_answer(tile: TileRequest, memory: TileMemory, environ: Environ) -> Answer:
@@ -64,11 +73,13 @@ def vector_tile_answer(tile: TileRequest, memory: TileMemory, environ: Environ) 
     if not_modified(environ, etag):
         return Answer(b"", MVT, etag=etag, private=private)
     key = (tile.collection.directory, change, tile.decision.key, place)
-    body = memory.get(key)
-    if body is None:
+    kept = memory.get(key)
+    if kept is None:
         body = vector_tile(store, *place, tile.collection.id, tile.decision.hidden_fields)
         memory.put(key, body)
-    return Answer(body, MVT, status=200 if body else 204, etag=etag, private=private)
+        kept = memory.get(key) or KeptTile(body, False)
+    status = 200 if kept.body else 204
+    return Answer(kept.body, MVT, status=status, etag=etag, private=private, gzipped=kept.gzipped)
 
 
 def map_tile_answer(

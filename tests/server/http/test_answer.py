@@ -63,6 +63,17 @@ def test_large_answers_are_compressed_and_small_ones_are_not() -> None:
     assert "Content-Encoding" not in small.headers
 
 
+def test_what_is_kept_as_gzip_is_unpacked_for_who_does_not_take_it() -> None:
+    body = b"x" * 2000
+    answer = Answer(gzip_bytes(body), "text/plain", gzipped=True)
+    taken, refused = Started(), Started()
+    assert b"".join(send(answer, environ(ACCEPT_ENCODING="gzip"), taken)) == answer.body
+    assert taken.headers["Content-Encoding"] == "gzip"
+    assert b"".join(send(answer, environ(), refused)) == body
+    assert "Content-Encoding" not in refused.headers
+    assert refused.headers["Content-Length"] == "2000"
+
+
 def test_a_known_version_is_answered_with_304() -> None:
     started = Started()
     answer = Answer(b"body", "text/plain", etag='W/"1"')
