@@ -42,10 +42,15 @@ def known_crs(uri: str) -> CRS:
             return CRS.from_user_input("OGC:CRS84")
         if text.startswith(("http://www.opengis.net/def/crs/EPSG/", "https://www.opengis.net/def/crs/EPSG/")):
             text = f"EPSG:{text.rsplit('/', 1)[-1]}"
-        if text.startswith("EPSG:") and text[5:].isdigit():
-            return CRS.from_user_input(text)
+        found = CRS.from_user_input(text) if text.startswith("EPSG:") and text[5:].isdigit() else None
     except ProjError as error:
         raise InvalidParameter(f"CRS {uri[:80]!r} is not known to PROJ") from error
+    if found is not None and not (found.is_geographic or found.is_projected):
+        raise InvalidParameter(
+            f"CRS {uri[:80]!r} is a {found.type_name}; allowed: a geographic or projected one"
+        )
+    if found is not None and not found.is_geocentric:
+        return found.to_2d()
     raise InvalidParameter(
         f"CRS {uri[:80]!r}; allowed: {CRS84} or http://www.opengis.net/def/crs/EPSG/0/<code>"
     )
