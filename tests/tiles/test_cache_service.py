@@ -706,3 +706,69 @@ def test_a_tile_shows_the_place_its_number_says(tmp_path: Path) -> None:
             int((north - latitude) / (north - south) * 256),
         )
         assert (answer.image.getpixel(pixel)[3] == 255) == shown
+
+
+CHINA = (116.0, 39.0, 117.0, 40.0)
+IMPOSSIBLE = [
+    # Degrees, in both orders, where metres are wanted; swapped metres; a box on the far side of the Earth.
+    ("EPSG:3879", "60.16,24.93,60.18,24.95", "1.3.0"),
+    ("EPSG:3879", "24.93,60.16,24.95,60.18", "1.3.0"),
+    ("EPSG:3879", "60.16,24.93,60.18,24.95", "1.1.1"),
+    ("EPSG:3879", "-180,-90,180,90", "1.3.0"),
+    ("EPSG:3879", "25490000,6670000,25500000,6680000", "1.3.0"),
+    ("EPSG:3879", "6670000,25490000,6680000,25500000", "1.1.1"),
+    ("EPSG:4547", "1e8,1e8,2e8,2e8", "1.3.0"),
+    ("EPSG:4547", "2e7,2e7,3e7,3e7", "1.1.1"),
+]
+DRAWABLE = [
+    *[(crs, "-90,-180,90,180", "1.3.0") for crs in ("EPSG:4326", "EPSG:4490")],
+    *[(crs, "89.9,-180,90,180", "1.3.0") for crs in ("EPSG:4326", "EPSG:4490")],
+    *[(crs, "-180,-90,180,90", "1.1.1") for crs in ("EPSG:4326", "EPSG:4490")],
+    ("CRS:84", "-180,-90,180,90", "1.3.0"),
+    ("CRS:84", "0,89.99,1,90", "1.3.0"),
+    ("CRS:84", "-720,-400,720,400", "1.3.0"),
+    ("EPSG:3857", "-1e9,-1e9,1e9,1e9", "1.3.0"),
+    ("EPSG:4547", "0,0,1,1", "1.3.0"),
+    ("EPSG:4547", "-2e7,-2e7,2e7,2e7", "1.3.0"),
+    ("EPSG:3879", "0,0,2e7,5e7", "1.3.0"),
+]
+
+
+@pytest.fixture
+def far_apart(tmp_path: Path) -> MapService:
+    cities = [layer(), layer("beijing.streets", bbox84=CHINA, crs="EPSG:4547")]
+    return build_map_service(cities, tmp_path, METADATA)
+
+
+def placed(name: str, crs: str, box: str, version: str) -> dict[str, Any]:
+    query = get_map(LAYERS=name, BBOX=box, VERSION=version, CRS=None)
+    return query | {"CRS" if version == "1.3.0" else "SRS": crs}
+
+
+@pytest.mark.parametrize("name", ["helsinki.buildings", "beijing.streets"])
+@pytest.mark.parametrize(("crs", "box", "version"), IMPOSSIBLE)
+def test_a_box_that_is_nowhere_on_earth_is_the_clients_error(
+    far_apart: MapService, name: str, crs: str, box: str, version: str
+) -> None:
+    answer = ask(far_apart, "/service", placed(name, crs, box, version))
+    assert answer.status == 400
+    assert answer.root.tag.endswith("ServiceExceptionReport")
+    assert f"outside the area of {crs}" in "".join(answer.root.itertext())
+
+
+@pytest.mark.parametrize("name", ["helsinki.buildings", "beijing.streets"])
+@pytest.mark.parametrize(("crs", "box", "version"), DRAWABLE)
+def test_a_box_that_is_partly_on_earth_is_drawn(
+    far_apart: MapService, name: str, crs: str, box: str, version: str
+) -> None:
+    answer = ask(far_apart, "/service", placed(name, crs, box, version))
+    assert answer.image.size == (64, 48)
+
+
+def test_a_box_wider_than_its_zone_still_shows_the_city(tmp_path: Path) -> None:
+    source = ColourSource()
+    service = build_map_service([layer(source=source)], tmp_path, METADATA)
+    query = placed("helsinki.buildings", "EPSG:3879", "0,0,13400000,51000000", "1.3.0")
+    query |= {"WIDTH": "1024", "HEIGHT": "256"}
+    assert ask(service, "/service", query).status == 200
+    assert len(source.asked) == 1

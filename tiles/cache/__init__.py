@@ -3,6 +3,20 @@
 `tiles.cache.service` is not imported here: it brings MapProxy, which a worker needs only when a map service is asked for.
 """
 
-from tiles.cache.layer import TILE_FORMATS, MapLayer, ServiceMetadata, cached_tile_name, cached_tile_path
+from tiles.cache.layer import (
+    TILE_FORMATS,
+    FeaturesAt,
+    MapLayer,
+    ServiceMetadata,
+    cached_tile_name,
+    cached_tile_path,
+)
 
-__all__ = ["TILE_FORMATS", "MapLayer", "ServiceMetadata", "cached_tile_name", "cached_tile_path"]
+__all__ = [
+    "TILE_FORMATS",
+    "FeaturesAt",
+    "MapLayer",
+    "ServiceMetadata",
+    "cached_tile_name",
+    "cached_tile_path",
+]

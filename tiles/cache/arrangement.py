@@ -5,7 +5,7 @@ Everything that knows MapProxy's inside, beyond its configuration, is in this mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,12 @@ ALLOWED_KEY = "chengtu.allowed_layers"
 _URN = {"EPSG:3857": "EPSG::3857", "OGC:CRS84": "OGC:1.3:CRS84"}
 
 
-def arrange(application: MapProxyApp) -> None:
-    """Adjust an application that was just built and has not answered yet."""
+def arrange(application: MapProxyApp, queryable: Collection[str]) -> None:
+    """Adjust an application that was just built and has not answered yet; `queryable` layers answer GetFeatureInfo."""
     restful: WMTSRestServer = application.handlers["wmts"]
     by_query: WMTSServer = application.handlers["service"].services["wmts"]
+    for name, layer in application.handlers["service"].services["wms"].layers.items():
+        layer.queryable = name in queryable
     matrix_sets = [PublishedMatrixSet(grid(tms_id)) for tms_id in grid_ids()]
     for server in (restful, by_query):
         server.matrix_sets = matrix_sets

@@ -50,6 +50,8 @@ def mapproxy_configuration(
                 "versions": ["1.1.1", "1.3.0"],
                 "srs": list(offered_crs(layers.values())),
                 "image_formats": list(IMAGE_FORMATS),
+                # Names MapProxy has for text/plain, text/html and application/json: `feature_info` answers these.
+                "featureinfo_types": ["text", "html", "json"],
                 "max_output_pixels": [4096, 4096],
             },
             "wmts": {
@@ -110,6 +112,8 @@ def _layer(key: str, layer: MapLayer, caches: list[str]) -> dict[str, Any]:
     details: dict[str, Any] = {"abstract": layer.abstract}
     if layer.attribution:
         details["attribution"] = {"title": layer.attribution, "url": layer.attribution_url or "about:blank"}
+    if layer.keywords:
+        details["keyword_list"] = [{"keywords": list(layer.keywords)}]
     # WMS draws afresh, so that text is sharp at every scale; only the tile services use the cache.
     return {
         "name": layer.name,

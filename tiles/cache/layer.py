@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tiles.errors import MapServiceError
 from tiles.grids import TileId, grid
-from tiles.maps.source import MapSource
+from tiles.maps.source import Box, MapSource
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _KEY_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 TILE_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 """Media types in which a layer's tiles can be kept, with the extension of their files."""
+
+type FeaturesAt = Callable[[dict[str, Any], Box, int], Sequence[Mapping[str, Any]]]
+"""Asked with the WSGI environ, a box in CRS84 (degrees, west first) and a number: answers at most so many GeoJSON Features
+whose envelope meets the box, with what this request may see of them. Raises MapSourceError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class MapLayer:
     `bbox84` is west, south, east, north in degrees. `cache_key` is a relative path such as
     "helsinki/buildings/g000001/default": it must change whenever what is drawn changes. `crs` is the storage CRS as an
     authority code ("EPSG:4547") and is offered by WMS; "" where there is none. `tile_format` is a key of TILE_FORMATS;
-    `opaque` says that no pixel of the box is transparent. Nothing is drawn outside `min_zoom` to `max_zoom`.
+    `opaque` says that no pixel of the box is transparent. Nothing is drawn outside `min_zoom` to `max_zoom`. Without
+    `features_at` WMS clients are told that the layer cannot be queried.
     """
 
     name: str
@@ -42,6 +48,8 @@ class MapLayer:
     tile_format: str = "image/png"
     min_zoom: int = 0
     max_zoom: int = 22
+    keywords: tuple[str, ...] = ()
+    features_at: FeaturesAt | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -6,19 +6,20 @@ common. What passes is handed on with exactly the parameters that were understoo
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import parse_qsl, urlencode
 
-from tiles.cache.configuration import IMAGE_FORMATS, MAXIMUM_OUTPUT_PIXELS
+from tiles.cache.configuration import IMAGE_FORMATS
 from tiles.cache.exceptions import MapRequestRefused, Protocol
+from tiles.cache.feature_info import FeatureInfo, read_feature_info
 from tiles.cache.layer import TILE_FORMATS, MapLayer
+from tiles.cache.parameters import integer, required
+from tiles.cache.wms_place import read_place
 from tiles.errors import TileOutOfRange, UnknownTileMatrixSet
 from tiles.grids import TileId, grid
-from tiles.maps.source import MAXIMUM_EDGE
 
 MAXIMUM_LAYERS = 50
 _WMS_PATHS = ("service", "ows", "wms")
@@ -34,10 +35,11 @@ _TMS_DOCUMENT = re.compile(r"/tms(?:/?|/1\.0\.0/?|/1\.0\.0/([^/]+)/([^/]+)/?)")
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A request that may be passed on: its path, and the query that was understood."""
+    """A request that may be passed on: its path, and the query that was understood; or one that we answer ourselves."""
 
     path: str
     query: str = ""
+    feature_info: FeatureInfo | None = None
 
 
 class RequestChecker:
@@ -79,9 +81,14 @@ class RequestChecker:
         known = {"SERVICE": "WMS", "VERSION": version}
         if request in ("getcapabilities", "capabilities"):
             return Checked("/service", urlencode(known | {"REQUEST": "GetCapabilities"}))
+        if request in ("getfeatureinfo", "feature_info"):
+            place = read_place(parameters, version, self._crs_codes)
+            layers = [self._layers[name] for name in self._wms_layers(parameters, allowed, "QUERY_LAYERS")]
+            return Checked("/service", feature_info=read_feature_info(parameters, version, place, layers))
         if request not in ("getmap", "map"):
             raise MapRequestRefused(
-                f"request {parameters.get('REQUEST', '')!r} is not offered; offered are GetCapabilities and GetMap",
+                f"request {parameters.get('REQUEST', '')!r} is not offered; offered are GetCapabilities, GetMap and"
+                " GetFeatureInfo",
                 "OperationNotSupported",
                 "request",
             )
@@ -91,7 +98,7 @@ class RequestChecker:
             "LAYERS": ",".join(names),
             "STYLES": _wms_styles(parameters, len(names)),
         }
-        known |= self._wms_place(parameters, version)
+        known |= read_place(parameters, version, self._crs_codes).known
         known["FORMAT"] = _wms_format(parameters)
         known["TRANSPARENT"] = _wms_transparent(parameters)
         colour = parameters.get("BGCOLOR", "0xFFFFFF")
@@ -100,52 +107,23 @@ class RequestChecker:
         known["BGCOLOR"] = colour
         return Checked("/service", urlencode(known))
 
-    def _wms_layers(self, parameters: Mapping[str, str], allowed: frozenset[str]) -> list[str]:
-        names = [name for name in _required(parameters, "LAYERS").split(",") if name]
+    def _wms_layers(
+        self, parameters: Mapping[str, str], allowed: frozenset[str], parameter: str = "LAYERS"
+    ) -> list[str]:
+        names = [name for name in required(parameters, parameter).split(",") if name]
         if not 1 <= len(names) <= MAXIMUM_LAYERS:
             raise MapRequestRefused(
-                f"LAYERS names {len(names)} layers; 1 to {MAXIMUM_LAYERS} are drawn", "", "layers"
+                f"{parameter} names {len(names)} layers; it may be 1 to {MAXIMUM_LAYERS}",
+                "",
+                parameter.lower(),
             )
         for name in names:
             if name not in allowed or name not in self._layers:
-                raise MapRequestRefused(f"there is no layer {name!r}", "LayerNotDefined", "layers")
+                raise MapRequestRefused(f"there is no layer {name!r}", "LayerNotDefined", parameter.lower())
         return names
 
-    def _wms_place(self, parameters: Mapping[str, str], version: str) -> dict[str, str]:
-        """CRS, BBOX, WIDTH and HEIGHT."""
-        key = "CRS" if version == "1.3.0" else "SRS"
-        code = _required(parameters, key).upper()
-        if code not in self._crs_codes:
-            offered = ", ".join(sorted(self._crs_codes))
-            raise MapRequestRefused(
-                f"{key} {code!r} is not offered; offered are {offered}", f"Invalid{key}", key.lower()
-            )
-        text = _required(parameters, "BBOX")
-        values = [_number(part, "BBOX") for part in text.split(",")]
-        if len(values) != 4:
-            raise MapRequestRefused(f"BBOX {text!r} has {len(values)} numbers instead of 4", "", "bbox")
-        if values[0] >= values[2] or values[1] >= values[3]:
-            raise MapRequestRefused(
-                f"BBOX {text!r} has no area; give both minima, then both maxima", "", "bbox"
-            )
-        if max(map(abs, values)) > 1e9:
-            raise MapRequestRefused(f"BBOX {text!r} reaches beyond anything on Earth", "", "bbox")
-        width, height = (_integer(_required(parameters, name), name) for name in ("WIDTH", "HEIGHT"))
-        if not (1 <= width <= MAXIMUM_EDGE and 1 <= height <= MAXIMUM_EDGE):
-            raise MapRequestRefused(
-                f"WIDTH {width} and HEIGHT {height} must be 1 to {MAXIMUM_EDGE} pixels", "", "width"
-            )
-        if width * height > MAXIMUM_OUTPUT_PIXELS:
-            raise MapRequestRefused(
-                f"{width} x {height} pixels are more than the {MAXIMUM_OUTPUT_PIXELS} that are drawn at once",
-                "",
-                "width",
-            )
-        bbox = ",".join(map(repr, values))
-        return {key: code, "BBOX": bbox, "WIDTH": str(width), "HEIGHT": str(height)}
-
     def _wmts_query(self, path: str, parameters: Mapping[str, str], allowed: frozenset[str]) -> Checked:
-        request = _required(parameters, "REQUEST", "MissingParameterValue").lower()
+        request = required(parameters, "REQUEST", "MissingParameterValue").lower()
         version = parameters.get("VERSION", "1.0.0")
         if request == "getcapabilities":
             return Checked(path, "SERVICE=WMTS&REQUEST=GetCapabilities&VERSION=1.0.0")
@@ -161,7 +139,7 @@ class RequestChecker:
             )
         names = ("LAYER", "TILEMATRIXSET", "TILEMATRIX", "TILEROW", "TILECOL")
         layer, tms_id, zoom, row, column = (
-            _required(parameters, name, "MissingParameterValue") for name in names
+            required(parameters, name, "MissingParameterValue") for name in names
         )
         style = parameters.get("STYLE", "default")
         tile = self._tile(layer, style, tms_id, (zoom, column, row), allowed, code="InvalidParameterValue")
@@ -242,7 +220,7 @@ class RequestChecker:
             )
         _known_grid(tms_id)
         names = ("TileMatrix", "TileCol", "TileRow")
-        zoom, column, row = (_integer(text, name, code) for text, name in zip(numbers, names, strict=True))
+        zoom, column, row = (integer(text, name, code) for text, name in zip(numbers, names, strict=True))
         tile = TileId(zoom, column, row)
         try:
             grid(tms_id).check(tile)
@@ -334,7 +312,7 @@ def _wms_styles(parameters: Mapping[str, str], count: int) -> str:
 
 
 def _wms_format(parameters: Mapping[str, str]) -> str:
-    wanted = _required(parameters, "FORMAT").lower()
+    wanted = required(parameters, "FORMAT").lower()
     plain = wanted.split(";", 1)[0].strip()
     if plain not in IMAGE_FORMATS:
         raise MapRequestRefused(
@@ -352,36 +330,8 @@ def _wms_transparent(parameters: Mapping[str, str]) -> str:
     return value
 
 
-def _required(parameters: Mapping[str, str], name: str, code: str = "") -> str:
-    value = parameters.get(name, "")
-    if not value:
-        raise MapRequestRefused(f"parameter {name} is missing", code, name.lower())
-    return value
-
-
 def _known_grid(tms_id: str) -> None:
     try:
         grid(tms_id)
     except UnknownTileMatrixSet as error:
         raise MapRequestRefused(str(error), "InvalidParameterValue", "tilematrixset", 404) from error
-
-
-def _number(text: str, name: str) -> float:
-    return _converted(text, name, float, "a number", "")
-
-
-def _integer(text: str, name: str, code: str = "") -> int:
-    return int(_converted(text, name, int, "a whole number", code))
-
-
-def _converted(text: str, name: str, convert: Callable[[str], float], what: str, code: str) -> float:
-    refused = MapRequestRefused(f"{name} {text[:40]!r} is not {what}", code, name.lower())
-    if len(text) > 40 or "_" in text:
-        raise refused
-    try:
-        value = convert(text)
-    except ValueError as error:
-        raise refused from error
-    if not math.isfinite(value):
-        raise refused
-    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from html import escape
@@ -18,10 +18,11 @@ from mapproxy.wsgiapp import MapProxyApp
 from tiles.cache.arrangement import ALLOWED_KEY, arrange
 from tiles.cache.configuration import mapproxy_configuration, offered_crs
 from tiles.cache.exceptions import MapRequestRefused, Protocol, render_exception
+from tiles.cache.feature_info import FeatureInfo, answer_feature_info
 from tiles.cache.layer import MapLayer, ServiceMetadata, check_layers
 from tiles.cache.requests import RequestChecker, check_host, parse_parameters, protocol_of
 from tiles.cache.source_plugin import offered
-from tiles.errors import MapServiceError
+from tiles.errors import MapError, MapServiceError
 
 type Environ = dict[str, Any]
 type StartResponse = Callable[..., Any]
@@ -60,9 +61,9 @@ def build_map_service(
     except ConfigurationError as error:
         raise MapServiceError(f"MapProxy does not take the layers: {error}") from error
     application = MapProxyApp(services, configuration.base_config)
-    arrange(application)
+    arrange(application, {layer.name for layer in layers if layer.features_at is not None})
     by_name = {layer.name: layer for layer in layers}
-    return MapService(application, RequestChecker(by_name, offered_crs(layers)), tuple(by_name), authorize)
+    return MapService(application, RequestChecker(by_name, offered_crs(layers)), by_name, authorize)
 
 
 class MapService:
@@ -72,12 +73,12 @@ class MapService:
         self,
         application: MapProxyApp,
         checker: RequestChecker,
-        names: tuple[str, ...],
+        layers: Mapping[str, MapLayer],
         authorize: Authorize | None,
     ) -> None:
         self._application = application
         self._checker = checker
-        self._names = names
+        self._layers = layers
         self._authorize = authorize
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -95,6 +96,8 @@ class MapService:
             check_host(environ.get("HTTP_HOST") or environ.get("SERVER_NAME", ""))
             allowed = self._allowed(environ)
             checked = self._checker.check(path, query, allowed)
+            if checked.feature_info is not None:
+                return self._feature_info(checked.feature_info, environ, start_response)
         except MapRequestRefused as error:
             return _refuse(protocol, error, start_response)
         inner = {key: value for key, value in environ.items() if key not in _FORWARDED}
@@ -106,10 +109,21 @@ class MapService:
         return self._answer(inner, protocol, start_response)
 
     def _allowed(self, environ: Environ) -> frozenset[str]:
-        names = self._names
+        names = tuple(self._layers)
         return frozenset(names if self._authorize is None else self._authorize(environ, names)) & frozenset(
             names
         )
+
+    def _feature_info(
+        self, asked: FeatureInfo, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """The features under a pixel. Raises MapRequestRefused where the data cannot be read."""
+        try:
+            media_type, document = answer_feature_info(asked, self._layers, environ)
+        except MapError as error:
+            raise MapRequestRefused(str(error), "NoApplicableCode", "", 500) from error
+        start_response("200 OK", [("Content-Type", media_type), ("Content-Length", str(len(document)))])
+        return [document]
 
     def _answer(self, environ: Environ, protocol: Protocol, start_response: StartResponse) -> Iterable[bytes]:
         """MapProxy's answer, with its caching headers left to the server and its bare failures put into words."""
@@ -155,6 +169,7 @@ def _escaped(layer: MapLayer) -> MapLayer:
         abstract=escape(layer.abstract),
         attribution=escape(layer.attribution),
         attribution_url=escape(layer.attribution_url),
+        keywords=tuple(map(escape, layer.keywords)),
     )
 
 

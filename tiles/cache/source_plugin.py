@@ -21,10 +21,11 @@ from mapproxy.layer.map_layer import MapLayer as MapProxyLayer
 from mapproxy.query import MapQuery
 from mapproxy.source import SourceError
 from mapproxy.srs import SRS
+from mapproxy.util.bbox import TransformationError
 from PIL import Image
 
 from tiles.cache.layer import MapLayer
-from tiles.errors import MapError
+from tiles.errors import MapAreaError, MapError
 from tiles.maps.source import check_request
 
 SOURCE_TYPE = "chengtu"
@@ -57,20 +58,41 @@ class LayerSource(MapProxyLayer):  # type: ignore[misc]  # MapProxy is untyped
 
     def is_opaque(self, query: MapQuery) -> bool:
         """True where the layer hides everything below it."""
-        return self._layer.opaque and bool(self.extent.contains(MapExtent(query.bbox, query.srs)))
+        if not self._layer.opaque:
+            return False
+        try:
+            return bool(self.extent.contains(MapExtent(query.bbox, query.srs)))
+        except TransformationError:
+            return False
 
     def get_map(self, query: MapQuery) -> ImageResult:
         """The image, or BlankImageError outside the layer's box and zoom levels (MapProxy stores no tile then)."""
-        if not self.extent.intersects(MapExtent(query.bbox, query.srs)):
+        if not self._meets(MapExtent(query.bbox, query.srs)):
             raise BlankImageError
         try:
             request = check_request(query.bbox, query.srs.srs_code, *query.size)
             if not self._layer.min_zoom - 0.5 < request.zoom < self._layer.max_zoom + 0.5:
                 raise BlankImageError
             pixels = self._layer.source.render(*request)
+        except MapAreaError as error:
+            raise BlankImageError from error
         except MapError as error:
             raise SourceError(str(error)) from error
         return ImageResult(Image.fromarray(pixels), size=query.size, image_opts=self.image_opts)
+
+    def _meets(self, asked: MapExtent) -> bool:
+        """Whether the layer's box meets a box of any CRS, asked in both CRS.
+
+        The edge of a box may lie where one CRS cannot express it (a box of a projected CRS that is wider than its zone):
+        then the other direction answers, and where neither does the layer is drawn and finds out.
+        """
+        answers = []
+        for one, other in ((self.extent, asked), (asked, self.extent)):
+            try:
+                answers.append(bool(one.intersects(other)))
+            except TransformationError:
+                continue
+        return any(answers) or not answers
 
 
 class _LayerSourceConfiguration(SourceConfiguration):  # type: ignore[misc]  # MapProxy is untyped
