@@ -44,6 +44,8 @@ for _error, _status in (
     (tile_errors.MapAreaError, 400),
     (tile_errors.UnsupportedCrs, 400),
     (tile_errors.UnsupportedImageFormat, 400),
+    (tile_errors.StyleError, 503),  # one collection cannot be drawn; the others go on
+    (tile_errors.MapSourceError, 503),
     (tile_errors.TilesError, 500),
     (server_errors.IdentityError, 401),
     (server_errors.RegistryUnavailable, 503),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -52,9 +53,12 @@ def authority_code(uri: str) -> str:
     return f"EPSG:{match.group(1)}" if match else ""
 
 
-def cache_key(collection: Collection) -> str:
-    """Where a collection's map tiles are kept: the path carries generation and style, never change."""
-    return f"{collection.tenant}/{collection.id}/g{collection.generation:06d}/default"
+def styles_digest(folder: Path) -> str:
+    """Eight letters that change with the content of the style files."""
+    digest = hashlib.blake2s(digest_size=4)
+    for file in sorted(folder.glob("*.yml")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,14 @@ class MapServices:
     def __init__(self, cache_dir: Path, styles_dir: Path) -> None:
         self._cache_dir = cache_dir
         self._styles_dir = styles_dir
+        self._styles = styles_digest(styles_dir)
         self._services: dict[tuple[Scope, str, str], _Built] = {}
         self._sources: OrderedDict[tuple[str, int, str], MapSource] = OrderedDict()
         self._lock = threading.RLock()
+
+    def cache_key(self, collection: Collection) -> str:
+        """Where a collection's map tiles are kept: the path carries generation and styles, never change."""
+        return f"{collection.tenant}/{collection.id}/g{collection.generation:06d}/{self._styles}"
 
     def source(self, collection: Collection) -> MapSource:
         """What draws a collection. Raises KeyError where it has no map, tiles.errors.StyleError for a broken style."""
@@ -106,7 +115,7 @@ class MapServices:
         Raises tiles.errors.UnknownTileMatrixSet and TileOutOfRange.
         """
         tile = TileId(request.zoom, request.column, request.row)
-        name = cached_tile_name(cache_key(request.collection), request.grid, tile, format_)
+        name = cached_tile_name(self.cache_key(request.collection), request.grid, tile, format_)
         path = f"{self._cache_dir}/{name}"
         try:
             return _read(path)
@@ -164,7 +173,7 @@ class MapServices:
                 abstract=collection.descriptions.get("en", ""),
                 bbox84=bounds84(collection),
                 source=self.source(collection),
-                cache_key=cache_key(collection),
+                cache_key=self.cache_key(collection),
                 attribution=collection.attribution,
                 attribution_url=collection.licence_url or "",
                 crs=authority_code(collection.storage_crs),
