@@ -49,7 +49,7 @@ def known_crs(uri: str) -> CRS:
         raise InvalidParameter(
             f"CRS {uri[:80]!r} is a {found.type_name}; allowed: a geographic or projected one"
         )
-    if found is not None and not found.is_geocentric:
+    if found is not None:
         return found.to_2d()
     raise InvalidParameter(
         f"CRS {uri[:80]!r}; allowed: {CRS84} or http://www.opengis.net/def/crs/EPSG/0/<code>"
