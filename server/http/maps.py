@@ -17,6 +17,7 @@ from typing import Any
 
 from server.http.answer import Environ, StartResponse
 from server.http.errors import NotFound
+from server.http.feature_info import features_of
 from server.http.scope import Scope
 from server.http.tile_request import TileRequest
 from server.identity.decision import Action, Principal, decide
@@ -166,17 +167,20 @@ class MapServices:
 
     def _layer(self, scope: Scope, collection: Collection) -> MapLayer | None:
         """A collection as a layer; None, and a line in the log, where it cannot be drawn: the others go on."""
+        name = scope.public_id(collection)
         try:
             return MapLayer(
-                name=scope.public_id(collection),
+                name=name,
                 title=collection.title("en"),
-                abstract=collection.descriptions.get("en", ""),
+                abstract=_abstract(collection),
                 bbox84=bounds84(collection),
                 source=self.source(collection),
                 cache_key=self.cache_key(collection),
                 attribution=collection.attribution,
                 attribution_url=collection.licence_url or "",
                 crs=authority_code(collection.storage_crs),
+                keywords=collection.keywords,
+                features_at=features_of(name) if Kind.FEATURES in collection.representations else None,
             )
         except TilesError as error:
             _log.warning(
@@ -197,8 +201,21 @@ class MapServices:
         title = "Chengtu city maps"
         if scope.tenant is not None:
             title = catalogue.tenants[scope.tenant].titles["en"]
-        metadata = ServiceMetadata(title=title, url=f"{origin}{scope.prefix}/maps")
+        metadata = ServiceMetadata(
+            title=title,
+            abstract=f"{title}: {', '.join(collection.title('en') for collection in collections)}",
+            keywords=tuple(
+                sorted({keyword for collection in collections for keyword in collection.keywords})
+            ),
+            url=f"{origin}{scope.prefix}/maps",
+        )
         return build_map_service(layers, self._cache_dir, metadata, authorize=_authorize)
+
+
+def _abstract(collection: Collection) -> str:
+    """The description in English, else in another language, else the titles."""
+    texts = (collection.descriptions.get("en"), *collection.descriptions.values())
+    return next((text for text in texts if text), " / ".join(dict.fromkeys(collection.titles.values())))
 
 
 def _authorize(environ: Environ, layers: Sequence[str]) -> set[str]:
