@@ -76,23 +76,9 @@ def plain_geopackage(store: Path, target: Path) -> None:
         "SELECT CAST(id AS INTEGER) AS gid, geom, name, address, kind, height, floors, year_built, energy, updated "
         "FROM feature"
     )
-    subprocess.run(
-        [
-            "ogr2ogr",
-            "-f",
-            "GPKG",
-            str(target),
-            str(store),
-            "-dialect",
-            "SQLITE",
-            "-sql",
-            query,
-            "-nln",
-            "buildings",
-            "-lco",
-            "FID=id",
-            "-lco",
-            "SPATIAL_INDEX=YES",
-        ],
-        check=True,
-    )
+    aside = target.with_name("unfinished.gpkg")
+    aside.unlink(missing_ok=True)
+    command = ["ogr2ogr", "-f", "GPKG", str(aside), str(store), "-dialect", "SQLITE", "-sql", query]
+    command += ["-nln", "buildings", "-lco", "FID=id", "-lco", "SPATIAL_INDEX=YES"]
+    subprocess.run(command, check=True)
+    aside.rename(target)

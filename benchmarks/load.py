@@ -6,9 +6,10 @@ import json
 import math
 import subprocess
 import tempfile
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
 
@@ -66,14 +67,14 @@ def tile_of(longitude: float, latitude: float, zoom: int) -> tuple[int, int]:
     return int((longitude + 180) / 360 * side), int((1 - north / math.pi) / 2 * side)
 
 
-def tile_script(path: str, zoom: int) -> str:
-    """Lua that asks for random tiles of a zoom; `path` holds {z}, {x} and {y}."""
+def tile_script(path: str, zoom: int, coding: str = "identity") -> str:
+    """Lua that asks for random tiles of a zoom in a content coding; `path` holds {z}, {x} and {y}."""
     left, bottom = tile_of(WEST + 0.001, SOUTH + 0.001, zoom)
     right, top = tile_of(EAST - 0.001, NORTH - 0.001, zoom)
     filled = path.replace("{z}", str(zoom)).replace("{x}", '" .. x .. "').replace("{y}", '" .. y .. "')
     return (
         f"local x = math.random({left}, {right})\nlocal y = math.random({top}, {bottom})\n"
-        f'return wrk.format("GET", "{filled}")'
+        f'return wrk.format("GET", "{filled}", {{["Accept-Encoding"] = "{coding}"}})'
     )
 
 
@@ -97,7 +98,9 @@ def measure(
             before = cpu()
             result = _wrk(file.name, address, seconds, connections)
             used = cpu() - before
-            count = max(1, result["requests"])
+            count = result["requests"]
+            if count == 0:
+                raise RuntimeError(f"{server}, {workload}: nothing was answered within {seconds} s")
             rows.append(
                 Row(
                     server,
@@ -123,10 +126,18 @@ def _wrk(script: str, address: str, seconds: int, connections: int) -> dict[str,
     return result
 
 
-def warm(urls: list[str], fetch: Callable[[str], None]) -> None:
+def fetch(url: str) -> bytes:
+    """The body behind a URL. Raises urllib.error.URLError, HTTPError for an error status among them."""
+    with urllib.request.urlopen(url, timeout=180) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def warm(urls: Sequence[str]) -> None:
     """Fetch each URL once, so that a cached workload finds its cache filled."""
-    for url in urls:
-        fetch(url)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(fetch, urls):
+            pass
 
 
 def tile_addresses(path: str, zoom: int, base: str) -> list[str]:
@@ -138,9 +149,3 @@ def tile_addresses(path: str, zoom: int, base: str) -> list[str]:
         for x in range(left, right + 1)
         for y in range(top, bottom + 1)
     ]
-
-
-def work_folder(base: Path) -> Path:
-    """Where data and logs are kept between runs."""
-    base.mkdir(parents=True, exist_ok=True)
-    return base

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,29 @@ from typing import Any
 import yaml
 
 from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
-from benchmarks.processes import free_port, running
+from benchmarks.processes import find_program, free_port, running
 
-_POSTGRES = Path("/usr/lib/postgresql/15/bin")
 Row = dict[str, Any]
 
 
 def environment(root: Path, work: Path) -> Path:
-    """The `bin` folder of the peers' own virtual environment, made when it is not there."""
+    """The `bin` folder of the peers' own virtual environment, made when it is not there or its pinned list has changed."""
     folder = work / "peers"
-    if not (folder / "bin" / "granian").exists():
-        uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-        python = folder / "bin" / "python"
-        pinned = root / "benchmarks" / "peers.txt"
-        subprocess.run(
-            [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", pinned],
-            check=True,
-        )
+    pinned = root / "benchmarks" / "peers.txt"
+    mark = folder / "installed.txt"
+    if not mark.is_file() or mark.read_bytes() != pinned.read_bytes():
+        print("  installing the peers", flush=True)
+        venv.create(folder, clear=True, with_pip=True)
+        command = [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--disable-pip-version-check",
+        ]
+        subprocess.run([*command, "--require-hashes", "-r", str(pinned)], check=True)
+        mark.write_bytes(pinned.read_bytes())
     return folder / "bin"
 
 
@@ -48,39 +53,39 @@ def _collection(providers: list[Row]) -> Row:
     }
 
 
-def pygeoapi_configuration(work: Path, port: int, database_port: int | None) -> Path:
-    """Write pygeoapi's configuration: `gpkg`, and `postgis` with items and vector tiles where there is a database."""
-    resources = {
-        "gpkg": _collection(
-            [
-                {
-                    "type": "feature",
-                    "name": "SQLiteGPKG",
-                    "data": str(work / "buildings.gpkg"),
-                    "id_field": "id",
-                    "table": "buildings",
-                }
-            ]
-        )
+def has_spatialite(bin_folder: Path) -> bool:
+    """Whether the peers' Python may load SpatiaLite, without which pygeoapi does not read a GeoPackage."""
+    attempt = (
+        "import sqlite3; c = sqlite3.connect(':memory:'); c.enable_load_extension(True);"
+        " c.execute(\"SELECT load_extension('mod_spatialite')\")"
+    )
+    done = subprocess.run([bin_folder / "python", "-c", attempt], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def pygeoapi_configuration(work: Path, port: int, database_port: int, with_geopackage: bool) -> Path:
+    """Write pygeoapi's configuration: `postgis` with items and vector tiles, and `gpkg` where that is wanted."""
+    resources = {}
+    if with_geopackage:
+        geopackage = {"type": "feature", "name": "SQLiteGPKG", "data": str(work / "buildings.gpkg")}
+        resources["gpkg"] = _collection([geopackage | {"id_field": "id", "table": "buildings"}])
+    data = {
+        "host": "127.0.0.1",
+        "port": database_port,
+        "dbname": "postgres",
+        "user": "postgres",
+        "password": "",
+        "search_path": ["public"],
     }
-    if database_port is not None:
-        data = {
-            "host": "127.0.0.1",
-            "port": database_port,
-            "dbname": "postgres",
-            "user": "postgres",
-            "password": "",
-            "search_path": ["public"],
-        }
-        common = {"data": data, "id_field": "id", "table": "buildings", "geom_field": "geom"}
-        tiles = common | {
-            "type": "tile",
-            "name": "MVT-postgresql",
-            "storage_crs": "http://www.opengis.net/def/crs/EPSG/0/4326",
-            "options": {"zoom": {"min": 0, "max": 20}},
-            "format": {"name": "pbf", "mimetype": "application/vnd.mapbox-vector-tile"},
-        }
-        resources["postgis"] = _collection([common | {"type": "feature", "name": "PostgreSQL"}, tiles])
+    common = {"data": data, "id_field": "id", "table": "buildings", "geom_field": "geom"}
+    tiles = common | {
+        "type": "tile",
+        "name": "MVT-postgresql",
+        "storage_crs": "http://www.opengis.net/def/crs/EPSG/0/4326",
+        "options": {"zoom": {"min": 0, "max": 20}},
+        "format": {"name": "pbf", "mimetype": "application/vnd.mapbox-vector-tile"},
+    }
+    resources["postgis"] = _collection([common | {"type": "feature", "name": "PostgreSQL"}, tiles])
     url = f"http://127.0.0.1:{port}"
     text = {"title": "peer", "description": "peer", "keywords": ["peer"], "url": url}
     document = {
@@ -110,10 +115,12 @@ def pygeoapi_configuration(work: Path, port: int, database_port: int | None) -> 
 
 
 @contextlib.contextmanager
-def pygeoapi(bin_folder: Path, work: Path, database_port: int | None) -> Iterator[tuple[int, int]]:
+def pygeoapi(
+    bin_folder: Path, work: Path, database_port: int, with_geopackage: bool
+) -> Iterator[tuple[int, int]]:
     """Vanilla pygeoapi under granian, two workers; gives pid and port."""
     port = free_port()
-    configuration = pygeoapi_configuration(work, port, database_port)
+    configuration = pygeoapi_configuration(work, port, database_port, with_geopackage)
     openapi = work / "pygeoapi-openapi.yml"
     variables = {"PYGEOAPI_CONFIG": str(configuration), "PYGEOAPI_OPENAPI": str(openapi)}
     with openapi.open("wb") as output:
@@ -162,12 +169,12 @@ def postgis(work: Path) -> Iterator[tuple[int, int]]:
     data = folder / "data"
     try:
         initdb = _as_postgres(
-            _POSTGRES / "initdb", "-D", data, "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"
+            find_program("initdb"), "-D", data, "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"
         )
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL)
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c shared_buffers=512MB -c fsync=off"
         start = _as_postgres(
-            _POSTGRES / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"
+            find_program("pg_ctl"), "-D", data, "-w", "-o", options, "-l", folder / "log", "start"
         )
         subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
         try:
@@ -175,7 +182,7 @@ def postgis(work: Path) -> Iterator[tuple[int, int]]:
             yield int((data / "postmaster.pid").read_text().split()[0]), port
         finally:
             subprocess.run(
-                _as_postgres(_POSTGRES / "pg_ctl", "-D", data, "-m", "fast", "stop"),
+                _as_postgres(find_program("pg_ctl"), "-D", data, "-m", "fast", "stop"),
                 check=True,
                 stdout=subprocess.DEVNULL,
             )

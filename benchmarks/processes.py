@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program on PATH, or of PostgreSQL's own programs in Debian's newest version; None where it is not there."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    versions = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
+    return max(map(str, versions), key=lambda path: float(path.split("/")[4]), default=None)
 
 
 def free_port() -> int:
@@ -56,6 +65,7 @@ def running(
     log: Path,
     environment: Mapping[str, str] | None = None,
     patience: float = 90,
+    pause: float = 0.2,
 ) -> Iterator[int]:
     """Run a server until the block ends; gives its pid when `url` answers with 200."""
     with log.open("ab") as output:
@@ -67,7 +77,7 @@ def running(
             start_new_session=True,
         )
     try:
-        _wait(url, process, patience, log)
+        wait_for(url, patience, pause, lambda: _still_there(process, log))
         yield process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -79,15 +89,22 @@ def running(
             process.wait(5)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], patience: float, log: Path) -> None:
+def wait_for(
+    url: str, patience: float, pause: float = 0.05, check: Callable[[], None] = lambda: None
+) -> None:
+    """Ask until the answer is 200. Raises RuntimeError after `patience` seconds, and what `check` raises before."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"{process.args} ended with {process.returncode}; see {log}")
+        check()
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
                     return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise RuntimeError(f"{url} did not answer within {patience} s; see {log}")
+        except OSError:
+            time.sleep(pause)
+    raise RuntimeError(f"{url} did not answer within {patience} s")
+
+
+def _still_there(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.poll() is not None:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}; see {log}")
