@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from server.cli import listing_commands, operating_commands, publishing_commands, serving_commands
+from server.cli import (
+    listing_commands,
+    operating_commands,
+    publishing_commands,
+    publishing_options,
+    serving_commands,
+)
 
 application = typer.Typer(
     name="chengtu",
@@ -18,7 +24,7 @@ tenants = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True
 
 application.command("serve")(serving_commands.serve)
 application.command("demo")(serving_commands.demo)
-application.command("publish")(publishing_commands.publish)
+application.command("publish", cls=publishing_options.GroupedOptions)(publishing_commands.publish)
 application.command("unpublish")(publishing_commands.unpublish)
 application.command("restore")(publishing_commands.restore)
 application.command("collections")(listing_commands.list_collections)

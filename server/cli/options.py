@@ -13,11 +13,17 @@ from server.settings import Settings, load_settings
 
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="Folder of all data [default: data.home of the settings, else ./data]"),
+    typer.Option(
+        "--home",
+        metavar="FOLDER",
+        help="Folder of all data [default: data.home of the settings, else ./data]",
+    ),
 ]
 Config = Annotated[
     list[Path] | None,
-    typer.Option("--config", help="Settings file (YAML); may be given several times, later ones win"),
+    typer.Option(
+        "--config", metavar="FILE", help="Settings file (YAML); may be given several times, later ones win"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
 

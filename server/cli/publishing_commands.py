@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from server.cli import publishing_options as given
 from server.cli.options import Config, Home, settings_of, split_qualified
 
 if TYPE_CHECKING:
-    from server.publish import PublishResult
+    from server.publish import PublishRequest, PublishResult
 
 Qualified = Annotated[
     str, typer.Argument(metavar="TENANT.COLLECTION", help="The collection", show_default=False)
@@ -18,96 +18,52 @@ Qualified = Annotated[
 
 
 def publish(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Files of one dataset, zipped ones too", show_default=False),
-    ],
-    tenant: Annotated[str, typer.Option("--tenant", help="Its tenant", show_default=False)],
-    id_: Annotated[str, typer.Option("--id", help="Its id, unique in the tenant", show_default=False)],
-    title: Annotated[str, typer.Option("--title", help="Title in English", show_default=False)],
-    title_zh: Annotated[str | None, typer.Option("--title-zh", help="Title in Chinese")] = None,
-    description: Annotated[str | None, typer.Option("--description", help="Description in English")] = None,
-    description_zh: Annotated[
-        str | None, typer.Option("--description-zh", help="Description in Chinese")
-    ] = None,
-    keyword: Annotated[list[str] | None, typer.Option("--keyword", help="Keyword; may be repeated")] = None,
-    attribution: Annotated[str, typer.Option("--attribution", help="Credit shown with the data")] = "",
-    licence: Annotated[
-        str, typer.Option("--licence", help="Licence, best as SPDX id such as CC-BY-4.0")
-    ] = "",
-    licence_url: Annotated[
-        str | None, typer.Option("--licence-url", help="Address of the licence's text")
-    ] = None,
-    simulated: Annotated[
-        bool, typer.Option("--simulated", help="The data are not observed but made up")
-    ] = False,
-    style: Annotated[str | None, typer.Option("--style", help="Name of a map style")] = None,
-    private: Annotated[
-        bool | None,
-        typer.Option(
-            "--private/--public",
-            help="Who sees it [default: as before; a new one is public]",
-            show_default=False,
-        ),
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the collection of this id")] = False,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="Format, where its content does not tell")
-    ] = None,
-    crs: Annotated[
-        str | None, typer.Option("--crs", help="CRS of the files, such as EPSG:4547; overrides theirs")
-    ] = None,
-    layer: Annotated[str | None, typer.Option("--layer", help="Layer, of files with several")] = None,
-    encoding: Annotated[str | None, typer.Option("--encoding", help="Text encoding, such as GB18030")] = None,
-    x_column: Annotated[
-        str | None, typer.Option("--x-column", help="CSV: column of longitude or easting")
-    ] = None,
-    y_column: Annotated[
-        str | None, typer.Option("--y-column", help="CSV: column of latitude or northing")
-    ] = None,
-    wkt_column: Annotated[
-        str | None, typer.Option("--wkt-column", help="CSV: column of WKT geometries")
-    ] = None,
-    id_field: Annotated[
-        str | None, typer.Option("--id-field", help="Field that becomes the feature id")
-    ] = None,
-    time_field: Annotated[
-        str | None, typer.Option("--time-field", help="Field of the features' time")
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="OpenStreetMap key to keep; may be repeated")
-    ] = None,
-    where: Annotated[
-        str | None, typer.Option("--where", help="Only these features, as an SQL condition")
-    ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Repair invalid polygons instead of refusing")
-    ] = False,
-    height_field: Annotated[
-        str | None, typer.Option("--height-field", help="Field of building height, metres")
-    ] = None,
-    levels_field: Annotated[
-        str | None, typer.Option("--levels-field", help="Field of the number of storeys")
-    ] = None,
-    default_height: Annotated[
-        float | None, typer.Option("--default-height", help="Height where none is known, metres")
-    ] = None,
-    base_field: Annotated[
-        str | None, typer.Option("--base-field", help="Field of ground height, metres")
-    ] = None,
-    diameter_field: Annotated[
-        str | None, typer.Option("--diameter-field", help="Field of pipe diameter, metres")
-    ] = None,
-    depth_field: Annotated[
-        str | None, typer.Option("--depth-field", help="Field of pipe depth, metres")
-    ] = None,
-    terrain: Annotated[
-        bool, typer.Option("--terrain", help="The raster is an elevation model: make a terrain of it")
-    ] = False,
+    files: given.Files,
+    tenant: given.Tenant,
+    id_: given.Id,
+    title: given.Title,
+    title_zh: given.TitleZh = None,
+    description: given.Description = None,
+    description_zh: given.DescriptionZh = None,
+    keyword: given.Keyword = None,
+    attribution: given.Attribution = "",
+    licence: given.Licence = "",
+    licence_url: given.LicenceUrl = None,
+    field_title: given.FieldTitles = None,
+    style: given.Style = None,
+    simulated: given.Simulated = False,
+    private: given.Private = None,
+    replace: given.Replace = False,
+    format_: given.Format = None,
+    crs: given.Crs = None,
+    layer: given.Layer = None,
+    encoding: given.Encoding = None,
+    x_column: given.XColumn = None,
+    y_column: given.YColumn = None,
+    wkt_column: given.WktColumn = None,
+    id_field: given.IdField = None,
+    time_field: given.TimeField = None,
+    keep_field: given.KeepField = None,
+    tag: given.Tag = None,
+    where: given.Where = None,
+    repair: given.Repair = False,
+    height_field: given.HeightField = None,
+    levels_field: given.LevelsField = None,
+    default_height: given.DefaultHeight = None,
+    base_field: given.BaseField = None,
+    diameter_field: given.DiameterField = None,
+    default_diameter: given.DefaultDiameter = None,
+    depth_field: given.DepthField = None,
+    terrain: given.Terrain = False,
+    point_tiles: given.PointTiles = True,
+    point_colour: given.PointColours = given.PointColour.CLASS,
+    ground: given.Ground = None,
+    height_reference: given.HeightReference = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
     """Publish files as one collection. A running server shows it at once; nothing has to be restarted."""
+    # Long because an option is a parameter; all it does is to put each in its place of the request.
     from server.cli.console import progress, stopping_cleanly
     from server.publish import PublishRequest, ReadingOptions, SceneOptions
     from server.publish import publish as publish_files
@@ -129,6 +85,7 @@ def publish(
         access=None if private is None else Access.PRIVATE if private else Access.PUBLIC,
         replace=replace,
         style=style,
+        field_titles=dict(field_title or ()),
         reading=ReadingOptions(
             format=format_,
             crs=crs,
@@ -141,6 +98,7 @@ def publish(
             time_field=time_field,
             tags=tuple(tag or ()),
             where=where,
+            keep_fields=tuple(keep_field) if keep_field else None,
             repair=repair,
         ),
         scene=SceneOptions(
@@ -148,15 +106,20 @@ def publish(
             levels_field=levels_field,
             default_height=default_height,
             base_field=base_field,
+            ground=ground,
             diameter_field=diameter_field,
+            default_diameter=default_diameter,
             depth_field=depth_field,
+            vertical=height_reference,
             terrain=terrain,
+            point_tiles=point_tiles,
+            point_colour=point_colour.value,
         ),
     )
     title_of_work = f"Publishing {tenant}.{id_}"
     with stopping_cleanly(), open_registry(settings) as registry, progress(title_of_work) as report:
         result = publish_files(request, registry, settings, report)
-    _say_result(result)
+    _say_result(result, request)
 
 
 def unpublish(collection: Qualified, home: Home = None, config: Config = None) -> None:
@@ -205,10 +168,10 @@ def _texts(en: str | None, zh: str | None) -> dict[str, str]:
     return {language: text for language, text in (("en", en), ("zh", zh)) if text}
 
 
-def _say_result(result: PublishResult) -> None:
+def _say_result(result: PublishResult, request: PublishRequest) -> None:
     from server.cli.console import say
 
-    for warning in result.warnings:
+    for warning in (*result.warnings, *_titles_of_nothing(result, request)):
         say(f"Warning: {warning}")
     collection = result.collection
     count = "" if result.count is None else f", {result.count} of them"
@@ -217,3 +180,13 @@ def _say_result(result: PublishResult) -> None:
         f"Published {collection.qualified_id} (generation {result.generation}: {kinds}{count}) in {result.seconds:.1f} s. "
         f"It is at /t/{collection.tenant}/ogc/collections/{collection.id}"
     )
+
+
+def _titles_of_nothing(result: PublishResult, request: PublishRequest) -> list[str]:
+    """A title of a field that is not there is most likely misspelt. (CityJSON's attributes are not listed as fields.)"""
+    names = {field.name for field in result.collection.fields}
+    return [
+        f"There is no field {name!r} to give a title. The fields: {', '.join(sorted(names))}."
+        for name in request.field_titles
+        if names and name not in names
+    ]

@@ -11,9 +11,13 @@ import typer
 
 from server.cli.options import Config, Home, settings_of
 
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all")]
-Port = Annotated[int | None, typer.Option("--port", help="TCP port to listen on")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Processes that answer requests")]
+Host = Annotated[
+    str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all")
+]
+Port = Annotated[int | None, typer.Option("--port", metavar="NUMBER", help="TCP port to listen on")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="NUMBER", help="Processes that answer requests")
+]
 
 
 def serve(
@@ -44,8 +48,11 @@ def demo(
         check_port(settings.server.host, settings.server.port)  # not after minutes of building
     from server.demo import build_demo
 
+    def warn(warning: str) -> None:
+        say(f"Warning: {warning}")  # at once, above the bar: a build that is stopped has said it too
+
     with stopping_cleanly(), progress("Building the demo city", whole=True) as report:
-        built = build_demo(settings, report)
+        built = build_demo(settings, report, warn=warn)
     say(
         f"Published {len(built)} collections: {', '.join(built)}."
         if built

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +21,18 @@ DEMO_VERSION = 1
 """To be raised when the code of this room makes other data of the same sources."""
 
 Report = Callable[[str, float], None]
+Warn = Callable[[str], None]
+
+_log = logging.getLogger(__name__)
 
 
 def _silent(_what: str, _fraction: float) -> None:
     """Report to nobody."""
+
+
+def _logged(warning: str) -> None:
+    """Warn whoever reads the log."""
+    _log.warning("%s", warning)
 
 
 def build_demo(
@@ -31,13 +40,14 @@ def build_demo(
     report: Report = _silent,
     descriptions: Path | None = None,
     datasets: tuple[Dataset, ...] = DATASETS,
+    warn: Warn = _logged,
 ) -> list[str]:
     """Publish the demo's tenants and collections into `settings.home`; returns the qualified ids published by this call.
 
     Skips what is published and made of the same sources and descriptions, and collections that someone has published
-    again since; goes on where an earlier call was stopped. `report` hears what is being done and the fraction of the whole.
-    `descriptions` is by default demo/collections.yml beside the folder of styles. Raises DemoError, PublishError and
-    RegistryError.
+    again since; goes on where an earlier call was stopped. `report` hears what is being done and the fraction of the whole,
+    `warn` each sentence that publishing has for its publisher. `descriptions` is by default demo/collections.yml beside
+    the folder of styles. Raises DemoError, PublishError and RegistryError.
     """
     texts = read_descriptions(descriptions or settings.styles_directory.parent / "demo" / "collections.yml")
     with open_registry(settings) as registry:
@@ -58,6 +68,8 @@ def build_demo(
                     step("making", 0.0)
                     request = _request(dataset, texts.of(dataset.key), dataset.make(workshop), registry)
                     result = publish(request, registry, settings, report=_halfway(step))
+                    for warning in result.warnings:
+                        warn(f"{dataset.tenant}.{dataset.id}: {warning}")
                     ledger.write(dataset.key, _fingerprint(dataset, texts.of(dataset.key)), result.generation)
                     published.append(result.collection.qualified_id)
     report("done", 1.0)
