@@ -24,7 +24,7 @@ from server.settings.loading import CONFIG_VARIABLE
 if TYPE_CHECKING:
     from granian.server.mp import MPServer
 
-APPLICATION = "server.http.wsgi:application"
+APPLICATION = "server.cli.worker:application"
 
 
 def serve(settings: Settings) -> None:

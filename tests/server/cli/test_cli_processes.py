@@ -71,17 +71,16 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(child) for child in listed]
 
 
-@pytest.mark.parametrize(
-    ("stop", "after"), [(signal.SIGTERM, "/health/ready"), (signal.SIGINT, "/health/live")]
-)
-def test_serve_opens_its_port_becomes_ready_and_stops_cleanly(
-    tmp_path: Path, stop: signal.Signals, after: str
-) -> None:
+def test_ctrl_c_stops_what_is_not_ready_yet(tmp_path: Path) -> None:
     port = free_port()
     with serving(tmp_path / "home", port) as process:
-        wait_until(lambda: status_of(port, after) == 200)
-        process.send_signal(stop)
-        _, said = process.communicate(timeout=PATIENCE)
+        wait_until(lambda: status_of(port, "/health/live") == 200)
+        stops_cleanly(process, signal.SIGINT, port)
+
+
+def stops_cleanly(process: subprocess.Popen[str], stop: signal.Signals, port: int) -> None:
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert f"http://127.0.0.1:{port}/" in said
     assert "Chengtu has stopped." in said
@@ -89,9 +88,10 @@ def test_serve_opens_its_port_becomes_ready_and_stops_cleanly(
     assert status_of(port, "/health/live") is None
 
 
-def test_a_worker_that_dies_is_started_again_and_the_port_is_not_shared(tmp_path: Path) -> None:
+def test_serve_becomes_ready_shares_no_port_replaces_a_dead_worker_and_stops_on_sigterm(
+    tmp_path: Path,
+) -> None:
     port, home = free_port(), tmp_path / "home"
-    open_registry(load_settings((), None, {"data.home": home})).close()
     with serving(home, port) as process:
         wait_until(lambda: status_of(port, "/health/live") == 200)
         second = subprocess.run(
@@ -103,9 +103,42 @@ def test_a_worker_that_dies_is_started_again_and_the_port_is_not_shared(tmp_path
         assert second.returncode == 1
         assert f"port {port} of 127.0.0.1 is taken" in second.stderr
         wait_until(lambda: status_of(port, "/health/ready") == 200)
+        # The preparation of a new registry was a child too, and may be one for a moment more.
+        wait_until(lambda: len(children_of(process)) == 1)
         (worker,) = children_of(process)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: worker not in children_of(process) and status_of(port, "/health/ready") == 200)
+        stops_cleanly(process, signal.SIGTERM, port)
+
+
+WORKER = """
+import sys, time
+from wsgiref.util import setup_testing_defaults
+import server.http.app  # so that nothing but the registry keeps the worker from being ready
+from server.cli.worker import application
+print("starting", flush=True)
+deadline, status = time.monotonic() + float(sys.argv[1]), ""
+while not status.startswith("200") and time.monotonic() < deadline:
+    time.sleep(0.05)
+    environ = {"PATH_INFO": "/health/ready"}
+    setup_testing_defaults(environ)
+    list(application(environ, lambda given, *_: globals().update(status=given)))
+print(status)
+"""
+
+
+def test_a_worker_that_is_quicker_than_the_making_of_the_registry_waits_for_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = {**os.environ, "CHENGTU_DATA_HOME": str(home)}
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(PATIENCE)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "starting\n"
+        time.sleep(0.5)
+        assert not home.exists()
+        open_registry(load_settings((), None, {"data.home": home})).close()
+        assert worker.communicate()[0] == "200 OK\n"
 
 
 def test_serve_stops_where_the_registry_cannot_be_made(tmp_path: Path) -> None:
@@ -143,30 +176,28 @@ def test_an_old_registry_is_prepared_before_and_a_new_one_beside(tmp_path: Path)
     assert (settings.home / "operator.token").is_file()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_publish_leaves_nothing(tmp_path: Path, stop: signal.Signals) -> None:
-    home = tmp_path / "home"
-    run = [sys.executable, "-m", "server.cli"]
-    subprocess.run(
-        [*run, "tenants", "add", "shenzhen", "--title", "x", "--home", str(home)],
-        check=True,
-        capture_output=True,
-    )
-    table = tmp_path / "points.csv"
+@pytest.fixture(scope="module")
+def points_and_home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A table that takes seconds to publish, and a home with the tenant `shenzhen`."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    table, home = folder / "points.csv", folder / "home"
     rows = (f"{number},{114 + number % 1000 / 1000},{22 + number / 1e6}\n" for number in range(400_000))
     table.write_text("name,lon,lat\n" + "".join(rows))
-    arguments = [
-        str(table),
-        "--tenant",
-        "shenzhen",
-        "--id",
-        "points",
-        "--title",
-        "Points",
-        "--home",
-        str(home),
-    ]
-    process = subprocess.Popen([*run, "publish", *arguments], stderr=subprocess.PIPE, text=True)
+    with open_registry(load_settings((), None, {"data.home": home})) as registry:
+        registry.add_tenant("shenzhen", "Shenzhen", "深圳")
+    return table, home
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_publish_leaves_nothing(
+    points_and_home: tuple[Path, Path], stop: signal.Signals
+) -> None:
+    table, home = points_and_home
+    options = {"--tenant": "shenzhen", "--id": "points", "--title": "Points", "--home": str(home)}
+    arguments = [str(table), *(word for option in options.items() for word in option)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server.cli", "publish", *arguments], stderr=subprocess.PIPE, text=True
+    )
     wait_until(lambda: list(home.glob("staging/*/*")) != [] or process.poll() is not None)
     process.send_signal(stop)
     _, said = process.communicate(timeout=PATIENCE)

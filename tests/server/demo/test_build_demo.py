@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 import yaml
 
 from server.demo import build_demo
-from server.demo.datasets import DATASETS
+from server.demo.datasets import DATASETS, Material
 from server.demo.descriptions import read_descriptions
 from server.demo.errors import DemoDescriptionError
-from server.publish import PublishRequest, publish
+from server.demo.workshop import Workshop
+from server.publish import PublishRequest, SceneOptions, publish
 from server.registry.catalogue import RepresentationKind
 from server.registry.registry import open_registry
 from server.settings import Settings, load_settings
@@ -59,6 +61,32 @@ def test_built_once_then_left_alone(settings: Settings, collections_file: Path) 
     assert [field.name for field in survey.fields][:2] == ["宗地号", "土地用途"]
     assert survey.representations[RepresentationKind.FEATURES].properties["count"] == 80
     assert survey.interval is not None
+
+
+def one_house_without_height(workshop: Workshop) -> Material:
+    workshop.folder.mkdir(parents=True, exist_ok=True)
+    file = workshop.folder / "houses.geojson"
+    ring = [[24.9, 60.1], [24.901, 60.1], [24.901, 60.101], [24.9, 60.1]]
+    features = [
+        {"type": "Feature", "properties": {"h": h}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        for h in (9.0, None)
+    ]
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return Material(file=file, scene=SceneOptions(height_field="h"))
+
+
+def test_warnings_are_not_lost(
+    settings: Settings, collections_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    houses = (dataclasses.replace(POINTS[0], make=one_house_without_height, source=None),)
+    heard: list[str] = []
+    build_demo(settings, descriptions=collections_file, datasets=houses, warn=heard.append)
+    assert len(heard) == 1
+    assert heard[0].startswith("helsinki.survey-control-points: 1 objects are not in the 3D tileset")
+    assert caplog.records == []
+    other = load_settings((), {}, {"data.home": str(settings.home.with_name("other"))})
+    build_demo(other, descriptions=collections_file, datasets=houses)
+    assert [(one.name, one.getMessage()) for one in caplog.records] == [("server.demo.build", heard[0])]
 
 
 def test_a_stopped_build_goes_on(settings: Settings, collections_file: Path) -> None:
