@@ -20,6 +20,7 @@ from providers.features.query import CRS84
 MAXIMUM_SIDE = 16_384
 _X_LABELS = frozenset({"e", "x", "easting", "lon", "long", "longitude"})
 _Y_LABELS = frozenset({"n", "y", "northing", "lat", "latitude"})
+_DEGREE_LABELS = frozenset({"lon", "long", "longitude", "lat", "latitude"})
 ALL_LABELS = ("E", "N", "x", "y", "Lon", "Lat", "Long")
 _AXIS = re.compile(r"\s*([A-Za-z]{1,12})\(([^()]{1,80})\)\s*")
 KNOWN = frozenset({"bbox", "bbox-crs", "subset", "subset-crs", "properties", "scale-size", "scale-factor"})
@@ -31,7 +32,7 @@ class CoverageRequest:
     """What was asked, before it is fitted to a raster.
 
     `bbox` is in the authority's axis order of `bbox_crs`. `subset` maps an axis label to (low, high), None where open;
-    its CRS is the coverage's own unless `subset_crs` says CRS84.
+    without `subset_crs` its labels say the CRS: Lon and Lat are degrees of CRS84, all others the coverage's own axes.
     """
 
     bbox: tuple[float, float, float, float] | None = None
@@ -173,7 +174,7 @@ def _from_subset(request: CoverageRequest, coverage: CoverageDescription) -> Bou
     strange = [label for label in request.subset if label.lower() not in _X_LABELS | _Y_LABELS]
     if strange:
         raise InvalidParameter("subset", strange[0], "the axes " + " and ".join(coverage.axes))
-    foreign = None if request.subset_crs is None else _reference("subset-crs", request.subset_crs)
+    foreign = _subset_reference(request, coverage)
     if foreign is None or foreign.uri == coverage.reference.uri != "":
         given = (x[0], y[0], x[1], y[1])
         return Bounds(
@@ -181,10 +182,28 @@ def _from_subset(request: CoverageRequest, coverage: CoverageDescription) -> Bou
         )
     if None in x or None in y:
         raise InvalidParameter(
-            "subset", ",".join(request.subset), "closed intervals of both axes where subset-crs is given"
+            "subset",
+            ",".join(request.subset),
+            "closed intervals of both axes where they are not those of the coverage's own CRS",
         )
     box = (x[0] or 0.0, y[0] or 0.0, x[1] or 0.0, y[1] or 0.0)
     return _transformed("subset", box, foreign, coverage)
+
+
+def _subset_reference(request: CoverageRequest, coverage: CoverageDescription) -> ReferenceSystem | None:
+    """The CRS of `subset` where it is not the coverage's own: as `subset-crs` says, else as the labels say."""
+    if request.subset_crs is not None:
+        return _reference("subset-crs", request.subset_crs)
+    in_degrees = {label.lower() in _DEGREE_LABELS for label in request.subset}
+    if len(in_degrees) > 1:
+        raise InvalidParameter(
+            "subset",
+            ",".join(request.subset),
+            "labels of one CRS: Lon and Lat (CRS84), or those of the coverage",
+        )
+    if in_degrees == {False} or coverage.reference.horizontal.is_geographic:
+        return None
+    return _reference("subset", CRS84)
 
 
 def _axis_interval(

@@ -342,7 +342,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _uri(path: Path) -> str:
-    """Readers of a WAL database share a memory file that the first of them makes: "rw", where that is possible.
+    """Readers of a store that is being edited (WAL) share a memory file that the first of them makes: "rw", where possible.
 
     On a read-only volume nothing can change the file either, which is what "immutable" promises SQLite.
     """

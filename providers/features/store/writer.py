@@ -217,7 +217,9 @@ class FeatureStoreWriter:
             connection.execute("COMMIT")
             connection.execute("PRAGMA analysis_limit = 1000")
             connection.execute("ANALYZE")
-        _settle(self._aside)
+        # The file keeps SQLite's usual journal mode, so that readers over HTTP and on read-only volumes need no log beside
+        # it. Whoever edits features switches the store to WAL.
+        _flush(self._aside)
 
     def _facts(self) -> layout.StoreFacts:
         bounds = _stack(self._bounds84)
@@ -396,15 +398,6 @@ def _zooms(
     size = np.maximum(bounds[placed, 2] - bounds[placed, 0], bounds[placed, 3] - bounds[placed, 1])
     zooms[placed] = overview.first_zooms(x[placed], y[placed], size, full)
     return zooms
-
-
-def _settle(path: Path) -> None:
-    """Flush the finished file, and mark it as a WAL database."""
-    _flush(path)
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    _flush(path)
 
 
 def _flush(path: Path) -> None:

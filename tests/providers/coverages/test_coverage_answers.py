@@ -78,6 +78,42 @@ def test_subset_gives_exactly_the_pixels(heights: Path) -> None:
     }
 
 
+def test_the_labels_of_a_subset_say_its_crs(heights: Path) -> None:
+    own = (WEST + 205, NORTH - 145, WEST + 295, NORTH - 55)
+    west, south, east, north = transform_bounds("EPSG:3879", "OGC:CRS84", *own)
+    by_box = answer_coverage(heights, {"bbox": f"{west},{south},{east},{north}"}, "GTiff")
+    for subset in (
+        f"Lat({south}:{north}),Lon({west}:{east})",
+        f"Long({west}:{east}),Lat({south}:{north})",
+        f"longitude({west}:{east}),latitude({south}:{north})",
+    ):
+        by_labels = answer_coverage(heights, {"subset": subset}, "GTiff")
+        assert by_labels.headers["Content-Bbox"] == by_box.headers["Content-Bbox"]
+        assert by_labels.body == by_box.body
+    for first, second in (("E", "N"), ("x", "y"), ("Easting", "Northing")):
+        subset = f"{first}({own[0]}:{own[2]}),{second}({own[1]}:{own[3]})"
+        values = _json(heights, subset=subset, properties="height")["ranges"]
+        assert values["height"]["values"][0] == 5020.0  # type: ignore[index] # JSON
+
+
+def test_labels_of_a_coverage_in_degrees_are_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "degrees.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=10,
+        height=10,
+        count=1,
+        dtype="float32",
+        crs="EPSG:4326",
+        transform=from_origin(24.0, 61.0, 0.1, 0.1),
+    ) as out:
+        out.write(np.arange(100, dtype="float32").reshape(10, 10), 1)
+    answer = _json(path, subset="Lat(60.8:*),Lon(24.2:24.4)")
+    assert next(iter(answer["ranges"].values()))["values"] == [2.0, 3.0, 12.0, 13.0]  # type: ignore[attr-defined] # JSON
+
+
 def test_no_data_is_null(heights: Path) -> None:
     answer = _json(heights, subset=f"E({WEST}:{WEST + 20}),N({NORTH - 10}:*)", properties="1")
     assert answer["ranges"]["height"]["values"] == [None, 1.0]  # type: ignore[index] # JSON
@@ -146,6 +182,10 @@ def test_averages_are_of_all_pixels(heights: Path) -> None:
         ({"subset": "z(0:1)"}, "subset"),
         ({"subset": "E(0:1),x(0:1)"}, "subset"),
         ({"subset": "E(0:1"}, "subset"),
+        ({"subset": "E(0:1),Lat(60:61)"}, "subset"),
+        ({"subset": "Lat(60:61)"}, "subset"),
+        ({"subset": "Lat(60:*),Lon(24:25)"}, "subset"),
+        ({"subset": "Lat(-89:-88),Lon(24:25)"}, "subset"),
         ({"properties": "depth"}, "properties"),
         ({"properties": "1,1"}, "properties"),
         ({"scale-size": "E(0)"}, "scale-size"),

@@ -77,10 +77,13 @@ def test_indexes_and_pages_are_sound(built: Any) -> None:
             assert connection.execute("SELECT rtreecheck(?)", (name,)).fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM rtree_feature_geom").fetchone() == (1997,)
         assert 0 < connection.execute("SELECT count(*) FROM big").fetchone()[0] <= 40
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     finally:
         connection.close()
-    assert not built.store.path.with_name(built.store.path.name + "-journal").exists()
+    # Bytes 18 and 19: the file format that WAL readers alone could open would be 2.
+    assert built.store.path.read_bytes()[18:20] == b"\x01\x01"
+    for suffix in ("-journal", "-wal", "-shm"):
+        assert not built.store.path.with_name(built.store.path.name + suffix).exists()
 
 
 def test_the_rtree_finds_what_an_ordinary_one_would(built: Any) -> None:
@@ -148,6 +151,57 @@ def test_a_store_on_a_read_only_volume_is_read(tmp_path: Path, monkeypatch: pyte
     assert [item.name for item in tmp_path.iterdir()] == ["features.gpkg"]
 
 
+_READ = """
+import sys
+from pathlib import Path
+from providers.features.query import ItemQuery
+from providers.features.store import open_store
+store = open_store(Path(sys.argv[1]))
+for _ in sys.stdin:
+    print(len(store.page(ItemQuery(limit=10)).bodies), store.change(), flush=True)
+"""
+
+
+def test_readers_of_several_processes_follow_a_store_that_becomes_editable(tmp_path: Path) -> None:
+    path = tmp_path / "features.gpkg"
+    with FeatureStoreWriter(path, fields=(), storage_crs="OGC:CRS84") as writer:
+        writer.add([shapely.Point(1, 2)], {})
+        writer.finish()
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _READ, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+
+    def answers() -> list[str]:
+        told = []
+        for reader in readers:
+            assert reader.stdin is not None
+            assert reader.stdout is not None
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+            told.append(reader.stdout.readline())
+        return told
+
+    try:
+        store = open_store(path)
+        assert answers() == ["1 0\n"] * 2
+        assert store.change() == 0
+        editor = sqlite3.connect(path, isolation_level=None)
+        try:
+            assert editor.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+            editor.execute("UPDATE chengtu_state SET value = 1 WHERE name = 'change'")
+            assert answers() == ["1 1\n"] * 2
+            assert store.change() == 1
+        finally:
+            editor.close()
+        assert answers() == ["1 1\n"] * 2
+    finally:
+        for reader in readers:
+            reader.communicate()
+
+
 def test_leaving_without_finish_removes_everything(tmp_path: Path) -> None:
     path = tmp_path / "features.gpkg"
     with FeatureStoreWriter(path, fields=(), storage_crs="OGC:CRS84") as writer:
@@ -173,7 +227,7 @@ with FeatureStoreWriter(Path(sys.argv[1]), fields=(), storage_crs="OGC:CRS84") a
 """
 
 
-@pytest.mark.parametrize("place", ["_settle", "_flush"])
+@pytest.mark.parametrize("place", ["_total", "_flush"])
 def test_a_killed_build_leaves_no_file_under_the_name(tmp_path: Path, place: str) -> None:
     path = tmp_path / "features.gpkg"
     process = subprocess.Popen(
