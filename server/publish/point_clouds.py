@@ -11,6 +11,7 @@ from pointclouds.summary import PointCloudSummary
 from server.publish.building import Built, Task
 from server.publish.errors import CrsError, DamagedFile, EmptyDataset, OptionError
 from server.publish.reference_systems import bounds_in_crs84, parse_crs
+from server.publish.request import SceneOptions
 from server.publish.scenes import TILESET_FILE, TILESET_FOLDER
 from server.registry.catalogue import Representation, RepresentationKind
 
@@ -27,6 +28,24 @@ def _colour(name: str) -> Colour:
             colour: Colour = known
             return colour
     raise OptionError(f"Points cannot be coloured by {name!r}. Allowed: {', '.join(get_args(Colour))}.")
+
+
+def _height_offset(vertical: str | float | None) -> float | None:
+    """Metres to add to z to make it ellipsoidal, None for what the CRS says. Raises OptionError."""
+    if isinstance(vertical, int | float):
+        return float(vertical)
+    if vertical not in (None, "automatic", "ellipsoidal"):
+        raise OptionError(
+            f"Heights of a point cloud cannot count from {vertical!r}. Allowed: automatic (what its CRS says, EGM96 where it "
+            "has no grid), ellipsoidal, or a number of metres to add (--height-reference)."
+        )
+    return 0.0 if vertical == "ellipsoidal" else None
+
+
+def check_point_options(scene: SceneOptions) -> None:
+    """Refuse what cannot be made of a point cloud, before the long work. Raises OptionError."""
+    _colour(scene.point_colour)
+    _height_offset(scene.vertical)
 
 
 def build_point_cloud(task: Task) -> Built:
@@ -81,7 +100,7 @@ def _add_tileset(task: Task, built: Built) -> None:
         task.folder / POINT_CLOUD_FILE,
         task.folder / TILESET_FOLDER,
         colour=_colour(scene.point_colour),
-        height_offset=float(scene.vertical) if isinstance(scene.vertical, int | float) else None,
+        height_offset=_height_offset(scene.vertical),
         report=lambda _stage, fraction: task.stage("3dtiles", fraction),
     )
     built.bbox = tuple(summary.bbox84)

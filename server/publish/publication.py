@@ -15,6 +15,7 @@ from server.publish.errors import OptionError
 from server.publish.failures import check_free_space, clear_errors
 from server.publish.formats import Family
 from server.publish.inputs import find_inputs
+from server.publish.option_checks import check_options, check_values
 from server.publish.request import (
     Cancelled,
     PublishRequest,
@@ -23,6 +24,7 @@ from server.publish.request import (
     never_cancelled,
     report_nothing,
 )
+from server.publish.styles import check_style_fits, usable_style
 from server.registry.catalogue import Interval, Representation
 from server.registry.drafts import CollectionDraft
 
@@ -51,7 +53,7 @@ def publish(
     home = settings.home
     with clear_errors(home):
         report("checking", 0.0)
-        _check_request(request)
+        _check_request(request, settings)
         sweep_staging(home)
         registry.check_publishable(request.tenant, request.id, request.replace)
         with staging_folder(home) as staging:
@@ -83,7 +85,7 @@ def sweep_staging(home: Path) -> list[Path]:
     return dead
 
 
-def _check_request(request: PublishRequest) -> None:
+def _check_request(request: PublishRequest, settings: Settings) -> None:
     if not any(request.titles.get(language) for language in ("en", "zh")):
         raise OptionError("A collection needs a title, in English or Chinese.")
     for texts in (request.titles, request.descriptions):
@@ -92,6 +94,9 @@ def _check_request(request: PublishRequest) -> None:
             raise OptionError(
                 f"Titles and descriptions are in the languages en and zh; found {', '.join(unknown)}."
             )
+    check_values(request)
+    if request.style is not None:
+        usable_style(request.style, settings)
 
 
 def _prepare(
@@ -107,6 +112,8 @@ def _prepare(
     workspace.mkdir()
     reading = request.reading
     inputs = find_inputs(request.files, workspace, limits, format_key=reading.format, layer=reading.layer)
+    check_options(request, inputs)
+    check_style_fits(request, inputs[0], settings)
     check_free_space(settings.home, [item.path for item in inputs])
     task = Task(request, inputs, folder, workspace, settings, report, cancelled)
     task.stage("checking", 1.0)

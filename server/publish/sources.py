@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.publish.errors import OptionError
 from server.publish.inputs import Input
 from server.publish.request import ReadingOptions
 from server.publish.vectors import VectorSource
@@ -21,8 +20,6 @@ def open_vector_source(item: Input, options: ReadingOptions, workspace: Path) ->
         from server.publish.ogr_source import OgrSource
 
         return OgrSource(item, options, workspace)
-    if options.where is not None:
-        raise OptionError(f"{item.format.title} is read without a condition (--where). Leave it out.")
     if item.format.key in ("geojson", "geojsonseq"):
         from server.publish.geojson_source import GeoJSONSource
 

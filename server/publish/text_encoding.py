@@ -109,9 +109,20 @@ def text_file_encoding(path: Path, asked: str | None) -> TextEncoding:
 
 
 def _asked(name: str) -> TextEncoding:
+    return TextEncoding(named_encoding(name), "asked")
+
+
+def named_encoding(name: str) -> str:
+    """The Python codec of an encoding that someone named. Raises OptionError where it is none of text."""
     try:
-        return TextEncoding(codecs.lookup(name).name, "asked")
-    except LookupError as error:
+        b"a".decode(name)  # codecs.lookup finds base64 and other codecs of bytes too
+        return codecs.lookup(name).name
+    except UnicodeDecodeError:  # a codec of several bytes a character
+        return codecs.lookup(name).name
+    except (
+        LookupError,
+        ValueError,
+    ) as error:  # ValueError: no name of anything (a NUL in it), or "undefined"
         raise OptionError(
             f"There is no text encoding {name!r}. Examples: utf-8, gb18030, cp932, cp1252."
         ) from error

@@ -303,7 +303,7 @@ def test_fields_and_ids_as_asked(publisher: Any, data: Path) -> None:
         ({"time_field": "floors"}, "holds integers"),
         ({"time_field": "name"}, "ISO 8601 is needed"),
         ({"keep_fields": ("nr",)}, "no field 'nr' to keep"),
-        ({"where": "floors > 1"}, "without a condition"),
+        ({"where": "floors > 1"}, "--where is for .*; blocks.geojson is GeoJSON"),
         ({"format": "gpkg"}, "no format 'gpkg'"),
     ],
 )

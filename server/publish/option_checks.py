@@ -1,0 +1,180 @@
+"""Refuses options that would do nothing, before anything is built.
+
+An option that is for another kind of data, or that needs another option, is a misunderstanding: whoever gave it expects
+something that would not come. `OPTION_USES` says of every option what it is for, `check_values` is asked before the files
+are looked at, `check_options` when their format is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from server.publish.errors import OptionError
+from server.publish.formats import FORMATS, Family
+from server.publish.inputs import Input
+from server.publish.request import PublishRequest
+from server.publish.text_encoding import named_encoding
+
+_PLAIN = PublishRequest(files=(), tenant="", id="", titles={})
+
+
+def _formats_of(*families: Family) -> frozenset[str]:
+    return frozenset(key for key, item in FORMATS.items() if item.family in families)
+
+
+_VECTORS = _formats_of(Family.VECTOR)
+_FEATURES = _formats_of(Family.VECTOR, Family.CITY_MODEL)
+_RASTERS = _formats_of(Family.RASTER)
+_POINT_CLOUDS = _formats_of(Family.POINT_CLOUD)
+_EVERYTHING = frozenset(FORMATS)
+_CSV = frozenset({"csv"})
+_SEVERAL_LAYERS = frozenset({"geopackage", "sqlite", "osm", "kml", "gml"})
+_CONDITIONED = frozenset({"geopackage", "sqlite", "shapefile", "flatgeobuf", "osm", "kml", "gml"})
+
+
+@dataclass(frozen=True, slots=True)
+class OptionUse:
+    """What an option is for. `path` is its place in a PublishRequest, `flag` what the command calls it.
+
+    `formats` are keys of FORMATS; `purpose` ends the sentence "FLAG is for ...".
+    """
+
+    path: str
+    flag: str
+    formats: frozenset[str]
+    purpose: str
+
+    def is_given(self, request: PublishRequest) -> bool:
+        """Whether the request says something else than the default."""
+        return bool(attrgetter(self.path)(request) != attrgetter(self.path)(_PLAIN))
+
+
+_BUILDINGS = "footprints in vector data, of which it makes buildings"
+_PIPES = "lines in vector data, of which it makes pipes"
+_COORDINATES = "CSV with its coordinates in columns"
+
+OPTION_USES: tuple[OptionUse, ...] = (
+    OptionUse("reading.format", "--format", _EVERYTHING, "files whose content does not tell their format"),
+    OptionUse("reading.crs", "--crs", _EVERYTHING, "data whose CRS is not said, or said wrongly"),
+    OptionUse(
+        "reading.layer", "--layer", _SEVERAL_LAYERS, "formats with layers, and archives of several datasets"
+    ),
+    OptionUse(
+        "reading.encoding", "--encoding", _CSV | {"shapefile"}, "formats that do not say it: Shapefile, CSV"
+    ),
+    OptionUse("reading.x_column", "--x-column", _CSV, _COORDINATES),
+    OptionUse("reading.y_column", "--y-column", _CSV, _COORDINATES),
+    OptionUse("reading.wkt_column", "--wkt-column", _CSV, "CSV with well-known text in a column"),
+    OptionUse("reading.id_field", "--id-field", _FEATURES, "features"),
+    OptionUse("reading.time_field", "--time-field", _FEATURES, "features"),
+    OptionUse("reading.tags", "--tag", frozenset({"osm"}), "OpenStreetMap data"),
+    OptionUse("reading.where", "--where", _CONDITIONED, "features of formats that are read with a condition"),
+    OptionUse("reading.keep_fields", "--keep-field", _FEATURES, "features"),
+    OptionUse("reading.repair", "--repair", _FEATURES, "features"),
+    OptionUse("field_titles", "--field-title", _FEATURES, "features"),
+    OptionUse("style", "--style", _FEATURES | _RASTERS, "data of which a map is drawn: features and rasters"),
+    OptionUse("scene.height_field", "--height-field", _VECTORS, _BUILDINGS),
+    OptionUse("scene.levels_field", "--levels-field", _VECTORS, _BUILDINGS),
+    OptionUse("scene.default_height", "--default-height", _VECTORS, _BUILDINGS),
+    OptionUse("scene.base_field", "--base-field", _VECTORS, _BUILDINGS),
+    OptionUse("scene.ground", "--ground", _VECTORS, "vector data of which buildings or pipes are made"),
+    OptionUse("scene.diameter_field", "--diameter-field", _VECTORS, _PIPES),
+    OptionUse("scene.default_diameter", "--default-diameter", _VECTORS, _PIPES),
+    OptionUse("scene.depth_field", "--depth-field", _VECTORS, _PIPES),
+    OptionUse("scene.vertical", "--height-reference", _EVERYTHING, "data of which something in 3D is made"),
+    OptionUse("scene.terrain", "--terrain", _RASTERS, "rasters of heights, of which it makes a terrain"),
+    OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
+    OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
+)
+"""Every option about the data. Those of the collection itself (title, licence, ...) go with all data."""
+
+_FLAGS = {use.path: use.flag for use in OPTION_USES}
+_MAKE_BUILDINGS = ("scene.height_field", "scene.levels_field", "scene.default_height")
+_MAKE_PIPES = ("scene.diameter_field", "scene.default_diameter")
+
+_NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
+    ("scene.base_field", _VECTORS, _MAKE_BUILDINGS),
+    ("scene.depth_field", _VECTORS, _MAKE_PIPES),
+    ("scene.ground", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
+    ("scene.vertical", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
+    ("scene.vertical", _RASTERS, ("scene.terrain",)),
+)
+"""(option, formats, options): of these formats the option does something only with one of the others."""
+
+_EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (_MAKE_BUILDINGS, _MAKE_PIPES),
+    (("scene.base_field",), ("scene.ground",)),
+    (("reading.wkt_column",), ("reading.x_column", "reading.y_column")),
+    (("scene.point_tiles",), ("scene.point_colour", "scene.vertical")),
+)
+"""Two ways to say one thing, of which only one would be heard."""
+
+
+def check_values(request: PublishRequest) -> None:
+    """Refuse values that are wrong whatever the data are. Raises OptionError."""
+    for use in OPTION_USES:
+        if attrgetter(use.path)(request) == "":
+            raise OptionError(f"{use.flag} is empty. Give a value, or leave it out.")
+    if request.reading.encoding is not None:
+        named_encoding(request.reading.encoding)
+    for path in ("scene.default_height", "scene.default_diameter"):
+        metres = attrgetter(path)(request)
+        if metres is not None and not (math.isfinite(metres) and metres > 0):
+            raise OptionError(f"{_FLAGS[path]} is {metres:g}. Allowed: a number of metres above 0.")
+    _check_vertical(request)
+
+
+def _check_vertical(request: PublishRequest) -> None:
+    vertical = request.scene.vertical
+    if isinstance(vertical, str):
+        from server.publish.scenes import vertical_reference
+
+        vertical_reference(request.scene)
+    elif vertical is not None and not math.isfinite(vertical):
+        raise OptionError(f"{_FLAGS['scene.vertical']} is {vertical:g}. Allowed: a finite number of metres.")
+
+
+def check_options(request: PublishRequest, inputs: Sequence[Input]) -> None:
+    """Refuse what does nothing with these inputs, which are of one format. Raises OptionError."""
+    item = inputs[0]
+    for use in OPTION_USES:
+        if not use.is_given(request) or item.format.key in use.formats:
+            continue
+        if not _names_dataset(use, request, item):
+            raise OptionError(
+                f"{use.flag} is for {use.purpose}; {_described(item)}. Publish it without {use.flag}."
+            )
+    given = frozenset(use.path for use in OPTION_USES if use.is_given(request))
+    for path, formats, needed in _NEEDS:
+        if path in given and item.format.key in formats and given.isdisjoint(needed):
+            raise OptionError(
+                f"{_FLAGS[path]} does nothing alone: {_described(item)}, where it goes with {_flags(needed, ' or ')}."
+            )
+    for one, other in _EXCLUDES:
+        if not given.isdisjoint(one) and not given.isdisjoint(other):
+            found = [path for path in (*one, *other) if path in given]
+            raise OptionError(
+                f"{_flags(found, ' and ')} do not go together: {_described(item)}, and only one would be heard. "
+                "Give one or the other."
+            )
+    if item.format.family is Family.POINT_CLOUD:
+        from server.publish.point_clouds import check_point_options  # brings heavy libraries
+
+        check_point_options(request.scene)
+
+
+def _names_dataset(use: OptionUse, request: PublishRequest, item: Input) -> bool:
+    """Whether this is a layer that names the dataset in an archive, of whatever format."""
+    in_archive = item.name != item.path.name
+    return use.path == "reading.layer" and in_archive and request.reading.layer == item.path.stem
+
+
+def _described(item: Input) -> str:
+    return f"{item.name} is {item.format.title} ({item.format.family.value})"
+
+
+def _flags(paths: Sequence[str], between: str) -> str:
+    return between.join(_FLAGS[path] for path in paths)
