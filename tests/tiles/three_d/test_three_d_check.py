@@ -53,7 +53,8 @@ def set_at(document: dict[str, Any], where: str, value: Any) -> None:
         ("root.boundingVolume", {"region": [0.43, 1.05, 0.44, 1.06, 0.0, 1.0]}, "volume-content"),
         ("root.boundingVolume", {"sphere": [0.0, 0.0, 0.0, 0.0]}, "tileset-volume"),
         ("root.content", {"uri": "content/fixed.glb"}, "implicit-template"),
-        ("root.implicitTiling.subdivisionScheme", "OCTREE", "implicit-scheme"),
+        ("root.implicitTiling.subdivisionScheme", "KDTREE", "implicit-scheme"),
+        ("root.implicitTiling.subdivisionScheme", "OCTREE", "implicit-template"),
         ("root.implicitTiling.availableLevels", 1, "implicit-levels"),
         ("root.implicitTiling.availableLevels", 0, "implicit-levels"),
         ("root.implicitTiling.subtreeLevels", 40, "implicit-levels"),
@@ -442,8 +443,14 @@ def test_explicit_tiles_boxes_and_spheres(built: Any, tmp_path: Path) -> None:
     assert run() == {"volume-content"}
     del child["content"]["boundingVolume"]
     child["transform"] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 90_000, 0, 0, 1]
+    # A box or sphere moves with its tile; a region stays where it is.
+    assert run() == set()
+    whole = json.loads((built[0] / "tileset.json").read_text())["root"]["boundingVolume"]
+    assert set(whole) == {"region"}
+    child["content"]["boundingVolume"] = whole
     assert run() == {"volume-content"}
     del child["transform"]
+    assert run() == set()
     child["content"]["uri"] = "../a.glb"
     assert run() == {"file-missing", "file-unused"}
     child["content"]["uri"] = "tileset.json"

@@ -28,12 +28,16 @@ _TOLERANCE = 0.02
 def check_content(
     content: bytes, volume: Volume | None, transform: NDArray[np.float64], findings: FileFindings
 ) -> None:
-    """Check a .glb. `volume` bounds it, in the frame after `transform` (4 x 4, column vectors); None: not checked."""
+    """Check a .glb. `transform` (4 x 4, column vectors) leads from the tile to the globe; `volume` None: not checked.
+
+    A region bounds the content on the globe, a box or sphere in the tile's own frame (OGC 22-025r4 clause 7.3.2).
+    """
     glb = read_glb(content, findings)
     if glb is None:
         return
     check_document(glb, findings)
     counts = check_property_tables(glb, findings)
+    frame = transform @ _Z_UP if volume is not None and volume.kind == "region" else _Z_UP
     meshes = glb.list_of("meshes")
     for node, matrix in _placed_nodes(glb, findings):
         number = node.get("mesh")
@@ -44,8 +48,8 @@ def check_content(
             positions = _check_primitive(glb, primitive, counts, findings)
             if positions is not None and volume is not None:
                 step = float(np.linalg.norm(matrix[:3, :3], axis=0).max())
-                slack = _TOLERANCE + (step if positions.dtype.kind == "i" else 0.0)
-                world = _apply(transform @ _Z_UP @ matrix, _distinct(positions))
+                slack = _TOLERANCE + (step if positions.dtype.kind in "iu" else 0.0)
+                world = _apply(frame @ matrix, _distinct(positions))
                 outside = farthest_outside(volume, world)
                 findings.require(
                     outside <= slack,
@@ -64,7 +68,7 @@ def _check_primitive(
     accessor = glb.list_of("accessors")[attributes["POSITION"]]
     bounded = "min" in accessor and "max" in accessor
     findings.require(bounded, "gltf-accessor-bounds", "POSITION has no min and max")
-    quantised = positions.dtype.kind == "i"
+    quantised = positions.dtype.kind in "iu"
     declared = "KHR_mesh_quantization" in glb.document.get("extensionsRequired", [])
     findings.require(
         declared or not quantised, "gltf-extensions", "integer positions need KHR_mesh_quantization"
@@ -140,12 +144,13 @@ def _matrix_of(node: dict[str, Any], findings: FileFindings) -> NDArray[np.float
 
 def _distinct(positions: NDArray[Any]) -> NDArray[np.float64]:
     """Positions without repetitions where these are cheap to find (16-bit integers), as float64."""
-    if positions.dtype.kind != "i" or positions.dtype.itemsize > 2:
+    if positions.dtype.kind not in "iu" or positions.dtype.itemsize > 2:
         return positions.astype(np.float64)
-    x, y, z = (positions[:, axis].astype(np.int64) + 32768 for axis in range(3))
+    lowest = 0 if positions.dtype.kind == "u" else -32768
+    x, y, z = (positions[:, axis].astype(np.int64) - lowest for axis in range(3))
     packed = np.unique((x << 32) | (y << 16) | z)
     return (
-        np.column_stack((packed >> 32, (packed >> 16) & 0xFFFF, packed & 0xFFFF)).astype(np.float64) - 32768.0
+        np.column_stack((packed >> 32, (packed >> 16) & 0xFFFF, packed & 0xFFFF)).astype(np.float64) + lowest
     )
 
 

@@ -62,18 +62,24 @@ def read_glb(content: bytes, findings: FileFindings) -> Glb | None:
     except orjson.JSONDecodeError as error:
         findings.add("glb-json", str(error))
         return None
-    binary = _binary_chunk(content, 20 + json_length, findings)
-    return Glb(document, binary) if isinstance(document, dict) and binary is not None else None
+    if not isinstance(document, dict):
+        findings.add("glb-json", "not an object")
+        return None
+    metadata = document.get("extensions", {}).get("EXT_structural_metadata", {})
+    binary = _binary_chunk(content, 20 + json_length, findings, tables="propertyTables" in metadata)
+    return None if binary is None else Glb(document, binary)
 
 
-def _binary_chunk(content: bytes, start: int, findings: FileFindings) -> bytes | None:
+def _binary_chunk(content: bytes, start: int, findings: FileFindings, *, tables: bool) -> bytes | None:
     if len(content) < start + 8:
         return b""
     length, kind = struct.unpack_from("<II", content, start)
     findings.require(kind == _BINARY, "glb-chunk", "the second chunk is not BIN")
     findings.require(length % 4 == 0, "glb-alignment", f"binary chunk of {length} bytes, needed is n x 4")
     findings.require(
-        (start + 8) % 8 == 0, "glb-alignment", "property tables need the binary data at n x 8 bytes"
+        not tables or (start + 8) % 8 == 0,
+        "glb-alignment",
+        "property tables need the binary data at n x 8 bytes",
     )
     whole = start + 8 + length <= len(content)
     if not findings.require(whole, "glb-chunk", "the binary chunk runs out of the file"):

@@ -15,15 +15,24 @@ from tiles.three_d.check.findings import FileFindings
 
 @dataclass(frozen=True, slots=True)
 class Subtree:
-    """Availability of one subtree as bits in level and Morton order."""
+    """Availability of one subtree as bits in level and Morton order.
+
+    `boxes` (tiles available, 12) are the bounding boxes its tile metadata gives, in that order; None where it gives none.
+    """
 
     tiles: NDArray[np.bool_]
     contents: NDArray[np.bool_]
     children: NDArray[np.bool_]
+    boxes: NDArray[np.float64] | None = None
 
 
-def read_subtree(content: bytes, levels: int, findings: FileFindings) -> Subtree | None:
-    """The bits of a subtree of `levels` levels in a quadtree; None where the file cannot be read."""
+def read_subtree(
+    content: bytes, levels: int, findings: FileFindings, axes: int = 2, box_property: str | None = None
+) -> Subtree | None:
+    """The bits of a subtree of `levels` levels in a quadtree (2 `axes`) or an octree (3); None where it cannot be read.
+
+    `box_property` names the property of the tile metadata that holds TILE_BOUNDING_BOX.
+    """
     if not findings.require(len(content) >= 24, "subtree-header", f"{len(content)} bytes are no subtree"):
         return None
     magic, version, json_length, binary_length = struct.unpack_from("<4sIQQ", content)
@@ -43,23 +52,29 @@ def read_subtree(content: bytes, levels: int, findings: FileFindings) -> Subtree
         findings.add("subtree-json", str(error))
         return None
     reader = _Bits(document, content[24 + json_length :], findings)
-    nodes = (4**levels - 1) // 3
+    branches = 2**axes
+    nodes = (branches**levels - 1) // (branches - 1)
     stated = document.get("contentAvailability", [{"constant": 0}])
     tiles = reader.read(document.get("tileAvailability"), nodes, "tileAvailability")
     contents = reader.read(stated[0] if stated else None, nodes, "contentAvailability")
-    children = reader.read(document.get("childSubtreeAvailability"), 4**levels, "childSubtreeAvailability")
+    children = reader.read(
+        document.get("childSubtreeAvailability"), branches**levels, "childSubtreeAvailability"
+    )
     if tiles is None or contents is None or children is None:
         return None
-    _check_tree(tiles, contents, findings)
-    return Subtree(tiles, contents, children)
+    _check_tree(tiles, contents, branches, findings)
+    boxes = None if box_property is None else reader.boxes(document, box_property, int(tiles.sum()))
+    return Subtree(tiles, contents, children, boxes)
 
 
-def _check_tree(tiles: NDArray[np.bool_], contents: NDArray[np.bool_], findings: FileFindings) -> None:
+def _check_tree(
+    tiles: NDArray[np.bool_], contents: NDArray[np.bool_], branches: int, findings: FileFindings
+) -> None:
     """The root and every parent of a tile exist, and content is only where tiles are."""
     findings.require(bool(tiles[0]), "subtree-tiles", "the root of the subtree is not available")
     number = np.flatnonzero(tiles[1:]) + 1
     findings.require(
-        bool(tiles[(number - 1) // 4].all()), "subtree-tiles", "a tile is available without its parent"
+        bool(tiles[(number - 1) // branches].all()), "subtree-tiles", "a tile is available without its parent"
     )
     lost = int((contents & ~tiles).sum())
     findings.require(lost == 0, "subtree-contents", f"{lost} contents are available without their tile")
@@ -104,3 +119,19 @@ class _Bits:
             counted == found, "subtree-count", f"{name}: {counted} stated, {found} bits set"
         )
         return bits[:count]
+
+    def boxes(self, document: dict[str, Any], name: str, count: int) -> NDArray[np.float64] | None:
+        """`count` boxes of the tile metadata, a row each; None, and a finding, where they cannot be read."""
+        tables, number = document.get("propertyTables", []), document.get("tileMetadata")
+        table = tables[number] if isinstance(number, int) and 0 <= number < len(tables) else {}
+        place = table.get("properties", {}).get(name, {}).get("values")
+        if not isinstance(place, int) or not 0 <= place < len(self._views) or table.get("count") != count:
+            self._findings.add("subtree-metadata", f"the tile metadata has no {name} of {count} tiles")
+            return None
+        view = self._views[place]
+        start, length = int(view.get("byteOffset", 0)), int(view.get("byteLength", 0))
+        content = self._binary[start : start + length]
+        if len(content) != length or length != count * 12 * 8:
+            self._findings.add("subtree-metadata", f"{name} has {length} bytes for {count} boxes")
+            return None
+        return np.frombuffer(content, "<f8").reshape(count, 12)

@@ -17,9 +17,10 @@ from tiles.three_d.check.subtree import Subtree, read_subtree
 from tiles.three_d.check.volumes import Volume, implicit_volume, read_volume
 
 _VERSIONS = ("1.0", "1.1")
+_AXES = {"QUADTREE": 2, "OCTREE": 3}
 _SUFFIXES = {".glb", ".subtree", ".json"}
-# 4**12 bits are 2 MB; a larger number is a mistake or an attack.
-_MOST_SUBTREE_LEVELS = 12
+# 4**12 and 8**8 bits are 2 MB; a larger number is a mistake or an attack.
+_MOST_SUBTREE_LEVELS = {2: 12, 3: 8}
 
 
 def check_tileset(path: Path) -> list[Finding]:
@@ -36,6 +37,7 @@ class _Check:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._used: set[str] = set()
+        self._box_property: str | None = None
         self.found: list[Finding] = []
 
     def run(self, name: str) -> None:
@@ -65,6 +67,7 @@ class _Check:
         findings.require(
             version in _VERSIONS, "tileset-asset", f"asset.version is {version!r}, not 1.0 or 1.1"
         )
+        self._box_property = _box_property(document.get("schema"))
         error = _error_of(document, "the tileset", findings)
         root = document.get("root")
         if not isinstance(root, dict):
@@ -110,46 +113,48 @@ class _Check:
         tiling = tile["implicitTiling"]
         levels, depth = tiling.get("availableLevels"), tiling.get("subtreeLevels")
         uri, subtree_uri = tile.get("content", {}).get("uri"), tiling.get("subtrees", {}).get("uri")
+        axes = _AXES.get(tiling.get("subdivisionScheme"), 0)
+        most = _MOST_SUBTREE_LEVELS.get(axes, 1)
         right = (
-            findings.require(
-                tiling.get("subdivisionScheme") == "QUADTREE", "implicit-scheme", f"{where}: no QUADTREE"
-            )
+            findings.require(axes > 0, "implicit-scheme", f"{where}: neither QUADTREE nor OCTREE")
             & findings.require(
                 isinstance(levels, int) and levels >= 1, "implicit-levels", f"{where}: {levels!r}"
             )
             & findings.require(
-                isinstance(depth, int) and 1 <= depth <= _MOST_SUBTREE_LEVELS,
+                isinstance(depth, int) and 1 <= depth <= most,
                 "implicit-levels",
-                f"{where}: subtreeLevels is {depth!r}, readable are 1 to {_MOST_SUBTREE_LEVELS}",
+                f"{where}: subtreeLevels is {depth!r}, readable are 1 to {most}",
             )
-            & findings.require(_is_template(uri), "implicit-template", f"{where}: content uri {uri!r}")
+            & findings.require(_is_template(uri, axes), "implicit-template", f"{where}: content uri {uri!r}")
             & findings.require(
-                _is_template(subtree_uri), "implicit-template", f"{where}: subtree uri {subtree_uri!r}"
+                _is_template(subtree_uri, axes), "implicit-template", f"{where}: subtree uri {subtree_uri!r}"
             )
             & findings.require("children" not in tile, "implicit-children", f"{where} has children too")
         )
         if not right:
             return
-        waiting = [(0, 0, 0)]
+        waiting: list[tuple[int, tuple[int, ...]]] = [(0, (0,) * axes)]
         while waiting:
-            top, x, y = waiting.pop()
-            name = subtree_uri.format(level=top, x=x, y=y)
-            subtree = self._read_subtree(name, depth)
+            top, root = waiting.pop()
+            name = _filled(subtree_uri, top, root)
+            subtree = self._read_subtree(name, depth, axes)
             if subtree is None:
                 continue
-            for level, column, row in _places(subtree.contents, depth, top, x, y):
-                inside = None if volume is None else implicit_volume(volume, level, column, row)
-                self._check_content(uri.format(level=level, x=column, y=row), inside, transform, findings)
-            deepest = top + _deepest(subtree.tiles)
+            for index, level, place in _places(subtree.contents, depth, top, root):
+                inside = _volume_of(subtree, index, volume, level, place)
+                self._check_content(_filled(uri, level, place), inside, transform, findings)
+            deepest = top + _deepest(subtree.tiles, 2**axes)
             message = f"{name} has a tile at level {deepest}, availableLevels is {levels}"
             findings.require(deepest < levels, "implicit-levels", message)
             children = np.flatnonzero(subtree.children).tolist()
-            waiting.extend((top + depth, *_cell(child, depth, x, y)) for child in children)
+            waiting.extend((top + depth, _cell(child, depth, root)) for child in children)
 
-    def _read_subtree(self, name: str, depth: int) -> Subtree | None:
+    def _read_subtree(self, name: str, depth: int, axes: int) -> Subtree | None:
         findings = FileFindings(name)
         content = self._read(name, findings)
-        subtree = None if content is None else read_subtree(content, depth, findings)
+        subtree = None
+        if content is not None:
+            subtree = read_subtree(content, depth, findings, axes, self._box_property)
         self.found.extend(findings.found)
         return subtree
 
@@ -209,32 +214,65 @@ def _bound_of(
     return volume if own is None else read_volume(own, f"{where}.content", findings)
 
 
-def _is_template(uri: Any) -> bool:
-    return isinstance(uri, str) and all(part in uri for part in ("{level}", "{x}", "{y}"))
+def _box_property(schema: Any) -> str | None:
+    """The property that holds TILE_BOUNDING_BOX, in the one form this checker reads: 12 float64."""
+    classes = schema.get("classes", {}) if isinstance(schema, dict) else {}
+    for properties in (one.get("properties", {}) for one in classes.values()):
+        for name, stated in properties.items():
+            if stated.get("semantic") == "TILE_BOUNDING_BOX" and stated.get("componentType") == "FLOAT64":
+                return str(name)
+    return None
 
 
-def _places(bits: NDArray[np.bool_], depth: int, top: int, x: int, y: int) -> list[tuple[int, int, int]]:
-    """Level, column and row in the whole tree of every set bit of a subtree rooted at (top, x, y)."""
+def _volume_of(
+    subtree: Subtree, index: int, root: Volume | None, level: int, place: tuple[int, ...]
+) -> Volume | None:
+    """The tile's own box where the subtree gives one, else its share of the root's volume."""
+    if subtree.boxes is not None and subtree.tiles[index]:
+        return Volume("box", subtree.boxes[int(subtree.tiles[:index].sum())])
+    return None if root is None else implicit_volume(root, level, place)
+
+
+def _is_template(uri: Any, axes: int) -> bool:
+    needed = ("{level}", "{x}", "{y}", "{z}")[: axes + 1]
+    return isinstance(uri, str) and all(part in uri for part in needed)
+
+
+def _filled(template: str, level: int, place: tuple[int, ...]) -> str:
+    """The template (OGC 22-025r4 clause 7.7.4) with a tile's numbers."""
+    filled = template.replace("{level}", str(level))
+    for name, number in zip("xyz", place, strict=False):
+        filled = filled.replace(f"{{{name}}}", str(number))
+    return filled
+
+
+def _places(
+    bits: NDArray[np.bool_], depth: int, top: int, root: tuple[int, ...]
+) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Bit, level and place in the whole tree of every set bit of a subtree whose root is at `root` of level `top`."""
     places = []
     start = 0
     for below in range(depth):
-        for index in np.flatnonzero(bits[start : start + 4**below]).tolist():
-            places.append((top + below, *_cell(index, below, x, y)))
-        start += 4**below
+        size = 2 ** (len(root) * below)
+        for index in np.flatnonzero(bits[start : start + size]).tolist():
+            places.append((start + index, top + below, _cell(index, below, root)))
+        start += size
     return places
 
 
-def _deepest(tiles: NDArray[np.bool_]) -> int:
+def _deepest(tiles: NDArray[np.bool_], branches: int) -> int:
     """The level, counted from the subtree's root, of the last available tile."""
     last = int(np.flatnonzero(tiles)[-1]) if tiles.any() else 0
     level = 0
-    while (4 ** (level + 1) - 1) // 3 <= last:
+    while (branches ** (level + 1) - 1) // (branches - 1) <= last:
         level += 1
     return level
 
 
-def _cell(index: int, below: int, x: int, y: int) -> tuple[int, int]:
-    """Column and row of the Morton index `index`, `below` levels under (x, y)."""
-    column = sum(((index >> (2 * bit)) & 1) << bit for bit in range(below))
-    row = sum(((index >> (2 * bit + 1)) & 1) << bit for bit in range(below))
-    return (x << below) + column, (y << below) + row
+def _cell(index: int, below: int, root: tuple[int, ...]) -> tuple[int, ...]:
+    """The place of the Morton index `index`, `below` levels under `root` (x in the lowest bit)."""
+    axes = len(root)
+    return tuple(
+        (above << below) + sum(((index >> (axes * bit + axis)) & 1) << bit for bit in range(below))
+        for axis, above in enumerate(root)
+    )

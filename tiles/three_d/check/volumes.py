@@ -46,19 +46,26 @@ def _sensible(volume: Volume) -> bool:
     return bool(n[3] > 0.0) if volume.kind == "sphere" else True
 
 
-def implicit_volume(root: Volume, level: int, x: int, y: int) -> Volume | None:
-    """The volume of a tile of an implicit quadtree; None for spheres, which cannot be divided."""
+def implicit_volume(root: Volume, level: int, place: tuple[int, ...]) -> Volume | None:
+    """The volume of a tile at (x, y) of an implicit quadtree, (x, y, z) of an octree; None for spheres, not divisible."""
     count = 2**level
     n = root.numbers
+    x, y = place[:2]
     if root.kind == "region":
         width, height = _width(n) / count, (n[3] - n[1]) / count
         west, south = n[0] + x * width, n[1] + y * height
-        return Volume("region", np.array([west, south, west + width, south + height, n[4], n[5]]))
+        bottom, top = n[4], n[5]
+        if len(place) == 3:
+            step = (n[5] - n[4]) / count
+            bottom, top = n[4] + place[2] * step, n[4] + (place[2] + 1) * step
+        return Volume("region", np.array([west, south, west + width, south + height, bottom, top]))
     if root.kind == "box":
-        half_x, half_y = n[3:6] / count, n[6:9] / count
-        corner = n[0:3] - n[3:6] - n[6:9]
-        center = corner + half_x * (2 * x + 1) + half_y * (2 * y + 1)
-        return Volume("box", np.concatenate((center, half_x, half_y, n[9:12])))
+        halves = [n[3:6], n[6:9], n[9:12]]
+        center = n[0:3].copy()
+        for axis, index in enumerate(place):
+            center += halves[axis] * ((2 * index + 1) / count - 1)
+            halves[axis] = halves[axis] / count
+        return Volume("box", np.concatenate((center, *halves)))
     return None
 
 
