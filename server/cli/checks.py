@@ -13,8 +13,9 @@ from typing import Literal
 
 from server.cli.representation_checks import what_is_wrong
 from server.errors import RegistryError
-from server.registry.catalogue import Catalogue
+from server.registry.catalogue import Catalogue, RepresentationKind
 from server.registry.folders import operator_token_file
+from server.registry.homes import HOME_REMEDY
 from server.registry.reader import open_catalogue_reader
 from server.registry.registry import Registry
 from server.registry.schema import HEAD, sqlite_file
@@ -67,9 +68,7 @@ def check_home(checked: Checked) -> Iterator[Finding]:
     """The data home is there, can be written, and has room."""
     home = checked.settings.home
     if not home.is_dir():
-        yield Finding(
-            "problem", str(home), "there is no such folder", "`chengtu demo` or `chengtu serve` makes it"
-        )
+        yield Finding("problem", str(home), "there is no such folder, so no data home", HOME_REMEDY)
         return
     if not os.access(home, os.W_OK | os.X_OK):
         yield Finding(
@@ -91,9 +90,8 @@ def check_registry(checked: Checked) -> Iterator[Finding]:
     file = sqlite_file(settings.registry_url)
     name = "registry" if file is None else str(file)
     if file is not None and not file.is_file():
-        yield Finding(
-            "problem", name, "there is no such file", "`chengtu serve`, `demo` or `tenants add` makes it"
-        )
+        if settings.home.is_dir():  # else check_home has said it
+            yield Finding("problem", name, "there is no such file", HOME_REMEDY)
         return
     try:
         with Registry(settings.registry_url, settings.home) as registry:
@@ -162,6 +160,30 @@ def check_collections(checked: Checked) -> Iterator[Finding]:
                 )
 
 
+def check_styles(checked: Checked) -> Iterator[Finding]:
+    """The style of every map is there and sound."""
+    directory = checked.settings.styles_directory
+    if checked.catalogue is None or not directory.is_dir():  # check_installation tells of the folder
+        return
+    from tiles.errors import TilesError
+    from tiles.maps.styles import load_style
+
+    for collection in checked.catalogue.collections.values():
+        drawn = collection.representations.get(RepresentationKind.MAP)
+        style = None if drawn is None else drawn.properties.get("style")
+        if style is None:
+            continue
+        try:
+            load_style(style, directory)
+        except TilesError as error:
+            yield Finding(
+                "problem",
+                f"{collection.qualified_id} map",
+                f"its style cannot be used: {error}",
+                f"Put the style into {directory}, or publish it again with --replace and another --style",
+            )
+
+
 def check_leftovers(checked: Checked) -> Iterator[Finding]:
     """Folders of killed publishes."""
     remedy = "`chengtu sweep` removes it"
@@ -201,6 +223,7 @@ CHECKS: tuple[Check, ...] = (
     check_registry,
     check_operator_token,
     check_collections,
+    check_styles,
     check_leftovers,
     check_installation,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_tenants_are_added_listed_and_removed(command: Command, points: Path) ->
         (["collections", "--tenant", "nowhere"], 1, "tenants: shenzhen"),
         (["unpublish", "places"], 1, "TENANT.COLLECTION"),
         (["unpublish", "shenzhen.nothing"], 1, "no published collection 'nothing'"),
-        (["unpublish", "nowhere.x"], 1, "tenants add nowhere"),
+        (["unpublish", "nowhere.x"], 1, '`chengtu tenants add nowhere --title "..."`'),
         (["restore", "shenzhen.nothing", "1"], 1, "nothing"),
         (["tenants", "remove", "nowhere"], 1, "nowhere"),
         (["tenants", "add", "Shenzhen", "--title", "x"], 1, "small letter"),
@@ -168,8 +169,13 @@ def test_what_is_wrong_is_said_once_with_its_exit_code(
 def test_listing_makes_no_registry(command: Command, home: Path, arguments: list[str]) -> None:
     code, listed, said = command(*arguments)
     assert (code, listed) == (1, "")
-    assert "registry.sqlite" in said
+    assert said.startswith(f"chengtu: there is no data home at {home}. Name the right data home with --home")
     assert not home.exists()
+    home.mkdir()
+    code, listed, said = command(*arguments)
+    assert (code, listed) == (1, "")
+    assert f"{home} is no data home: {home / 'registry.sqlite'} is not there" in said
+    assert list(home.iterdir()) == []
 
 
 def test_a_home_that_cannot_be_written_is_one_message(command: Command) -> None:
@@ -231,10 +237,37 @@ def test_check_finds_what_is_wrong(
     assert "problems found" in said
 
 
+def test_check_finds_a_style_that_is_gone(
+    command: Command, registry: Registry, points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    styles = tmp_path / "styles"
+    shutil.copytree(load_settings((), None, {}).styles_directory, styles)
+    (styles / "dots.yml").write_bytes((styles / "point.yml").read_bytes())
+    monkeypatch.setenv("CHENGTU_MAPS_STYLES_DIRECTORY", str(styles))
+    assert command(*publishing(points, "--style", "dots"))[0] == 0
+    assert "map" not in command("check")[1]
+
+    (styles / "dots.yml").rename(tmp_path / "dots.yml")
+    code, found, said = command("check")
+    assert code == 1
+    (line,) = [line for line in found.splitlines() if "shenzhen.places map" in line]
+    assert line.startswith(
+        "problem: shenzhen.places map: its style cannot be used: style 'dots' is not in styles"
+    )
+    assert "any, buildings" in line
+    assert "--style" in line
+    assert "problems found" in said
+
+    (styles / "dots.yml").write_text("rulez: []\n")
+    assert "unknown keys 'rulez'" in command("check")[1]
+
+
 def test_check_without_a_home_says_so(command: Command, home: Path) -> None:
     code, found, _ = command("check")
     assert code == 1
     assert "no such folder" in found
+    assert "--home" in found
+    assert len(found.splitlines()) == len({line.split(": ")[1] for line in found.splitlines()})
     assert not home.exists()
 
 

@@ -103,42 +103,10 @@ def test_serve_becomes_ready_shares_no_port_replaces_a_dead_worker_and_stops_on_
         assert second.returncode == 1
         assert f"port {port} of 127.0.0.1 is taken" in second.stderr
         wait_until(lambda: status_of(port, "/health/ready") == 200)
-        # The preparation of a new registry was a child too, and may be one for a moment more.
-        wait_until(lambda: len(children_of(process)) == 1)
         (worker,) = children_of(process)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: worker not in children_of(process) and status_of(port, "/health/ready") == 200)
         stops_cleanly(process, signal.SIGTERM, port)
-
-
-WORKER = """
-import sys, time
-from wsgiref.util import setup_testing_defaults
-import server.http.app  # so that nothing but the registry keeps the worker from being ready
-from server.cli.worker import application
-print("starting", flush=True)
-deadline, status = time.monotonic() + float(sys.argv[1]), ""
-while not status.startswith("200") and time.monotonic() < deadline:
-    time.sleep(0.05)
-    environ = {"PATH_INFO": "/health/ready"}
-    setup_testing_defaults(environ)
-    list(application(environ, lambda given, *_: globals().update(status=given)))
-print(status)
-"""
-
-
-def test_a_worker_that_is_quicker_than_the_making_of_the_registry_waits_for_it(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    environment = {**os.environ, "CHENGTU_DATA_HOME": str(home)}
-    with subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(PATIENCE)], env=environment, stdout=subprocess.PIPE, text=True
-    ) as worker:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "starting\n"
-        time.sleep(0.5)
-        assert not home.exists()
-        open_registry(load_settings((), None, {"data.home": home})).close()
-        assert worker.communicate()[0] == "200 OK\n"
 
 
 def test_serve_stops_where_the_registry_cannot_be_made(tmp_path: Path) -> None:
