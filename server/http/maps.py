@@ -250,6 +250,7 @@ def _keep(path: Path, body: bytes) -> None:
         return
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)  # nginx reads it as another user
             file.write(body)
         Path(aside).replace(path)
     except OSError:
