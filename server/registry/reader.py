@@ -9,7 +9,9 @@ from pathlib import Path
 
 from server.errors import RegistryUnavailable
 from server.registry.catalogue import Catalogue
+from server.registry.homes import check_home_is_there
 from server.registry.links import Link, LinkError, open_link
+from server.registry.schema import sqlite_file
 from server.settings import Settings
 
 
@@ -41,7 +43,7 @@ class RegistryReader:
     def current(self) -> Catalogue:
         """The catalogue as of now: includes every publish that returned before this call.
 
-        Raises RegistryUnavailable where the registry cannot be read.
+        Raises RegistryUnavailable where the registry cannot be read, or nobody has made it yet.
         """
         seen = self._seen
         for last_try in (False, True):
@@ -50,6 +52,8 @@ class RegistryReader:
             except LinkError as error:
                 self._drop(seen)
                 if last_try:
+                    if sqlite_file(self._url) is not None:  # a database server has said itself what is wrong
+                        check_home_is_there(self._url, self._home)
                     raise RegistryUnavailable(
                         f"the registry cannot be read: {error}; see `chengtu check`"
                     ) from error

@@ -14,6 +14,7 @@ from server.registry import generations, sweeping, tenants
 from server.registry.catalogue import Catalogue, Collection, Representation, Tenant
 from server.registry.database import open_engine
 from server.registry.drafts import CollectionDraft, GenerationRecord, GenerationTicket, SweepReport
+from server.registry.homes import check_home_is_there
 from server.registry.loading import load_catalogue
 from server.registry.locks import waiting_lock
 from server.registry.operator_token import ensure_operator_token
@@ -193,6 +194,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_registry_that_is_there(settings: Settings) -> Registry:
+    """As `open_registry`, but makes no new data home. Raises RegistryUnavailable where there is none."""
+    check_home_is_there(settings.registry_url, settings.home)
+    return open_registry(settings)
 
 
 def open_registry(settings: Settings) -> Registry:

@@ -90,7 +90,8 @@ def tenant_row(session: Session, tenant: str) -> TenantRow:
         )
         listed = ", ".join(known) or "none"
         raise UnknownTenant(
-            f"there is no tenant {tenant!r} (tenants: {listed}); `chengtu tenants add {tenant}` makes it"
+            f"there is no tenant {tenant!r} (tenants: {listed}); "
+            f'`chengtu tenants add {tenant} --title "..."` makes it'
         )
     return row
 

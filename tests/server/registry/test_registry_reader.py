@@ -176,10 +176,14 @@ def test_a_reader_that_was_closed_opens_again(registry: Registry, reader: Regist
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:////proc/nothing/registry.sqlite", "postgresql+psycopg://nobody:sesame@127.0.0.1:1/none"]
+    ("url", "message"),
+    [
+        ("sqlite:////proc/nothing/registry.sqlite", "there is no data home at .*--home"),
+        ("postgresql+psycopg://nobody:sesame@127.0.0.1:1/none", "cannot be read"),
+    ],
 )
-def test_no_database_is_an_error_that_keeps_the_password(url: str, home: Path) -> None:
-    with pytest.raises(RegistryUnavailable, match="cannot be read") as caught:
+def test_no_database_is_an_error_that_keeps_the_password(url: str, message: str, home: Path) -> None:
+    with pytest.raises(RegistryUnavailable, match=message) as caught:
         RegistryReader(url, home).current()
     assert "sesame" not in str(caught.value)
 

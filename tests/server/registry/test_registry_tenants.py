@@ -27,7 +27,7 @@ from server.registry.catalogue import Collection
 from server.registry.database import open_engine
 from server.registry.identifiers import check_collection_id, check_tenant_id
 from server.registry.models import Base
-from server.registry.registry import Registry, open_registry
+from server.registry.registry import Registry, open_registry, open_registry_that_is_there
 from server.registry.schema import HEAD, MIGRATIONS, is_at_head
 from server.settings import load_settings
 
@@ -181,3 +181,22 @@ def test_is_at_head_is_false_for_files_that_are_no_registry(tmp_path: Path, cont
     assert not is_at_head(f"sqlite:///{file}")
     file.write_bytes(content)
     assert not is_at_head(f"sqlite:///{file}")
+
+
+def test_only_what_is_meant_to_makes_a_new_home(home: Path) -> None:
+    settings = load_settings(overrides={"data.home": str(home)})
+    with pytest.raises(
+        RegistryUnavailable, match=f"no data home at {home}. .*--home.* tenants add TENANT --title"
+    ):
+        open_registry_that_is_there(settings)
+    assert not home.exists()
+    home.mkdir()
+    with pytest.raises(
+        RegistryUnavailable, match=f"{home} is no data home: {home}/registry.sqlite is not there"
+    ):
+        open_registry_that_is_there(settings)
+    assert list(home.iterdir()) == []
+    with open_registry(settings) as registry:
+        registry.add_tenant("helsinki", "Helsinki")
+    with open_registry_that_is_there(settings) as registry:
+        assert list(registry.catalogue().tenants) == ["helsinki"]
