@@ -193,6 +193,7 @@ def test_owslib_reads_wmts(service: MapService) -> None:
         wmts = WebMapTileService("http://city.example/maps/wmts", xml=answer.body)
         assert set(wmts.contents) == {"helsinki.buildings", "helsinki.streets"}
         entry = wmts.contents["helsinki.buildings"]
+        assert entry.abstract == "建筑 & <b>"
         assert set(entry.tilematrixsetlinks) == set(grid_ids())
         assert set(wmts.tilematrixsets) == set(grid_ids())
         mercator = wmts.tilematrixsets["WebMercatorQuad"].tilematrix["3"]

@@ -5,7 +5,7 @@ Everything that knows MapProxy's inside, beyond its configuration, is in this mo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from mapproxy.util.lock import FileLock
 from mapproxy.wsgiapp import MapProxyApp
 
 from tiles.cache.configuration import MAXIMUM_ZOOM
+from tiles.cache.layer import MapLayer
 from tiles.grids import Grid, grid, grid_ids
 
 ALLOWED_KEY = "chengtu.allowed_layers"
@@ -24,15 +25,19 @@ ALLOWED_KEY = "chengtu.allowed_layers"
 _URN = {"EPSG:3857": "EPSG::3857", "OGC:CRS84": "OGC:1.3:CRS84"}
 
 
-def arrange(application: MapProxyApp, queryable: Collection[str]) -> None:
-    """Adjust an application that was just built and has not answered yet; `queryable` layers answer GetFeatureInfo."""
+def arrange(application: MapProxyApp, layers: Iterable[MapLayer]) -> None:
+    """Adjust an application of these layers (texts ready for XML) that was just built and has not answered yet."""
+    by_name = {layer.name: layer for layer in layers}
     restful: WMTSRestServer = application.handlers["wmts"]
     by_query: WMTSServer = application.handlers["service"].services["wmts"]
     for name, layer in application.handlers["service"].services["wms"].layers.items():
-        layer.queryable = name in queryable
+        layer.queryable = by_name[name].features_at is not None
     matrix_sets = [PublishedMatrixSet(grid(tms_id)) for tms_id in grid_ids()]
     for server in (restful, by_query):
         server.matrix_sets = matrix_sets
+        server.capabilities_class = _with_abstracts(
+            server.capabilities_class, {name: layer.abstract for name, layer in by_name.items()}
+        )
     application.handlers["wmts"] = _WmtsEntrance(restful, by_query)
     built: TileServer = application.handlers["tms"]
     tiles = _TileServer(built.layers, built.md, max_tile_age=0, use_dimension_layers=True, origin="nw")
@@ -76,6 +81,31 @@ class PublishedMatrixSet:
                 grid_size=pyramid.matrix_size(zoom),
                 tile_size=(pyramid.tile_size, pyramid.tile_size),
             )
+
+
+_NO_ABSTRACT = "<ows:Abstract></ows:Abstract>"
+
+
+def _with_abstracts(capabilities: Callable[..., Any], abstracts: Mapping[str, str]) -> Callable[..., Any]:
+    """MapProxy's WMTS capabilities with the abstract of each layer, for which its template has an empty element."""
+
+    def described(*arguments: Any, **options: Any) -> Any:
+        document = capabilities(*arguments, **options)
+        plain = document.render
+
+        def render(request: Any) -> str:
+            before, *layers = plain(request).split("<Layer>")
+            filled = [before]
+            for layer, part in zip(document.layers, layers, strict=True):
+                text = abstracts.get(layer.name, "")
+                abstract = f"<ows:Abstract>{text}</ows:Abstract>" if text else ""
+                filled.append(part.replace(_NO_ABSTRACT, abstract, 1))
+            return "<Layer>".join(filled)
+
+        document.render = render
+        return document
+
+    return described
 
 
 class _WmtsEntrance:

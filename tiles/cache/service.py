@@ -61,7 +61,7 @@ def build_map_service(
     except ConfigurationError as error:
         raise MapServiceError(f"MapProxy does not take the layers: {error}") from error
     application = MapProxyApp(services, configuration.base_config)
-    arrange(application, {layer.name for layer in layers if layer.features_at is not None})
+    arrange(application, described.values())
     by_name = {layer.name: layer for layer in layers}
     return MapService(application, RequestChecker(by_name, offered_crs(layers)), by_name, authorize)
 
