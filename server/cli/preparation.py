@@ -1,14 +1,16 @@
 """`python -m server.cli.preparation`: makes a new registry for the `chengtu serve` that started this process.
 
-A process of its own, because the server's main process must not open a database before it forks. Where it fails it says
-why, and the server does not start.
+It takes seconds (SQLAlchemy, Alembic), in which the server listens already and says that it is not ready. Where it fails
+it says why, and the server stops.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 from server.cli.console import fail
 from server.errors import ChengtuError
@@ -26,6 +28,16 @@ def start_process(module: str, settings: Settings, *arguments: str) -> subproces
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
+
+
+def stop_where_it_fails(preparation: subprocess.Popen[bytes]) -> None:
+    """Send this process SIGTERM, as a person would, when the preparation beside it has failed. Returns at once."""
+
+    def watch() -> None:
+        if preparation.wait() != 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="chengtu-preparation", daemon=True).start()
 
 
 def prepare_registry() -> int:

@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from server.cli.console import say
-from server.cli.preparation import start_process
+from server.cli.preparation import start_process, stop_where_it_fails
 from server.errors import ServeError
 from server.registry.folders import operator_token_file
 from server.registry.schema import is_at_head, sqlite_file
@@ -31,9 +31,6 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises ServeError, RegistryError; SystemExit where workers die again and again."""
     address = check_port(settings.server.host, settings.server.port)
     preparing = prepare(settings)
-    # A worker that finds no registry when it has imported the application would answer 503 for good.
-    if preparing is not None and preparing.wait() != 0:
-        raise ServeError("the registry could not be made; the message above says why")
     os.environ.pop(CONFIG_VARIABLE, None)
     os.environ.update(settings_environment(settings))
     server = _granian(settings, address)
@@ -41,7 +38,11 @@ def serve(settings: Settings) -> None:
     say(
         f"Chengtu serves {url} with {settings.server.workers} workers; data in {settings.home}. Stop it with Ctrl-C."
     )
+    if preparing is not None:
+        stop_where_it_fails(preparing)
     server.serve()
+    if preparing is not None and preparing.wait() != 0:
+        raise ServeError("the registry could not be made; the message above says why")
     say("Chengtu has stopped.")
 
 
@@ -72,7 +73,7 @@ def check_port(host: str, port: int) -> str:
 def prepare(settings: Settings) -> subprocess.Popen[bytes] | None:
     """Make or upgrade the registry where that is needed, and let a process of its own remove leftovers.
 
-    A new registry is made by a process of its own, which is returned; an old one is upgraded before.
+    A new registry is made by a process beside the server, which is returned; an old one is upgraded before.
     """
     file = sqlite_file(settings.registry_url)
     if not (is_at_head(settings.registry_url) and operator_token_file(settings.home).is_file()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -10,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from providers import errors as provider_errors
 from providers.features.parser import QueryLimits
 from server import errors as server_errors
+from server.errors import RegistryUnavailable
 from server.http import errors, health, portal
 from server.http.answer import PREFLIGHT_HEADERS, Answer, Header
 from server.http.context import context, html_answer, make_context, respond
@@ -166,5 +168,7 @@ def create_app(settings: Settings) -> WsgiApplication:
     configure_logging(settings.server.log_level)
     resolve_plugins()
     services = make_services(settings)
-    services.catalogue.current()
+    # A new registry may still be in the making beside this worker, a remote one not up yet: /health/ready tells.
+    with contextlib.suppress(RegistryUnavailable):
+        services.catalogue.current()
     return HotLane(services, create_flask(services))

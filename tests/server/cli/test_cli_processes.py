@@ -103,6 +103,8 @@ def test_serve_becomes_ready_shares_no_port_replaces_a_dead_worker_and_stops_on_
         assert second.returncode == 1
         assert f"port {port} of 127.0.0.1 is taken" in second.stderr
         wait_until(lambda: status_of(port, "/health/ready") == 200)
+        # The preparation of a new registry was a child too, and may be one for a moment more.
+        wait_until(lambda: len(children_of(process)) == 1)
         (worker,) = children_of(process)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: worker not in children_of(process) and status_of(port, "/health/ready") == 200)

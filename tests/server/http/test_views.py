@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
+from server.http.app import create_app
 from server.http.ogc.documents import CONFORMANCE
 from server.registry.catalogue import Access
+from server.registry.registry import open_registry
+from server.settings import load_settings
 
 
 def test_landing_pages_link_to_what_exists(client: Any) -> None:
@@ -227,3 +231,13 @@ def test_health(client: Any) -> None:
     assert client.json("/health/live") == {"status": "live"}
     assert client.json("/health/ready")["status"] == "ready"
     assert b"chengtu_collections" in client.get("/metrics").body
+
+
+def test_a_worker_quicker_than_its_registry_becomes_ready_with_it(tmp_path: Path, wsgi_client: Any) -> None:
+    settings = load_settings((), {"CHENGTU_DATA_HOME": str(tmp_path / "home")})
+    early = wsgi_client(create_app(settings))
+    for path in ("/health/ready", "/ogc/collections", "/t/demo/ogc/collections/boxes/items"):
+        assert early.get(path).status == 503, path
+    open_registry(settings).close()
+    assert early.get("/health/ready").status == 200
+    assert early.json("/ogc/collections")["numberMatched"] == 0
