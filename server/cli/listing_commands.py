@@ -111,9 +111,9 @@ def remove_tenant(
 ) -> None:
     """Remove a tenant; one with collections only with --force."""
     from server.cli.console import say
-    from server.registry.registry import open_registry
+    from server.registry.registry import open_registry_that_is_there
 
-    with open_registry(settings_of(home, config)) as registry:
+    with open_registry_that_is_there(settings_of(home, config)) as registry:
         unpublished = registry.remove_tenant(tenant, force)
     ending = f" and {len(unpublished)} collections of it ({', '.join(unpublished)})" if unpublished else ""
     say(f"Removed tenant {tenant}{ending}.")

@@ -34,9 +34,9 @@ def check(json: Json = False, home: Home = None, config: Config = None) -> None:
 def sweep(home: Home = None, config: Config = None) -> None:
     """Remove leftovers of killed publishes, and generations that nobody serves or needs any more."""
     from server.cli.console import say, show
-    from server.registry.registry import open_registry
+    from server.registry.registry import open_registry_that_is_there
 
-    with open_registry(settings_of(home, config)) as registry:
+    with open_registry_that_is_there(settings_of(home, config)) as registry:
         report = registry.sweep()
     for folder in report.removed:
         show(str(folder))

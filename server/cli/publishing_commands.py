@@ -68,7 +68,7 @@ def publish(
     from server.publish import PublishRequest, ReadingOptions, SceneOptions
     from server.publish import publish as publish_files
     from server.registry.catalogue import Access
-    from server.registry.registry import open_registry
+    from server.registry.registry import open_registry_that_is_there
 
     settings = settings_of(home, config)
     request = PublishRequest(
@@ -117,7 +117,11 @@ def publish(
         ),
     )
     title_of_work = f"Publishing {tenant}.{id_}"
-    with stopping_cleanly(), open_registry(settings) as registry, progress(title_of_work) as report:
+    with (
+        stopping_cleanly(),
+        open_registry_that_is_there(settings) as registry,
+        progress(title_of_work) as report,
+    ):
         result = publish_files(request, registry, settings, report)
     _say_result(result, request)
 
@@ -125,10 +129,10 @@ def publish(
 def unpublish(collection: Qualified, home: Home = None, config: Config = None) -> None:
     """Take a collection out of service at once."""
     from server.cli.console import say
-    from server.registry.registry import open_registry
+    from server.registry.registry import open_registry_that_is_there
 
     tenant, id_ = split_qualified(collection)
-    with open_registry(settings_of(home, config)) as registry:
+    with open_registry_that_is_there(settings_of(home, config)) as registry:
         registry.unpublish(tenant, id_)
         last = max(one.generation for one in registry.generations(tenant, id_) if one.state == "kept")
     say(
@@ -147,10 +151,10 @@ def restore(
 ) -> None:
     """Serve an earlier generation of a collection again, or list its generations."""
     from server.cli.console import say, show_table
-    from server.registry.registry import open_registry
+    from server.registry.registry import open_registry_that_is_there
 
     tenant, id_ = split_qualified(collection)
-    with open_registry(settings_of(home, config)) as registry:
+    with open_registry_that_is_there(settings_of(home, config)) as registry:
         if generation is None:
             show_table(
                 ("generation", "state", "published"),
