@@ -23,7 +23,8 @@ services: ## install (as root) and check the Debian packages the tests use
 	@scripts/services install
 
 test: ## lint, types, layers and the first tier of tests: what CI runs
-	@scripts/services install
+	@scripts/check_tools >/dev/null
+	scripts/services install
 	scripts/setup dev
 	$(MAKE) --no-print-directory lint unit
 
