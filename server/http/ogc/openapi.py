@@ -86,7 +86,11 @@ def _parameters() -> Document:
         "ids": _query("ids", "Only these records", {"type": "array", "items": {"type": "string"}}),
         "scale-factor": _query("scale-factor", "Divide the resolution by this", {"type": "number"}),
         "scale-size": _query("scale-size", "Cells an axis, like x(200),y(100)", {"type": "string"}),
-        "subset": _query("subset", "Part of an axis, like Lat(60.1:60.2) in degrees, or an axis of the coverage", {"type": "string"}),
+        "subset": _query(
+            "subset",
+            "Part of an axis, like Lat(60.1:60.2) in degrees, or an axis of the coverage",
+            {"type": "string"},
+        ),
     }
 
 
