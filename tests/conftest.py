@@ -24,6 +24,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def chromium_flags(root: Path) -> list[str]:
+    """How a headless Chromium is started without a screen, a graphics card or the outside world."""
+    return (root / "scripts" / "chromium_flags.txt").read_text().split()
+
+
+@pytest.fixture(scope="session")
 def sample_data() -> Path:
     """Real sample data that is never part of the repository."""
     if not SAMPLE_DATA.is_dir():

@@ -25,9 +25,7 @@ Resource = dict[str, Any]
 ApiFunction = Callable[..., tuple[dict[str, str], int, "str | bytes"]]
 
 FEATURE_PROVIDER = "providers.features.provider.ChengtuFeatureProvider"
-TILE_PROVIDER = "providers.tiles.provider.ChengtuMVTProvider"
 COVERAGE_PROVIDER = "providers.coverages.provider.ChengtuCoverageProvider"
-MAP_PROVIDER = "providers.maps.provider.ChengtuMapProvider"
 EDR_PROVIDER = "providers.sensors.edr.ChengtuEDRProvider"
 RECORD_PROVIDER = "providers.records.provider.ChengtuRecordProvider"
 PROCESS_MANAGER = "providers.processes.manager.ChengtuProcessManager"
@@ -66,7 +64,8 @@ class PygeoapiAnswer:
         return orjson.loads(self.content)
 
 
-def _providers(collection: Collection, map_key: str) -> list[Resource]:
+def _providers(collection: Collection) -> list[Resource]:
+    """The plugins pygeoapi is asked for. Tiles and maps are not among them: their routes call the stores directly."""
     representations = collection.representations
     result: list[Resource] = []
     if Kind.FEATURES in representations:
@@ -83,32 +82,17 @@ def _providers(collection: Collection, map_key: str) -> list[Resource]:
                 "generation": collection.generation,
             }
         )
-    if Kind.TILES in representations:
-        properties = representations[Kind.TILES].properties
-        zoom = {"min": properties.get("min_zoom", 0), "max": properties.get("max_zoom", 22)}
-        result.append(
-            {
-                "type": "tile",
-                "name": TILE_PROVIDER,
-                "data": str(collection.path_of(Kind.FEATURES)),
-                "options": {"zoom": zoom, "layer": collection.id},
-                "format": {"name": "pbf", "mimetype": "application/vnd.mapbox-vector-tile"},
-            }
-        )
     if Kind.COVERAGE in representations:
         geotiff = {"name": "GTiff", "mimetype": "image/tiff; application=geotiff"}
         coverage = str(collection.path_of(Kind.COVERAGE))
         result.append({"type": "coverage", "name": COVERAGE_PROVIDER, "data": coverage, "format": geotiff})
-    if Kind.MAP in representations:
-        png = {"name": "png", "mimetype": "image/png"}
-        result.append({"type": "map", "name": MAP_PROVIDER, "data": map_key, "format": png})
     if Kind.SERIES in representations:
         result.append({"type": "edr", "name": EDR_PROVIDER, "data": str(collection.path_of(Kind.SERIES))})
     return result
 
 
-def collection_resource(collection: Collection, map_key: str) -> Resource:
-    """A pygeoapi resource for a collection; `map_key` names its map source in `providers.maps`."""
+def collection_resource(collection: Collection) -> Resource:
+    """A pygeoapi resource for a collection."""
     extents = extent_of(collection)
     # pygeoapi would check `datetime` against it with a parser that raises what it does not catch; our providers check.
     extents.pop("temporal", None)
@@ -119,7 +103,7 @@ def collection_resource(collection: Collection, map_key: str) -> Resource:
         "keywords": list(collection.keywords),
         "links": [],
         "extents": extents,
-        "providers": _providers(collection, map_key),
+        "providers": _providers(collection),
     }
 
 
@@ -179,8 +163,7 @@ class PygeoapiAdapter:
         """Calls on one collection in its present generation; `root` is the URL of the view's OGC API."""
         public_id = scope.public_id(collection)
         key = (public_id, collection.tenant, collection.generation, collection.updated)
-        map_key = f"{collection.qualified_id}/{collection.generation}"
-        api = self._api(key, root, lambda: {public_id: collection_resource(collection, map_key)}, language)
+        api = self._api(key, root, lambda: {public_id: collection_resource(collection)}, language)
         return Caller(api)
 
     def for_resources(
@@ -233,9 +216,7 @@ def resolve_plugins() -> None:
     """Import every plugin this server names: a wrong name fails at start, not in a request (pygeoapi looks late)."""
     for kind, name in (
         ("provider", FEATURE_PROVIDER),
-        ("provider", TILE_PROVIDER),
         ("provider", COVERAGE_PROVIDER),
-        ("provider", MAP_PROVIDER),
         ("provider", EDR_PROVIDER),
         ("provider", RECORD_PROVIDER),
         ("process_manager", PROCESS_MANAGER),

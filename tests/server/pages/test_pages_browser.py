@@ -14,17 +14,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from server.pages import PageRequest, Pages, choose_language, language_cookie
 from server.registry.catalogue import Catalogue
 
-FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SERIES = "/ogc/collections/auckland.pedestrian-counts"
 TIMES = [f"2025-12-31T{hour:02}:00:00Z" for hour in range(24)]
 READINGS = [None if hour == 5 else hour * 10 for hour in range(24)]
@@ -114,9 +103,9 @@ def address(pages: Pages, catalogue: Catalogue) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(chromium_flags: list[str]) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=chromium_flags)
         yield launched
         launched.close()
 
