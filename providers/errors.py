@@ -8,6 +8,12 @@ ProviderError
 ├── UnsupportedQuery        the request asks for something this provider does not do (HTTP 400)
 ├── AnswerTooLarge          the answer would pass a budget of values, pixels, features or vertices (HTTP 400)
 ├── ItemNotFound            no feature has this id (HTTP 404)
+├── EditError               an edit that cannot be made; nothing was changed
+│   ├── InvalidFeature      the feature given does not fit the collection (HTTP 422)
+│   ├── ItemExists          a feature to create has an id that is taken (HTTP 409)
+│   ├── VersionConflict     the feature is not in the version the client has seen (HTTP 412)
+│   └── ReadOnlySource      the features of this store cannot be edited (HTTP 405)
+├── SourceUnavailable       a database or remote service does not answer now (HTTP 503)
 └── StoreError              the stored data cannot be used (HTTP 500)
     ├── StoreMissing        there is no file at the path
     ├── StoreCorrupt        the file is there, and is not a feature store that can be read
@@ -19,6 +25,8 @@ ProviderError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class ProviderError(Exception):
@@ -58,6 +66,38 @@ class ItemNotFound(ProviderError):
     def __init__(self, feature_id: str) -> None:
         self.feature_id = feature_id
         super().__init__(f"There is no item with the id {feature_id[:200]!r} in this collection")
+
+
+class EditError(ProviderError):
+    """An edit that cannot be made; nothing of its batch was changed. `index` counts the edits of a batch from 0."""
+
+    index: int | None = None
+
+
+class InvalidFeature(EditError):
+    """The feature given does not fit the collection: one (JSON pointer, what is wrong) for each fault."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]], index: int | None = None) -> None:
+        self.faults = tuple(faults)
+        self.index = index
+        where = "" if index is None else f"Edit {index}: "
+        super().__init__(where + "; ".join(f"{pointer or '/'}: {fault}" for pointer, fault in self.faults))
+
+
+class ItemExists(EditError):
+    """A feature to create has an id that is taken."""
+
+
+class VersionConflict(EditError):
+    """The feature is not in the version the client has seen: read it again, then edit."""
+
+
+class ReadOnlySource(EditError):
+    """The features of this store cannot be edited."""
+
+
+class SourceUnavailable(ProviderError):
+    """A database or a remote service does not answer now; others are not touched by it."""
 
 
 class StoreError(ProviderError):

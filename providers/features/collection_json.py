@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from providers.features.store.reader import FeaturePage
+from providers.features.source import FeaturePage
 
 
 def feature_collection_bytes(page: FeaturePage, links: Sequence[Mapping[str, Any]], timestamp: str) -> bytes:

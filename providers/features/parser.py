@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
+import orjson
+
 from providers.errors import InvalidParameter, StaleCursor, UnknownReferenceSystem
 from providers.features.crs import CRS84H, bbox_to_crs84, reference_system
-from providers.features.query import CRS84, BBox, ItemQuery, TimeInterval
+from providers.features.query import CRS84, BBox, Cursor, ItemQuery, TimeInterval
 from providers.features.schema import CollectionSchema, FieldDefinition
 
 _INTEGER = re.compile(r"[0-9]{1,18}")
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2}))?")
-_MAXIMUM_KEY_BITS = 62
-_CURSOR_BYTES = 16
 _BBOX_NUMBERS = "4 or 6 numbers separated by commas: west,south,east,north (or with heights after each pair)"
 _TIMES = "an RFC 3339 date or date-time, or an interval start/end with .. for an open end"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -49,7 +49,7 @@ class _Draft:
     bbox_crs: str | None = None
     datetime: TimeInterval | None = None
     offset: int = 0
-    cursor: int | None = None
+    cursor: Cursor | None = None
     properties: tuple[str, ...] | None = None
     skip_geometry: bool = False
     crs: str = CRS84
@@ -118,23 +118,26 @@ def parse_item_crs(
     return uri
 
 
-def encode_cursor(generation: int, key: int) -> str:
-    """The token of the page after `key`, opaque to clients."""
-    return (
-        base64.urlsafe_b64encode(generation.to_bytes(8, "big") + key.to_bytes(8, "big")).decode().rstrip("=")
-    )
+def encode_cursor(generation: int, cursor: Cursor) -> str:
+    """The token of the page after `cursor`, opaque to clients."""
+    return base64.urlsafe_b64encode(orjson.dumps((generation, *cursor))).decode().rstrip("=")
 
 
-def decode_cursor(token: str, generation: int) -> int:
-    """The key in a token. Raises InvalidParameter for what is no token, StaleCursor for one of another generation."""
+def decode_cursor(token: str, generation: int) -> Cursor:
+    """The cursor in a token. Raises InvalidParameter for what is no token, StaleCursor for one of another generation."""
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        values = orjson.loads(raw)
     except (binascii.Error, ValueError):
-        raw = b""
-    key = int.from_bytes(raw[8:], "big")
-    if len(raw) != _CURSOR_BYTES or key >> _MAXIMUM_KEY_BITS:
+        values = None
+    if (
+        not isinstance(values, list)
+        or len(values) < 2
+        or type(values[0]) is not int
+        or not all(value is None or type(value) in (str, int, float) for value in values)
+    ):
         raise InvalidParameter("cursor", token, "a cursor taken from a next link")
-    made_for = int.from_bytes(raw[:8], "big")
+    made_for = values[0]
     if made_for != generation:
         raise StaleCursor(
             "cursor",
@@ -142,7 +145,7 @@ def decode_cursor(token: str, generation: int) -> int:
             f"a cursor of the present generation {generation}; this one belongs to {made_for}, the collection has been "
             "published anew since: start again without cursor",
         )
-    return key
+    return tuple(values[1:])
 
 
 # --- one handler per parameter -------------------------------------------------------------------------------------------

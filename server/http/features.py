@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from providers.errors import ItemNotFound
 from providers.features.collection_json import feature_bytes, feature_collection_bytes
 from providers.features.parser import QueryLimits, encode_cursor, parse_item_crs, parse_item_query
-from providers.features.query import CRS84, ItemQuery
+from providers.features.query import CRS84, Cursor, ItemQuery
 from providers.features.store import FeaturePage, FeatureStore, open_store
 from server.http.answer import Answer, Environ, Header, not_modified
 from server.identity.decision import Decision
@@ -76,7 +76,9 @@ def _encoded(parameters: Parameters) -> str:
     return urlencode(parameters, safe=",:/")
 
 
-def items_links(request: FeatureRequest, query: ItemQuery, page_cursor: int | None) -> list[dict[str, Any]]:
+def items_links(
+    request: FeatureRequest, query: ItemQuery, page_cursor: Cursor | None
+) -> list[dict[str, Any]]:
     """self, alternate, next, prev and collection links (OGC API - Features Part 1, 7.15.6 and 7.15.7)."""
     items_url = f"{request.url}/items"
     unpaged: list[tuple[str, str]] = []
@@ -140,7 +142,7 @@ def item_links(request: FeatureRequest, feature_id: str) -> list[dict[str, Any]]
     ]
 
 
-def item_etag(request: FeatureRequest, version: int, crs: str) -> str:
+def item_etag(request: FeatureRequest, version: int | str, crs: str) -> str:
     """The validator of an item: its generation and version, and the form it is shown in."""
     form = hashlib.blake2s(
         f"{request.decision.key}\n{request.url}\n{crs}".encode(), digest_size=6

@@ -7,18 +7,16 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyproj
-from numpy.typing import NDArray
 
-from providers.errors import StoreCorrupt, StoreError, StoreMissing
+from providers.errors import InvalidParameter, StoreCorrupt, StoreError, StoreMissing
 from providers.features.crs import CRS84H, ReferenceSystem, describe_crs, reference_system
 from providers.features.query import CRS84, BBox, ItemQuery
 from providers.features.schema import CollectionSchema, FieldDefinition
+from providers.features.source import FeatureColumns, FeaturePage, ItemResult
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.geopackage import decode_geometries, quote
 from providers.features.store.layout import StoreFacts
@@ -39,49 +37,6 @@ _IDLE_CONNECTIONS = 8
 _MMAP_BYTES = 0x7FFF0000  # the most SQLite is compiled for; only address space
 _NOTHING: frozenset[str] = frozenset()
 _SERVED_CRS = ("EPSG:4326", "EPSG:3857", "EPSG:4490")
-
-
-@dataclass(frozen=True, slots=True)
-class FeaturePage:
-    """One page: GeoJSON Feature bytes ascending by key.
-
-    `cursor` is the key after which the next page starts, None on the last one. `number_matched` is exact, or None where
-    counting would cost more than the page. `crs` is the URI the coordinates are in.
-    """
-
-    bodies: list[bytes]
-    cursor: int | None
-    number_matched: int | None
-    crs: str = CRS84
-
-    @property
-    def number_returned(self) -> int:
-        """Features on this page."""
-        return len(self.bodies)
-
-
-@dataclass(frozen=True, slots=True)
-class ItemResult:
-    """One feature; `version` is counted up by each edit of it."""
-
-    body: bytes
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureColumns:
-    """Features as columns of equal length.
-
-    `geometries`: shapely objects (or None) in the storage CRS, x = east, y = north. `columns`: JSON values by field name.
-    """
-
-    keys: list[int]
-    ids: list[str]
-    geometries: NDArray[np.object_]
-    columns: dict[str, list[Any]]
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 class FeatureStore:
@@ -122,7 +77,7 @@ class FeatureStore:
     def page(self, query: ItemQuery, hidden: frozenset[str] = _NOTHING) -> FeaturePage:
         """Answer a parsed query. `hidden` fields are left out (the parser has refused them in filters)."""
         condition = filter_of(query, self.schema.by_name, self.facts.time_field)
-        selection = Selection(boxes_of(query.bbox), condition, query.cursor)
+        selection = Selection(boxes_of(query.bbox), condition, _cursor_key(query))
         with self._snapshot() as connection:
             if query.hits_only:
                 return FeaturePage([], None, self._matched(connection, selection), query.crs)
@@ -132,7 +87,7 @@ class FeatureStore:
             if more:
                 rows.pop()
             matched = _cheap_count(connection, selection, query.offset, more, len(rows))
-        cursor = rows[-1][0] if more else None
+        cursor = (rows[-1][0],) if more else None
         bodies = [row[1] for row in rows] if payload is BODIES else self._encode(rows, query, hidden)
         return FeaturePage(bodies, cursor, matched, query.crs)
 
@@ -216,7 +171,7 @@ class FeatureStore:
         if not query.offset:
             return self._selector.rows(connection, payload, selection, query.limit + 1)
         if _is_all(selection):
-            lowest = -1 if query.cursor is None else query.cursor
+            lowest = -1 if selection.cursor is None else selection.cursor
             start = connection.execute(_OFFSET, (lowest, query.offset - 1)).fetchone()
             skipped = [] if start is None else [start]
         else:
@@ -307,6 +262,16 @@ class FeatureStore:
 _CRS84_ITEM = ItemQuery(limit=1)
 _COUNT = "SELECT value FROM chengtu_state WHERE name = 'count'"
 _OFFSET = "SELECT key FROM fragment WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?"
+
+
+def _cursor_key(query: ItemQuery) -> int | None:
+    """The key a page starts after. Raises InvalidParameter for a cursor of another kind of store."""
+    if query.cursor is None:
+        return None
+    key = query.cursor[-1]
+    if not isinstance(key, int) or not 0 <= key <= MAXIMUM_KEY or len(query.cursor) != 1:
+        raise InvalidParameter("cursor", str(query.cursor), "a cursor taken from a next link")
+    return key
 
 
 def _is_all(selection: Selection) -> bool:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from providers.errors import ItemNotFound
 from providers.features.parser import parse_item_crs
 from providers.features.provider import current_hidden, current_query
-from providers.features.query import ItemQuery
+from providers.features.query import Cursor, ItemQuery
 from providers.features.store import FeaturePage
 from providers.formatters.csv import csv_bytes
 from server.http.answer import Answer
@@ -72,9 +72,9 @@ def query_through_pygeoapi(
     return document
 
 
-def _next_cursor(document: dict[str, Any]) -> int | None:
+def _next_cursor(document: dict[str, Any]) -> Cursor | None:
     cursor = document.pop("cursor", None)
-    return cursor if isinstance(cursor, int) else None
+    return tuple(cursor) if isinstance(cursor, list | tuple) else None
 
 
 def items(public_id: str) -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response
 
-from providers.features.query import ItemQuery
+from providers.features.query import Cursor, ItemQuery
 from providers.features.store import open_store
 from providers.formatters.csv import stream_csv
 from providers.sensors.answers import list_locations, stream_series_csv
@@ -119,7 +119,7 @@ def point_cloud(public_id: str) -> Response:
 
 def _geojson(collection: Collection, decision: Decision) -> Iterator[bytes]:
     store = open_store(feature_file(collection))
-    cursor: int | None = None
+    cursor: Cursor | None = None
     yield b'{"type":"FeatureCollection","features":['
     first = True
     while True:
