@@ -10,6 +10,7 @@ from server.settings.sections import (
     PublishSettings,
     ServerSettings,
     Settings,
+    SourcesSettings,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PublishSettings",
     "ServerSettings",
     "Settings",
+    "SourcesSettings",
     "load_settings",
     "settings_environment",
 ]

@@ -46,11 +46,15 @@ class SettingKey(NamedTuple):
 def setting_keys() -> dict[str, SettingKey]:
     """Every setting by its dotted key (`server.port`), in the order of the classes."""
     keys = [
-        SettingKey(section, item.name, item.metadata["rule"], item.default)
+        SettingKey(section, item.name, item.metadata["rule"], _default(item))
         for section, kind in SECTIONS.items()
         for item in dataclasses.fields(kind)
     ]
     return {key.dotted: key for key in keys}
+
+
+def _default(item: dataclasses.Field[Any]) -> object:
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def load_settings(
@@ -90,7 +94,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     variables = {}
     for key in setting_keys().values():
         value = getattr(getattr(settings, key.section), key.name)
-        variables[key.variable] = "" if value is None else str(value)
+        variables[key.variable] = "" if value is None else key.rule.text(value)
     return variables
 
 

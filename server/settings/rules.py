@@ -6,7 +6,9 @@ Dataclasses and these rules instead of pydantic: importing pydantic takes 0.1 s 
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +40,10 @@ class Rule(Protocol):
         """The value as a message may show it: no passwords."""
         ...
 
+    def text(self, value: Any) -> str:
+        """The value as an environment variable carries it; `parse` makes an equal one of it."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Shown:
@@ -45,6 +51,9 @@ class _Shown:
 
     def shown(self, value: object) -> str:
         return repr(value)
+
+    def text(self, value: Any) -> str:
+        return str(value)
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,82 @@ class IntegerRule(_Shown):
 
     def allowed(self) -> str:
         return f"a whole number from {self.minimum} to {self.maximum}"
+
+
+@dataclass(frozen=True)
+class BooleanRule(_Shown):
+    """Yes or no."""
+
+    def parse(self, value: object, base: Path) -> bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        if not isinstance(value, bool):
+            raise ValueError("neither true nor false")  # noqa: TRY004  # one error type for whatever is wrong
+        return value
+
+    def allowed(self) -> str:
+        return "true or false"
+
+    def text(self, value: Any) -> str:
+        return "true" if value else "false"
+
+
+@dataclass(frozen=True)
+class ListRule(_Shown):
+    """Several texts or paths, each once; in an environment variable a JSON list."""
+
+    item: Rule = None  # type: ignore[assignment]  # always given; a default because `about` comes before it
+
+    def parse(self, value: object, base: Path) -> tuple[Any, ...]:
+        if isinstance(value, str):
+            value = _json(value)
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise ValueError("not a list")  # noqa: TRY004  # one error type for whatever is wrong
+        return tuple(dict.fromkeys(self.item.parse(one, base) for one in value))
+
+    def allowed(self) -> str:
+        return f"a list, each item {self.item.allowed()}"
+
+    def text(self, value: Any) -> str:
+        return json.dumps([self.item.text(one) for one in value])
+
+
+@dataclass(frozen=True)
+class SecretsRule(_Shown):
+    """Secret texts by name; in an environment variable a JSON object."""
+
+    pattern: str = r"[^\x00-\x1f]{1,2000}"
+    form: str = "a text"
+
+    def parse(self, value: object, base: Path) -> dict[str, str]:
+        if isinstance(value, str):
+            value = _json(value)
+        if not isinstance(value, Mapping):
+            raise ValueError("not a mapping")  # noqa: TRY004  # one error type for whatever is wrong
+        for name, text_ in value.items():
+            if not isinstance(name, str) or re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name) is None:
+                raise ValueError(f"{name!r} is no name")
+            if not isinstance(text_, str) or re.fullmatch(self.pattern, text_) is None:
+                raise ValueError(f"what {name} stands for is not of that form")
+        return dict(value)
+
+    def allowed(self) -> str:
+        return f"names (lower case, digits, - and _) and for each {self.form}"
+
+    def shown(self, value: object) -> str:
+        return (
+            "{" + ", ".join(f"{name}: ***" for name in value) + "}" if isinstance(value, Mapping) else "***"
+        )
+
+    def text(self, value: Any) -> str:
+        return json.dumps(dict(value))
+
+
+def _json(text_: str) -> object:
+    try:
+        return json.loads(text_)
+    except ValueError:
+        raise ValueError("not JSON") from None
 
 
 @dataclass(frozen=True)
@@ -139,3 +224,23 @@ def text(
 def path(about: str) -> dict[str, Rule]:
     """Metadata of a setting that holds a path."""
     return {"rule": PathRule(about)}
+
+
+def boolean(about: str) -> dict[str, Rule]:
+    """Metadata of a setting that holds true or false."""
+    return {"rule": BooleanRule(about)}
+
+
+def paths(about: str) -> dict[str, Rule]:
+    """Metadata of a setting that holds several paths."""
+    return {"rule": ListRule(about, PathRule("a path"))}
+
+
+def texts(about: str, pattern: str, form: str) -> dict[str, Rule]:
+    """Metadata of a setting that holds several texts."""
+    return {"rule": ListRule(about, TextRule("a text", pattern, form))}
+
+
+def secrets(about: str, pattern: str, form: str) -> dict[str, Rule]:
+    """Metadata of a setting that holds secret texts by name."""
+    return {"rule": SecretsRule(about, pattern, form)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from server.settings.rules import choice, integer, path, text
+from server.settings.rules import boolean, choice, integer, path, paths, secrets, text, texts
 
 INSTALLATION = Path(__file__).resolve().parents[2]
 """The folder that holds the four packages: the checkout, or site-packages."""
@@ -16,6 +16,7 @@ INSTALLATION = Path(__file__).resolve().parents[2]
 _HOST = r"[A-Za-z0-9_.:-]{1,253}"
 _PUBLIC_URL = r"https?://[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?"
 _REGISTRY_URL = r"sqlite:///.+|postgresql(\+psycopg)?://.+"
+_CONNECTION = r"postgres(ql)?://[^\x00-\x20]{1,1000}|[^\x00-\x1f]{1,1000}"
 _GIBIBYTE = 1024**3
 _MEBIBYTE = 1024**2
 
@@ -90,6 +91,34 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcesSettings:
+    """What `chengtu register` may serve in place: databases, files, remote services."""
+
+    connections: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=secrets(
+            "databases and credentials of remote services by name",
+            _CONNECTION,
+            "postgresql://USER:PASSWORD@HOST/DATABASE, or Bearer TOKEN or USER:PASSWORD for a service",
+        ),
+        repr=False,
+    )
+    file_roots: tuple[Path, ...] = field(
+        default=(), metadata=paths("folders whose vector files may be served in place")
+    )
+    outgoing: bool = field(default=True, metadata=boolean("whether remote services may be asked at all"))
+    allowed_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=texts(
+            "remote services on private addresses that may be asked all the same", _HOST, "HOST or HOST:PORT"
+        ),
+    )
+    timeout_seconds: int = field(
+        default=10, metadata=integer("time that a remote service has for one answer", 1, 600)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class PublishSettings:
     """What one publish may use, and what is kept."""
 
@@ -147,6 +176,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     data: DataSettings = field(default_factory=DataSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    sources: SourcesSettings = field(default_factory=SourcesSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     maps: MapSettings = field(default_factory=MapSettings)
@@ -186,6 +216,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "server": ServerSettings,
         "data": DataSettings,
         "limits": LimitSettings,
+        "sources": SourcesSettings,
         "publish": PublishSettings,
         "cache": CacheSettings,
         "maps": MapSettings,

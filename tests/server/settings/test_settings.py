@@ -72,6 +72,10 @@ def test_settings_survive_the_way_to_a_worker(tmp_path: Path) -> None:
         "data.registry_url": "postgresql://city:sesame@db/city",
         "pages.title_zh": "深圳 时空数据",
         "cache.memory_tiles": 0,
+        "sources.connections": {"city": "postgresql://city:sesame@db/city"},
+        "sources.file_roots": [tmp_path, tmp_path / "more"],
+        "sources.allowed_hosts": ["maps.city.example:8080"],
+        "sources.outgoing": False,
     }
     for overrides in ({"data.home": tmp_path}, changed):
         settings = load_settings((), None, overrides)
@@ -104,6 +108,14 @@ def test_an_empty_variable_is_not_set() -> None:
         ("data.home", ["x", "/x"], ["", "a\0b", 5]),
         ("cache.memory_tiles", [0, 1_000_000], [-1, 1_000_001]),
         ("publish.max_compression_ratio", [2, 100_000], [1, 100_001]),
+        (
+            "sources.connections",
+            [{}, {"city": "postgresql://h/d", "partner-2": "Bearer x"}, '{"a": "postgresql://h/d"}'],
+            ["x", [], {"City": "postgresql://h/d"}, {"a": ""}, {"a": 5}, {"a": "b\0"}, None],
+        ),
+        ("sources.file_roots", [[], ["/srv"], '["/srv", "data"]'], ["/srv", [5], [""], {}, None]),
+        ("sources.allowed_hosts", [["a", "b:80"]], ["a", [""], ["a b"]]),
+        ("sources.outgoing", [True, "false", "True"], ["yes", 1, None]),
         ("pages.title_en", ["x", "城" * 200], ["", "x" * 201, "a\nb", None]),
     ],
 )
@@ -132,6 +144,8 @@ def test_every_value_is_judged(key: str, good: list[object], bad: list[object]) 
             "data: {registry_url: 'mysql://city:sesame@db/x'}",
             ["city.yml", "data.registry_url", "mysql", "sqlite:///FILE"],
         ),
+        ("sources: {connections: {City: sesame}}", ["city.yml", "sources.connections", "'City' is no name"]),
+        ("sources: {connections: sesame}", ["city.yml", "sources.connections", "not JSON"]),
         (b"server: {host: \xff}", ["city.yml", "not YAML"]),
     ],
 )
@@ -171,7 +185,11 @@ def test_the_defaults_file_holds_every_default() -> None:
     written = {
         f"{section}.{name}": value for section, keys in document.items() for name, value in keys.items()
     }
-    assert written == {name: key.default for name, key in KEYS.items()}
+    assert written.keys() == KEYS.keys()
+    read = {
+        name: None if value is None else KEYS[name].rule.parse(value, ROOT) for name, value in written.items()
+    }
+    assert read == {name: key.default for name, key in KEYS.items()}
 
 
 def test_the_defaults_file_names_every_variable_above_its_key() -> None:
@@ -186,7 +204,7 @@ def test_every_setting_is_documented(dotted: str) -> None:
     rows = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8").splitlines()
     key = KEYS[dotted]
     (row,) = [row for row in rows if row.startswith(f"| `{dotted}` |")]
-    default = "" if key.default is None else f"`{key.default}`"
+    default = "" if key.default is None else f"`{key.rule.text(key.default)}`"
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == f"`{key.variable}`"
     assert cells[2] == default
