@@ -14,9 +14,17 @@ import pyproj
 
 from providers.errors import InvalidParameter, StoreCorrupt, StoreError, StoreMissing
 from providers.features.crs import CRS84H, ReferenceSystem, describe_crs, reference_system
-from providers.features.query import CRS84, BBox, ItemQuery
+from providers.features.query import CRS84, BBox, Cursor, ItemQuery
 from providers.features.schema import CollectionSchema, FieldDefinition
-from providers.features.source import FeatureColumns, FeaturePage, ItemResult
+from providers.features.source import (
+    NO_FIELDS,
+    Ability,
+    ColumnPage,
+    FeatureColumns,
+    FeaturePage,
+    ItemResult,
+    refuse_what_it_cannot,
+)
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.geopackage import decode_geometries, quote
 from providers.features.store.layout import StoreFacts
@@ -35,7 +43,7 @@ from providers.features.store.zorder import MAXIMUM_KEY
 
 _IDLE_CONNECTIONS = 8
 _MMAP_BYTES = 0x7FFF0000  # the most SQLite is compiled for; only address space
-_NOTHING: frozenset[str] = frozenset()
+_ABILITIES = frozenset(Ability) - {Ability.ASOF, Ability.FILTER, Ability.SORTBY, Ability.Q}
 _SERVED_CRS = ("EPSG:4326", "EPSG:3857", "EPSG:4490")
 
 
@@ -66,6 +74,16 @@ class FeatureStore:
         """CRS84 (4 numbers) or CRS84h (6) as the store was built; () without any geometry."""
         return self.facts.bbox
 
+    @property
+    def kind(self) -> str:
+        """What this source is, for messages."""
+        return "embedded"
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """The parts of a query that it answers."""
+        return _ABILITIES
+
     def count(self) -> int:
         """Features in the store."""
         return self._state("count")
@@ -74,25 +92,42 @@ class FeatureStore:
         """The counter of edits: 0 as published, one more for each committed edit."""
         return self._state("change")
 
-    def page(self, query: ItemQuery, hidden: frozenset[str] = _NOTHING) -> FeaturePage:
+    def page(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> FeaturePage:
         """Answer a parsed query. `hidden` fields are left out (the parser has refused them in filters)."""
+        payload = self._payload(query, hidden)
+        rows, cursor, matched = self._answer(query, payload)
+        bodies = [row[1] for row in rows] if payload is BODIES else self._encode(rows, query, hidden)
+        return FeaturePage(bodies, cursor, matched, query.crs)
+
+    def columns(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> ColumnPage:
+        """The same page as columns, in the storage CRS; without geometries (None) where the query skips them."""
+        fields = self._shown(query, hidden)
+        rows, cursor, matched = self._answer(query, _columns_payload(fields, with_geometry=True))
+        columns = _as_columns(rows, fields)
+        if query.skip_geometry:
+            columns.geometries[:] = None
+        return ColumnPage(columns, cursor, matched)
+
+    def _answer(self, query: ItemQuery, payload: Payload) -> tuple[list[Row], Cursor | None, int | None]:
+        refuse_what_it_cannot(query, self)
         condition = filter_of(query, self.schema.by_name, self.facts.time_field)
         selection = Selection(boxes_of(query.bbox), condition, _cursor_key(query))
         with self._snapshot() as connection:
             if query.hits_only:
-                return FeaturePage([], None, self._matched(connection, selection), query.crs)
-            payload = self._payload(query, hidden)
+                return [], None, self._matched(connection, selection)
             rows = self._page_rows(connection, payload, selection, query)
             more = len(rows) > query.limit
             if more:
                 rows.pop()
             matched = _cheap_count(connection, selection, query.offset, more, len(rows))
-        cursor = (rows[-1][0],) if more else None
-        bodies = [row[1] for row in rows] if payload is BODIES else self._encode(rows, query, hidden)
-        return FeaturePage(bodies, cursor, matched, query.crs)
+        return rows, (rows[-1][0],) if more else None, matched
 
-    def item(self, feature_id: str, crs: str = CRS84, hidden: frozenset[str] = _NOTHING) -> ItemResult | None:
+    def item(
+        self, feature_id: str, crs: str = CRS84, hidden: frozenset[str] = NO_FIELDS, asof: str | None = None
+    ) -> ItemResult | None:
         """One feature by its id, None where there is none."""
+        if asof is not None:
+            refuse_what_it_cannot(ItemQuery(asof=asof), self)
         query = _CRS84_ITEM if crs == CRS84 else ItemQuery(limit=1, crs=crs)
         payload = self._payload(query, hidden)
         join = " JOIN fragment f ON f.key = a.key" if payload is BODIES else ""
