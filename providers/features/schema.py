@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from providers.features.query import CRS84
 
@@ -13,7 +15,8 @@ class FieldDefinition:
     """One attribute. The same attributes as the registry's `Field`, so either can be made from the other.
 
     `type` is a JSON Schema type ("string", "integer", "number", "boolean"), `format` "date", "date-time" or None.
-    `column` is the SQL column in the store, given by the writer; `name` is what users see.
+    `column` is the SQL column in the store, given by the writer; `name` is what users see. `constraints`: words of JSON
+    Schema (and `required`, `unique`) that values sent by clients have to keep; see `providers.features.edits.constraints`.
     """
 
     name: str
@@ -21,6 +24,7 @@ class FieldDefinition:
     format: str | None = None
     column: str = ""
     title: str | None = None
+    constraints: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@
 `fragment`                    key, CRS84 envelope, zoom, GeoJSON Feature bytes; same keys, written in the same transaction
 `big`                         R-tree of the few features wider or higher than the half sizes of `StoreFacts`
 `chengtu_meta`, `chengtu_state`
+
+The first edit adds the tables of `providers.features.store.history`: past rows, which present rows are newer than the build,
+and transactions.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from providers.errors import StoreCorrupt
 from providers.features.schema import FieldDefinition
 from providers.features.store.zorder import KeySpace
 
-FORMAT = 1
-OWN_COLUMNS = ("key", "id", "version", "geom")
+FORMAT = 2
+OWN_COLUMNS = ("key", "id", "version", "geom", "past_row", "past_since", "past_until")
 OWN_TABLES = ("fragment", "big", "chengtu_meta", "chengtu_state")
 TABLES = """
 CREATE TABLE fragment (key INTEGER PRIMARY KEY, minx REAL, miny REAL, maxx REAL, maxy REAL, zoom INTEGER NOT NULL,
