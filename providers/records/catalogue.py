@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from providers.errors import StoreMissing
 
 Record = dict[str, Any]
 RecordLister = Callable[[], Sequence[Record]]
 """Lists the records of a catalogue, in the order in which they are to be shown."""
+
+
+@runtime_checkable
+class FindableRecords(Protocol):
+    """Records that know where one of them is."""
+
+    def find(self, record_id: str) -> Record | None:
+        """The record of this id, None where there is none."""
+        ...
+
 
 _lock = threading.Lock()
 _listers: dict[str, RecordLister] = {}

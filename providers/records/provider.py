@@ -12,7 +12,7 @@ from typing import Any
 from pygeoapi.provider.base import BaseProvider
 
 from providers.errors import InvalidParameter, ItemNotFound, UnsupportedQuery
-from providers.records.catalogue import list_records
+from providers.records.catalogue import FindableRecords, list_records
 from providers.records.query import MAXIMUM_LIMIT, parse_box, parse_record_query, query_records
 
 _LISTS = ("type", "ids", "externalIds")
@@ -75,7 +75,11 @@ class ChengtuRecordProvider(BaseProvider):  # type: ignore[misc] # pygeoapi is u
 
     def get(self, identifier: str, **_: Any) -> dict[str, Any]:
         """One record. Raises ItemNotFound."""
-        for record in list_records(self.data):
-            if record["id"] == identifier:
-                return record
-        raise ItemNotFound(identifier)
+        records = list_records(self.data)
+        if isinstance(records, FindableRecords):
+            record = records.find(identifier)
+        else:
+            record = next((one for one in records if one["id"] == identifier), None)
+        if record is None:
+            raise ItemNotFound(identifier)
+        return record

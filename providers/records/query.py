@@ -80,6 +80,8 @@ def parse_box(parts: Sequence[object]) -> BBox:
 def query_records(records: Sequence[Record], query: RecordQuery) -> dict[str, Any]:
     """The records that meet the query, as a GeoJSON FeatureCollection with numberMatched and numberReturned."""
     span = parse_span(query.datetime)
+    if query == RecordQuery(limit=query.limit, offset=query.offset):
+        return _page(records, query)
     found = [
         record
         for record in records
@@ -88,7 +90,11 @@ def query_records(records: Sequence[Record], query: RecordQuery) -> dict[str, An
         and (query.datetime is None or _meets_time(record.get("time"), span.start, span.end))
         and (not query.q or _meets_text(record, query.q))
     ]
-    page = found[query.offset : query.offset + query.limit]
+    return _page(found, query)
+
+
+def _page(found: Sequence[Record], query: RecordQuery) -> dict[str, Any]:
+    page = list(found[query.offset : query.offset + query.limit])
     return {
         "type": "FeatureCollection",
         "features": page,

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from providers import errors as provider_errors
 from providers.features.parser import QueryLimits
+from providers.features.sources import configure_sources
 from server import errors as server_errors
 from server.errors import RegistryUnavailable
 from server.http import errors, health, portal
@@ -30,6 +31,7 @@ from server.http.tiles import TileMemory
 from server.pages import Pages, PageSettings
 from server.registry.reader import open_catalogue_reader
 from server.settings import Settings
+from server.settings.sources import source_settings_of
 from tiles import errors as tile_errors
 
 for _error, _status in (
@@ -38,6 +40,12 @@ for _error, _status in (
     (provider_errors.UnknownReferenceSystem, 400),
     (provider_errors.AnswerTooLarge, 400),
     (provider_errors.ItemNotFound, 404),
+    (provider_errors.InvalidFeature, 422),
+    (provider_errors.ItemExists, 409),
+    (provider_errors.VersionConflict, 412),
+    (provider_errors.ReadOnlySource, 405),
+    (provider_errors.EditError, 400),
+    (provider_errors.SourceUnavailable, 503),
     (provider_errors.StoreMissing, 503),
     (provider_errors.ProviderError, 500),
     (tile_errors.UnknownTileMatrixSet, 404),
@@ -58,6 +66,7 @@ for _error, _status in (
 
 def make_services(settings: Settings) -> Services:
     """The shared objects of a worker. Opens no file or database handle that must not cross a fork."""
+    configure_sources(source_settings_of(settings))
     page_settings = PageSettings(
         vendor_dir=settings.vendor_directory,
         titles={"en": settings.pages.title_en, "zh": settings.pages.title_zh},
@@ -133,7 +142,7 @@ def _headers_of(error: Exception) -> list[Header]:
         return [("Allow", ", ".join(sorted(error.valid_methods or ())))]
     if isinstance(error, errors.RangeNotSatisfiable):
         return [("Content-Range", f"bytes */{error.size}")]
-    return []
+    return errors.headers_of(error)
 
 
 def _render_error(error: Exception) -> Response:
@@ -148,7 +157,7 @@ def _render_error(error: Exception) -> Response:
             # Known ones: no page can be made for a Host that is none, or while the registry is away.
             if errors.status_of(failure) is None:
                 health.log_defect(failure)
-    return respond(errors.problem(status, detail, headers))
+    return respond(errors.problem(status, detail, headers, errors.members_of(error)))
 
 
 def _error_page(status: int, detail: str, headers: list[Header]) -> Answer:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from providers.features.parser import QueryLimits
 from server.http.answer import Environ
+from server.http.collection_index import CollectionIndex, CollectionViews
 from server.http.errors import InvalidParameter, NotFound
 from server.http.files import FileSender
 from server.http.maps import MapServices
@@ -36,6 +37,7 @@ class Services:
     tile_memory: TileMemory
     bodies: BodyReader
     heavy: Places
+    views: CollectionViews = field(default_factory=CollectionViews)
 
     def principal(self, environ: Environ) -> Principal:
         """Who asks. Raises server.errors.IdentityError where a token is given that is not valid."""
@@ -74,9 +76,9 @@ class Services:
         return collection, decision
 
     def visible(self, catalogue: Catalogue, scope: Scope, who: Principal) -> list[Collection]:
-        """The collections `who` may see in a list."""
-        return [
-            collection
-            for collection in scope.collections(catalogue)
-            if decide(who, Action.LIST, collection).allowed
-        ]
+        """The collections `who` may see in a list; not to be changed."""
+        return self.index(catalogue, scope, who).collections
+
+    def index(self, catalogue: Catalogue, scope: Scope, who: Principal) -> CollectionIndex:
+        """The same, to be searched."""
+        return self.views.of(catalogue, scope, who)

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from server.http.collection_index import Box
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
 from server.http.negotiation import MEDIA_TYPES
@@ -18,8 +19,6 @@ from server.http.ogc.documents import (
     conformance_document,
     landing_document,
     link,
-    matches,
-    meets,
 )
 from server.http.ogc.openapi import openapi_document
 from server.http.parameters import integer
@@ -92,14 +91,10 @@ def parse_bbox(text: str) -> tuple[float, float, float, float]:
 
 
 def _selected(here: RequestContext, given: dict[str, str]) -> list[Collection]:
-    found = here.services.visible(here.catalogue, here.scope, here.who)
-    if "q" in given:
-        words = given["q"].casefold().replace(",", " ").split()
-        found = [collection for collection in found if matches(collection, words)]
-    if "bbox" in given:
-        box = parse_bbox(given["bbox"])
-        found = [collection for collection in found if meets(collection, *box)]
-    return found
+    words = given.get("q", "").casefold().replace(",", " ").split()
+    box = Box(*parse_bbox(given["bbox"])) if "bbox" in given else None
+    index = here.services.index(here.catalogue, here.scope, here.who)
+    return index.selected(words, box) if words or box is not None else index.collections
 
 
 def collections() -> Response:

@@ -5,7 +5,7 @@ They are ours and not pygeoapi's: its `/collections` is unpaged and takes millis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -269,31 +269,3 @@ def catalogue_document(root: str, language: str) -> Document:
             link(f"{url}/items", "items", "application/geo+json", "Records"),
         ],
     }
-
-
-def matches(collection: Collection, words: Sequence[str]) -> bool:
-    """True where every word stands in the id, a title, a description or a keyword, whatever its case."""
-    text = "\n".join(
-        (
-            collection.qualified_id,
-            *collection.titles.values(),
-            *collection.descriptions.values(),
-            *collection.keywords,
-        )
-    ).casefold()
-    return all(word in text for word in words)
-
-
-def meets(collection: Collection, west: float, south: float, east: float, north: float) -> bool:
-    """True where the extents share a point; `west > east` crosses the antimeridian."""
-    box = collection.bbox
-    if not box:
-        return False
-    c_west, c_south, c_east, c_north = (
-        (box[0], box[1], box[3], box[4]) if len(box) == 6 else (box[0], box[1], box[2], box[3])
-    )
-    if c_south > north or c_north < south:
-        return False
-    if west <= east:
-        return c_west <= east and c_east >= west
-    return c_east >= west or c_west <= east

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, overload
 from urllib.parse import urlencode
 
 from flask import Response
@@ -15,6 +16,8 @@ from server.http.context import RequestContext, html_answer, json_answer, respon
 from server.http.errors import InvalidParameter
 from server.http.ogc.documents import CATALOGUE_ID, link
 from server.http.ogc.pygeoapi_adapter import RECORD_PROVIDER, Caller, PlainRequest, Resource, item_functions
+from server.identity.decision import Action, decide
+from server.registry.catalogue import Collection
 
 GEOJSON = "application/geo+json"
 _PARAMETERS = ("bbox", "datetime", "limit", "offset", "q", "type", "ids", "externalIds")
@@ -22,20 +25,43 @@ _KEY = "request"
 _present: ContextVar[RequestContext | None] = ContextVar("records_request", default=None)
 
 
-def _list_records() -> list[dict[str, Any]]:
+class _Records(Sequence[dict[str, Any]]):
+    """The records of a request, each made when it is looked at: a page of 10,000 costs what a page of ten costs."""
+
+    def __init__(self, here: RequestContext) -> None:
+        self._here = here
+        self._collections = here.services.visible(here.catalogue, here.scope, here.who)
+
+    def __len__(self) -> int:
+        return len(self._collections)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self._record(collection) for collection in self._collections[index]]
+        return self._record(self._collections[index])
+
+    def find(self, record_id: str) -> dict[str, Any] | None:
+        """The record of a collection by its id in this view."""
+        here = self._here
+        collection = here.scope.find(here.catalogue, record_id)
+        if collection is None or not decide(here.who, Action.LIST, collection).allowed:
+            return None
+        return self._record(collection)
+
+    def _record(self, collection: Collection) -> dict[str, Any]:
+        members = {field.name: getattr(collection, field.name) for field in dataclasses.fields(collection)}
+        view_id = self._here.scope.public_id(collection)
+        return record_of(members | {"view_id": view_id}, self._here.root, self._here.language)
+
+
+def _list_records() -> Sequence[dict[str, Any]]:
     """The records of the request that is being answered: its view, its rights, its language."""
     here = _present.get()
-    if here is None:
-        return []
-    return [
-        record_of(
-            {field.name: getattr(collection, field.name) for field in dataclasses.fields(collection)}
-            | {"view_id": here.scope.public_id(collection)},
-            here.root,
-            here.language,
-        )
-        for collection in here.services.visible(here.catalogue, here.scope, here.who)
-    ]
+    return () if here is None else _Records(here)
 
 
 register_catalogue(_KEY, _list_records)

@@ -1,0 +1,118 @@
+"""The collections that one client may list, found quickly: 10,000 of them must not cost a request more than ten.
+
+A catalogue never changes, so what is worked out of it once is good until the next one comes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from server.http.scope import Scope
+from server.identity.decision import Action, Principal, decide
+from server.registry.catalogue import Catalogue, Collection
+
+_KEPT_VIEWS = 32
+
+
+class Box(NamedTuple):
+    """CRS84 degrees; `west > east` crosses the antimeridian."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+
+class CollectionIndex:
+    """The collections of one view that one client may list, ordered by tenant and id."""
+
+    def __init__(self, collections: Sequence[Collection]) -> None:
+        self.collections = list(collections)
+
+    def selected(self, words: Sequence[str], box: Box | None) -> list[Collection]:
+        """Those whose texts hold every word (casefolded already) and whose extent shares a point with the box."""
+        found: Sequence[int] = range(len(self.collections))
+        if box is not None:
+            found = self._meeting(box)
+        if words:
+            texts = self._texts
+            found = [number for number in found if all(word in texts[number] for word in words)]
+        return [self.collections[number] for number in found]
+
+    def _meeting(self, box: Box) -> list[int]:
+        west, south, east, north = self._boxes
+        meets = (south <= box.north) & (north >= box.south)
+        if box.west <= box.east:
+            sideways = (west <= box.east) & (east >= box.west)
+            # An extent across the antimeridian reaches from its west to 180 and from -180 to its east.
+            across = (west > east) & ((west <= box.east) | (east >= box.west))
+        else:
+            sideways = (east >= box.west) | (west <= box.east)
+            across = west > east
+        return list(np.flatnonzero(meets & (sideways | across)).tolist())
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [
+            "\n".join(
+                (
+                    collection.qualified_id,
+                    *collection.titles.values(),
+                    *collection.descriptions.values(),
+                    *collection.keywords,
+                )
+            ).casefold()
+            for collection in self.collections
+        ]
+
+    @cached_property
+    def _boxes(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """(4, n): west, south, east, north; NaN, which meets nothing, without an extent."""
+        boxes = np.full((len(self.collections), 4), np.nan)
+        for number, collection in enumerate(self.collections):
+            box = collection.bbox
+            if len(box) == 6:
+                boxes[number] = (box[0], box[1], box[3], box[4])
+            elif box:
+                boxes[number] = box
+        return boxes.T
+
+
+class CollectionViews:
+    """The indexes of the present catalogue, by view and client; the least used give way."""
+
+    def __init__(self) -> None:
+        self._catalogue: Catalogue | None = None
+        self._views: OrderedDict[tuple[Scope, Principal], CollectionIndex] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, catalogue: Catalogue, scope: Scope, who: Principal) -> CollectionIndex:
+        """What `who` may list in a view of this catalogue."""
+        key = scope, who
+        with self._lock:
+            if self._catalogue is not catalogue:
+                self._catalogue = catalogue
+                self._views.clear()
+            index = self._views.get(key)
+            if index is not None:
+                self._views.move_to_end(key)
+                return index
+        index = CollectionIndex(
+            [
+                collection
+                for collection in scope.collections(catalogue)
+                if decide(who, Action.LIST, collection).allowed
+            ]
+        )
+        with self._lock:
+            if self._catalogue is catalogue:
+                self._views[key] = index
+                while len(self._views) > _KEPT_VIEWS:
+                    self._views.popitem(last=False)
+        return index
