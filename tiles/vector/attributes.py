@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
 from itertools import count
@@ -19,26 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.errors import VectorTileError
-from tiles.vector.varint import Numbers, encode_varints, length_delimited, varint_sizes, zigzag
+from tiles.vector.message import Tags
+from tiles.vector.varint import joined_bytes, length_delimited, long_varint_words
 
 _KINDS = (str, int, float, bool)
 _VALUE_KEY = 4 << 3 | 2
 _STRING_KEY, _FLOAT_KEY, _DOUBLE_KEY = 1 << 3 | 2, 2 << 3 | 5, 3 << 3 | 1
 _UNSIGNED_KEY, _SIGNED_KEY, _BOOLEAN_KEY = 5 << 3, 6 << 3, 7 << 3
 _SHORT_STRING = [bytes((_VALUE_KEY, size + 2, _STRING_KEY, size)) for size in range(126)]
-
-
-@dataclass(frozen=True, slots=True)
-class Tags:
-    """The attribute part of a layer.
-
-    `numbers` holds key and value indexes in turns, feature after feature; `counts[i]` of them belong to feature i.
-    `tables` are the encoded `keys` and `values` fields of the layer.
-    """
-
-    numbers: Numbers
-    counts: NDArray[np.int64]
-    tables: bytes
 
 
 def encode_tags(
@@ -59,14 +46,8 @@ def encode_tags(
             keys.append(name)
             coded.append(codes)
     if not keys:
-        return Tags(np.empty(0, np.uint64), np.zeros(selected.size, np.int64), b"")
-    pairs = np.empty((selected.size, len(keys), 2), dtype=np.int64)
-    pairs[:, :, 0] = np.arange(len(keys))
-    pairs[:, :, 1] = table.indexes(np.stack(coded, axis=1))
-    present = pairs[:, :, 1] >= 0
-    key_fields = b"".join(length_delimited(3, key.encode("utf-8", "replace")) for key in keys)
-    numbers = pairs[present].reshape(-1).astype(np.uint64)
-    return Tags(numbers, present.sum(axis=1) * 2, key_fields + table.encode())
+        return Tags((), np.empty((selected.size, 0), dtype=np.int32), b"")
+    return Tags(tuple(keys), table.indexes(np.stack(coded, axis=1)), table.encode())
 
 
 def _cells(column: Sequence[Any] | NDArray[Any], selected: NDArray[np.intp]) -> list[Any]:
@@ -119,11 +100,11 @@ class _ValueTable:
             return np.array([-1 if cell is None else numbers[cell] for cell in cells], dtype=np.int64)
         return _looked_up(cells, numbers)
 
-    def indexes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def indexes(self, codes: NDArray[np.int64]) -> NDArray[np.int32]:
         """Positions in the encoded table of the codes; -1 stays -1."""
         sizes = [len(numbers) for numbers in self._numbers]
         offsets = np.cumsum([0, *sizes[:3]])
-        return np.where(codes >= 0, (codes >> 2) + offsets[codes & 3], -1)
+        return np.where(codes >= 0, (codes >> 2) + offsets[codes & 3], -1).astype(np.int32)
 
     def encode(self) -> bytes:
         """All `values` fields of the layer, type after type."""
@@ -180,21 +161,22 @@ def _encode_strings(texts: list[str]) -> bytes:
 def _encode_integers(integers: list[int]) -> bytes:
     if not integers:
         return b""
-    numbers = np.empty((len(integers), 4), dtype=np.uint64)
     if max(integers) < 1 << 63:
         signed = np.array(integers, dtype=np.int64)
         negative = signed < 0
-        numbers[:, 3] = np.where(negative, zigzag(signed), signed.astype(np.uint64))
+        numbers = np.where(negative, (signed << 1) ^ (signed >> 63), signed).astype(np.uint64)
     else:
         negative = np.array([value < 0 for value in integers], dtype=np.bool_)
-        numbers[:, 3] = np.array(
-            [-2 * value - 1 if value < 0 else value for value in integers], dtype=np.uint64
-        )
-    numbers[:, 0] = _VALUE_KEY
-    numbers[:, 1] = 1 + varint_sizes(numbers[:, 3])
-    numbers[:, 2] = np.where(negative, _SIGNED_KEY, _UNSIGNED_KEY)
-    flat = numbers.reshape(-1)
-    return encode_varints(flat, varint_sizes(flat))
+        numbers = np.array([-2 * value - 1 if value < 0 else value for value in integers], dtype=np.uint64)
+    words = np.empty((len(integers), 4), dtype=np.uint32)
+    sizes = np.empty(words.shape, dtype=np.uint8)
+    words[:, 1:], sizes[:, 1:] = long_varint_words(numbers)
+    length = 1 + sizes[:, 1:].sum(axis=1, dtype=np.uint32)
+    words[:, 0] = (
+        _VALUE_KEY | length << 8 | np.where(negative, _SIGNED_KEY, _UNSIGNED_KEY).astype(np.uint32) << 16
+    )
+    sizes[:, 0] = 3
+    return joined_bytes(words, sizes).tobytes()
 
 
 def _encode_floats(numbers: NDArray[np.float64]) -> bytes:

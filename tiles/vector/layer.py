@@ -1,7 +1,6 @@
 """One layer of a Mapbox Vector Tile, from arrays of geometries and attributes.
 
-Vector Tile Specification 2.1, https://github.com/mapbox/vector-tile-spec. Everything in a feature is a base-128 number, so
-all features are laid out in one array of numbers and encoded in a single pass.
+Vector Tile Specification 2.1, https://github.com/mapbox/vector-tile-spec.
 """
 
 from __future__ import annotations
@@ -13,13 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.errors import VectorTileError
-from tiles.vector.attributes import Tags, encode_tags
-from tiles.vector.geometry import Commands, TileFrame, encode_geometries, spread
-from tiles.vector.varint import Numbers, encode_varints, length_delimited, varint, varint_sizes
-
-_VERSION = 2
-_ID_KEY, _TAGS_KEY, _TYPE_KEY, _GEOMETRY_KEY = 1 << 3, 2 << 3 | 2, 3 << 3, 4 << 3 | 2
-_FEATURE_KEY = 2 << 3 | 2
+from tiles.vector.attributes import encode_tags
+from tiles.vector.geometry import TileFrame, encode_geometries
+from tiles.vector.message import encode_features, encode_message
 
 
 def encode_layer(
@@ -54,21 +49,12 @@ def encode_layer(
         return b""
     tags = encode_tags(columns, commands.features, shapes.size)
     known, numbers = _feature_ids(ids, commands.features)
-    content = b"".join(
-        (
-            varint(15 << 3) + varint(_VERSION),
-            length_delimited(1, name.encode()),
-            _encode_features(commands, tags, known, numbers),
-            tags.tables,
-            varint(5 << 3) + varint(extent),
-        )
-    )
-    return length_delimited(3, content)
+    return encode_message(name, encode_features(commands, tags, numbers, known), tags, extent)
 
 
 def _feature_ids(
     ids: Sequence[Any] | NDArray[Any] | None, features: NDArray[np.intp]
-) -> tuple[NDArray[np.bool_], Numbers]:
+) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
     """(feature has an id, the id or 0) of each feature."""
     if ids is None:
         return np.zeros(features.size, dtype=np.bool_), np.zeros(features.size, dtype=np.uint64)
@@ -83,49 +69,3 @@ def _feature_ids(
     ]
     numbers = [int(cell) if use else 0 for cell, use in zip(cells, usable, strict=True)]
     return np.array(usable, dtype=np.bool_), np.array(numbers, dtype=np.uint64)
-
-
-def _encode_features(commands: Commands, tags: Tags, has_id: NDArray[np.bool_], ids: Numbers) -> bytes:
-    """All `features` fields of the layer.
-
-    A feature is: key, length, [id key, id], [tags key, length, tags], type key, type, geometry key, length, commands.
-    """
-    tag_sizes = varint_sizes(tags.numbers)
-    geometry_sizes = varint_sizes(commands.numbers)
-    tag_bytes = _sums(tag_sizes, tags.counts)
-    geometry_bytes = _sums(geometry_sizes, commands.counts)
-    has_tags = tags.counts > 0
-    lengths = (
-        has_id * (1 + varint_sizes(ids))
-        + has_tags * (1 + varint_sizes(tag_bytes.astype(np.uint64)) + tag_bytes)
-        + (3 + varint_sizes(geometry_bytes.astype(np.uint64)) + geometry_bytes)
-    )
-    sizes = 2 + 2 * has_id + has_tags * (2 + tags.counts) + 4 + commands.counts
-    ends = np.cumsum(sizes)
-    numbers = np.empty(int(ends[-1]), dtype=np.uint64)
-    cursor = ends - sizes
-    numbers[cursor] = _FEATURE_KEY
-    numbers[cursor + 1] = lengths
-    cursor = cursor + 2
-    numbers[cursor[has_id]] = _ID_KEY
-    numbers[cursor[has_id] + 1] = ids[has_id]
-    cursor = cursor + 2 * has_id
-    numbers[cursor[has_tags]] = _TAGS_KEY
-    numbers[cursor[has_tags] + 1] = tag_bytes[has_tags]
-    cursor = cursor + 2 * has_tags
-    numbers[spread(cursor, tags.counts)] = tags.numbers
-    cursor = cursor + tags.counts
-    numbers[cursor] = _TYPE_KEY
-    numbers[cursor + 1] = commands.types
-    numbers[cursor + 2] = _GEOMETRY_KEY
-    numbers[cursor + 3] = geometry_bytes
-    numbers[spread(cursor + 4, commands.counts)] = commands.numbers
-    return encode_varints(numbers, varint_sizes(numbers))
-
-
-def _sums(sizes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sum of `sizes` over consecutive groups of `counts` entries; groups may be empty."""
-    totals: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes)])
-    ends = np.cumsum(counts)
-    sums: NDArray[np.int64] = totals[ends] - totals[ends - counts]
-    return sums
