@@ -61,10 +61,11 @@ class AnswerTooLarge(ProviderError):
 
 
 class ItemNotFound(ProviderError):
-    """No feature has this id."""
+    """No feature has this id; `index` counts the edits of a batch from 0."""
 
-    def __init__(self, feature_id: str) -> None:
+    def __init__(self, feature_id: str, index: int | None = None) -> None:
         self.feature_id = feature_id
+        self.index = index
         super().__init__(f"There is no item with the id {feature_id[:200]!r} in this collection")
 
 

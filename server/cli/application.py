@@ -9,6 +9,7 @@ from server.cli import (
     operating_commands,
     publishing_commands,
     publishing_options,
+    registering_commands,
     serving_commands,
 )
 
@@ -25,6 +26,7 @@ tenants = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True
 application.command("serve")(serving_commands.serve)
 application.command("demo")(serving_commands.demo)
 application.command("publish", cls=publishing_options.GroupedOptions)(publishing_commands.publish)
+application.command("register", cls=publishing_options.GroupedOptions)(registering_commands.register)
 application.command("unpublish")(publishing_commands.unpublish)
 application.command("restore")(publishing_commands.restore)
 application.command("collections")(listing_commands.list_collections)

@@ -34,10 +34,14 @@ def check(json: Json = False, home: Home = None, config: Config = None) -> None:
 def sweep(home: Home = None, config: Config = None) -> None:
     """Remove leftovers of killed publishes, and generations that nobody serves or needs any more."""
     from server.cli.console import say, show
+    from server.publish.closing import reopen_left_closed
     from server.registry.registry import open_registry_that_is_there
 
     with open_registry_that_is_there(settings_of(home, config)) as registry:
         report = registry.sweep()
+        reopened = reopen_left_closed(registry)
     for folder in report.removed:
         show(str(folder))
+    for collection in reopened:
+        say(f"{collection.qualified_id} can be edited again: a publish of it had been killed.")
     say(f"Removed {len(report.removed)} folders, {report.freed_bytes / 1e6:.1f} MB.")

@@ -10,7 +10,9 @@ from server.cli import publishing_options as given
 from server.cli.options import Config, Home, settings_of, split_qualified
 
 if TYPE_CHECKING:
-    from server.publish import PublishRequest, PublishResult
+    from collections.abc import Mapping
+
+    from server.publish import PublishResult
 
 Qualified = Annotated[
     str, typer.Argument(metavar="TENANT.COLLECTION", help="The collection", show_default=False)
@@ -75,8 +77,8 @@ def publish(
         files=tuple(files),
         tenant=tenant,
         id=id_,
-        titles=_texts(title, title_zh),
-        descriptions=_texts(description, description_zh),
+        titles=texts_of(title, title_zh),
+        descriptions=texts_of(description, description_zh),
         keywords=tuple(keyword or ()),
         attribution=attribution,
         licence=licence,
@@ -123,7 +125,7 @@ def publish(
         progress(title_of_work) as report,
     ):
         result = publish_files(request, registry, settings, report)
-    _say_result(result, request)
+    say_result(result, request.field_titles)
 
 
 def unpublish(collection: Qualified, home: Home = None, config: Config = None) -> None:
@@ -151,6 +153,7 @@ def restore(
 ) -> None:
     """Serve an earlier generation of a collection again, or list its generations."""
     from server.cli.console import say, show_table
+    from server.publish.closing import restore as restore_generation
     from server.registry.registry import open_registry_that_is_there
 
     tenant, id_ = split_qualified(collection)
@@ -164,18 +167,20 @@ def restore(
                 ],
             )
             return
-        restored = registry.restore_generation(tenant, id_, generation)
+        restored = restore_generation(registry, tenant, id_, generation)
     say(f"{collection} is served in generation {restored.generation} again.")
 
 
-def _texts(en: str | None, zh: str | None) -> dict[str, str]:
+def texts_of(en: str | None, zh: str | None) -> dict[str, str]:
+    """The texts that were given, by language."""
     return {language: text for language, text in (("en", en), ("zh", zh)) if text}
 
 
-def _say_result(result: PublishResult, request: PublishRequest) -> None:
+def say_result(result: PublishResult, field_titles: Mapping[str, str] | None = None) -> None:
+    """Tell what was published, and what its publisher should know."""
     from server.cli.console import say
 
-    for warning in (*result.warnings, *_titles_of_nothing(result, request)):
+    for warning in (*result.warnings, *_titles_of_nothing(result, field_titles or {})):
         say(f"Warning: {warning}")
     collection = result.collection
     count = "" if result.count is None else f", {result.count} of them"
@@ -186,11 +191,11 @@ def _say_result(result: PublishResult, request: PublishRequest) -> None:
     )
 
 
-def _titles_of_nothing(result: PublishResult, request: PublishRequest) -> list[str]:
+def _titles_of_nothing(result: PublishResult, field_titles: Mapping[str, str]) -> list[str]:
     """A title of a field that is not there is most likely misspelt. (CityJSON's attributes are not listed as fields.)"""
     names = {field.name for field in result.collection.fields}
     return [
         f"There is no field {name!r} to give a title. The fields: {', '.join(sorted(names))}."
-        for name in request.field_titles
+        for name in field_titles
         if names and name not in names
     ]

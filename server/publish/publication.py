@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from server.publish.archives import ArchiveLimits
 from server.publish.building import Built, Task
+from server.publish.closing import closed_to_edits, reopen_left_closed
 from server.publish.errors import OptionError
 from server.publish.failures import check_free_space, clear_errors
 from server.publish.formats import Family
@@ -54,7 +55,8 @@ def publish(
     with clear_errors(home):
         report("checking", 0.0)
         _check_request(request, settings)
-        sweep_staging(home)
+        if sweep_staging(home):
+            reopen_left_closed(registry)
         registry.check_publishable(request.tenant, request.id, request.replace)
         with staging_folder(home) as staging:
             task = _prepare(request, settings, staging, report, cancelled)
@@ -63,9 +65,11 @@ def publish(
             task.stage("syncing")
             _flush_tree(task.folder)
             task.stage("switching")
-            collection = registry.publish(
-                _draft(request, built), built.representations, task.folder, request.replace
-            )
+            present = registry.collection(request.tenant, request.id) if request.replace else None
+            with closed_to_edits(present):
+                collection = registry.publish(
+                    _draft(request, built), built.representations, task.folder, request.replace
+                )
             report("switching", 1.0)
     return PublishResult(
         collection=collection,

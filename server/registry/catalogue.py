@@ -77,6 +77,15 @@ class Interval(NamedTuple):
     end: str | None
 
 
+class PastGeneration(NamedTuple):
+    """A generation that was current once and is kept. RFC 3339 instants in UTC; `until` does not belong to it."""
+
+    number: int
+    since: str
+    until: str
+    directory: Path
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """An isolated owner of collections; belongs to one organisation."""
@@ -92,7 +101,7 @@ class Collection:
 
     `bbox` is CRS84 (west, south, east, north) or CRS84h (west, south, bottom, east, north, top), degrees and metres.
     `titles` and `descriptions` have keys "en" and "zh" ("en" is always there). `directory` is the absolute folder of the
-    current generation.
+    current generation, `past` the earlier ones that are kept, latest first; `updated` is when the present one became current.
     """
 
     tenant: str
@@ -114,6 +123,7 @@ class Collection:
     directory: Path
     representations: Mapping[RepresentationKind, Representation]
     fields: tuple[Field, ...] = ()
+    past: tuple[PastGeneration, ...] = ()
 
     @property
     def qualified_id(self) -> str:
@@ -124,9 +134,26 @@ class Collection:
         """The title in `language` ("en" or "zh"), else in English."""
         return self.titles.get(language) or self.titles["en"]
 
+    def generation_at(self, instant: str) -> PastGeneration | None:
+        """The earlier generation that was current at an instant (RFC 3339, UTC); None: the present one, or none at all.
+
+        Instants of one second and of parts of it compare as texts once they have the same form.
+        """
+        moment = _comparable(instant)
+        if moment >= _comparable(self.updated):
+            return None
+        held = [one for one in self.past if _comparable(one.since) <= moment < _comparable(one.until)]
+        return max(held, key=lambda one: one.since, default=None)
+
     def path_of(self, kind: RepresentationKind) -> Path:
         """Absolute path of a representation. Raises KeyError where the collection has none of that kind."""
         return self.directory / self.representations[kind].path
+
+
+def _comparable(instant: str) -> str:
+    """An RFC 3339 instant in UTC with nine digits of a second."""
+    base, _, fraction = instant.removesuffix("Z").partition(".")
+    return f"{base}.{fraction:0<9}"
 
 
 @dataclass(frozen=True, slots=True)

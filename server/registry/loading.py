@@ -21,6 +21,7 @@ from server.registry.catalogue import (
     Collection,
     Field,
     Interval,
+    PastGeneration,
     Representation,
     RepresentationKind,
     Tenant,
@@ -44,6 +45,10 @@ _REPRESENTATIONS = """
     JOIN generation AS g ON g.collection_key = c.key AND g.state = 'current'
     JOIN representation AS r ON r.generation_key = g.key
     WHERE c.revision > ? ORDER BY r.generation_key, r.kind"""
+_PAST = """
+    SELECT c.tenant_id, c.id, g.number, g.committed, g.retired
+    FROM collection AS c JOIN generation AS g ON g.collection_key = c.key AND g.state = 'kept'
+    WHERE c.revision > ? AND g.committed IS NOT NULL AND g.retired IS NOT NULL ORDER BY g.number DESC"""
 _KINDS = {kind.value: kind for kind in RepresentationKind}
 
 
@@ -65,12 +70,15 @@ def _load(rows: Rows, home: Path, known: Catalogue | None, revision: int, instan
     since = -1 if known is None else known.revision
     collections = {} if known is None else dict(known.collections)
     representations = _load_representations(rows, since)
+    past = _load_past(rows, home, since)
     for row in rows(_COLLECTIONS, (since,)):
         key = (row[0], row[1])
         if row[5] is None:
             collections.pop(key, None)
         else:
-            collections[key] = _collection(row, home, representations.get(row[5], {}))
+            collections[key] = _collection(
+                row, home, representations.get(row[5], {}), tuple(past.get(key, ()))
+            )
     tenants = {
         id_: Tenant(id_, organisation, _titles(en, zh)) for id_, organisation, en, zh in rows(_TENANTS, ())
     }
@@ -125,8 +133,19 @@ def _load_representations(rows: Rows, since: int) -> dict[int, dict[Representati
     return found
 
 
+def _load_past(rows: Rows, home: Path, since: int) -> dict[tuple[str, str], list[PastGeneration]]:
+    found: dict[tuple[str, str], list[PastGeneration]] = defaultdict(list)
+    for tenant, id_, number, committed, retired in rows(_PAST, (since,)):
+        directory = generation_directory(home, tenant, id_, number)
+        found[tenant, id_].append(PastGeneration(number, committed, retired, directory))
+    return found
+
+
 def _collection(
-    row: tuple[Any, ...], home: Path, representations: Mapping[RepresentationKind, Representation]
+    row: tuple[Any, ...],
+    home: Path,
+    representations: Mapping[RepresentationKind, Representation],
+    past: tuple[PastGeneration, ...],
 ) -> Collection:
     (tenant, id_, access, created, updated, _, number, titles, descriptions, keywords) = row[:10]
     (bbox, interval, storage_crs, attribution, licence, licence_url, simulated, fields) = row[10:]
@@ -151,4 +170,5 @@ def _collection(
         directory=generation_directory(home, tenant, id_, number),
         representations=MappingProxyType(representations),
         fields=tuple(Field(*field) for field in _json(fields)),
+        past=past,
     )
