@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from server.http.ogc.conformance import classes_of_all
 from server.http.scope import Scope
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, Collection
@@ -44,6 +45,13 @@ class CollectionIndex:
             texts = self._texts
             found = [number for number in found if all(word in texts[number] for word in words)]
         return [self.collections[number] for number in found]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The conformance classes of the view."""
+        from providers.features.conformance import CHECKS
+
+        return classes_of_all(self.collections, CHECKS)
 
     def _meeting(self, box: Box) -> list[int]:
         west, south, east, north = self._boxes

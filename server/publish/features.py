@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from providers.features.conformance import self_test
+from providers.features.store import FeatureStore
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
 from server.publish.feature_store import StoredFeatures, store_features
 from server.publish.reference_systems import crs_identifier
@@ -43,12 +45,14 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
     kind = summary.geometry_type
     low, high = tile_zooms(stored.bounds84, kind, summary.full_zoom)
     style = chosen_style(task.request, kind, task.settings)
+    tested = self_test(FeatureStore(task.folder / FEATURES_FILE))
     properties: dict[RepresentationKind, dict[str, Any]] = {
         RepresentationKind.FEATURES: {
             "geometry_type": kind,
             "count": summary.count,
             "id_field": task.request.reading.id_field,
             "time_field": task.request.reading.time_field,
+            "conformance": tested.passed,
         },
         RepresentationKind.TILES: {
             "min_zoom": low,
@@ -66,7 +70,7 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
         fields=stored.fields,
         interval=Interval(*summary.interval) if summary.interval else None,
         count=summary.count,
-        warnings=list(stored.warnings),
+        warnings=[*stored.warnings, *(f"Self-test of {uri}: {why}" for uri, why in tested.failed.items())],
     )
 
 

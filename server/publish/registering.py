@@ -226,7 +226,7 @@ def _describe(
         Representation(RepresentationKind.FEATURES, "", 0, 0, features),
         Representation(RepresentationKind.TILES, "", 0, 0, tiles),
     ]
-    return draft, representations, [f"{name}: {why}" for name, why in tested.failed.items()]
+    return draft, representations, [f"Self-test of {uri}: {why}" for uri, why in tested.failed.items()]
 
 
 def _interval(source: FeatureSource) -> Interval | None:

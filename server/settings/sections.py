@@ -153,6 +153,12 @@ class MapSettings:
     styles_directory: Path | None = field(
         default=None, metadata=path("folder of map styles; without it config/styles of the installation")
     )
+    tile_matrix_sets_directory: Path | None = field(
+        default=None,
+        metadata=path(
+            "folder of tile matrix sets of your own, as JSON (OGC 17-083r4); without it there are none"
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,9 @@ def conformance() -> Response:
     """The conformance classes."""
     here = context()
     here.only()
-    document = conformance_document(here.root)
+    document = conformance_document(
+        here.root, here.services.index(here.catalogue, here.scope, here.who).classes
+    )
     if here.format("json", "html") == "html":
         page = here.services.pages.conformance(here.page_request(), document, here.tenant)
         return respond(html_answer(page))

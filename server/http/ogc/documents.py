@@ -5,10 +5,11 @@ They are ours and not pygeoapi's: its `/collections` is unpaged and takes millis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from server.http.ogc.conformance import classes_of
 from server.http.scope import Scope
 from server.pages.links import downloads
 from server.registry.catalogue import CRS84, CRS84H, Catalogue, Collection, RepresentationKind
@@ -27,35 +28,6 @@ _OTHER_CRS = (
     "http://www.opengis.net/def/crs/EPSG/0/4326",
     "http://www.opengis.net/def/crs/EPSG/0/3857",
     "http://www.opengis.net/def/crs/EPSG/0/4490",
-)
-
-CONFORMANCE = (
-    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/landing-page",
-    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/json",
-    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/html",
-    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/oas30",
-    "http://www.opengis.net/spec/ogcapi-common-2/1.0/conf/collections",
-    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
-    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/html",
-    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
-    "http://www.opengis.net/spec/ogcapi-features-2/1.0/conf/crs",
-    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tileset",
-    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tilesets-list",
-    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/geodata-tilesets",
-    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/mvt",
-    "http://www.opengis.net/spec/ogcapi-maps-1/1.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-coverages-1/0.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-edr-1/1.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/record-core",
-    "http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/json",
-    "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/core",
-    "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/json",
-    "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/ogc-process-description",
-    "https://www.opengis.net/spec/ogcapi-geovolumes-1/1.0/conf/core",
-    "https://www.opengis.net/spec/ogcapi-geovolumes-1/1.0/conf/3d-tiles",
 )
 
 
@@ -99,9 +71,9 @@ def landing_document(scope: Scope, catalogue: Catalogue, root: str, language: st
     }
 
 
-def conformance_document(root: str) -> Document:
-    """The conformance classes."""
-    return {"conformsTo": list(CONFORMANCE), "links": _self_and_html(f"{root}/conformance")}
+def conformance_document(root: str, classes: Sequence[str]) -> Document:
+    """The conformance classes of a view."""
+    return {"conformsTo": list(classes), "links": _self_and_html(f"{root}/conformance")}
 
 
 def extent_of(collection: Collection) -> Document:
@@ -231,6 +203,9 @@ def collection_document(collection: Collection, scope: Scope, root: str, languag
         "links": _self_and_html(url),
     }
     features = collection.representations.get(Kind.FEATURES)
+    classes = classes_of(collection)
+    if classes:
+        document["conformsTo"] = classes
     if features is not None:
         document["itemType"] = "feature"
         document["itemCount"] = features.properties.get("count")

@@ -10,7 +10,6 @@ import pytest
 from openapi_spec_validator import validate
 
 from server.http.app import create_app
-from server.http.ogc.documents import CONFORMANCE
 from server.registry.catalogue import Access
 from server.registry.registry import open_registry
 from server.settings import load_settings
@@ -201,8 +200,19 @@ def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
         assert reply.status == 200 or absent, (path, reply.status, reply.body[:200])
 
 
-def test_conformance_has_no_class_twice() -> None:
-    assert len(set(CONFORMANCE)) == len(CONFORMANCE)
+def test_conformance_is_what_every_feature_collection_passed(client: Any) -> None:
+    classes = client.get("/ogc/conformance").json()["conformsTo"]
+    assert len(set(classes)) == len(classes)
+    collections = client.get("/ogc/collections?limit=1000").json()["collections"]
+    of_features = [set(one["conformsTo"]) for one in collections if one.get("itemType") == "feature"]
+    assert of_features
+    everywhere = set.intersection(*of_features)
+    listed = {uri for uri in classes if "ogcapi-features" in uri or "/cql2/" in uri}
+    assert listed - {"http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30"} == {
+        uri for uri in everywhere if "ogcapi-features" in uri or "/cql2/" in uri
+    }
+    assert "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core" in listed
+    assert "http://www.opengis.net/spec/cql2/1.0/conf/basic-cql2" in listed
 
 
 def test_cors_and_preflight(client: Any) -> None:
