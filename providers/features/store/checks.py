@@ -85,10 +85,7 @@ def checked_bounds(served: NDArray[np.object_], crs_name: str, first_row: int) -
     """Envelopes (n, 4) of geometries in CRS84, NaN for None. Raises InvalidGeometry for what is not on Earth."""
     bounds = np.asarray(shapely.bounds(served), dtype=np.float64)
     absent = shapely.is_missing(served)
-    inside = (np.abs(bounds[:, [1, 3]]) <= 90.0).all(axis=1) & (np.abs(bounds[:, [0, 2]]) <= 360.0).all(
-        axis=1
-    )
-    bad = ~absent & ~inside
+    bad = ~absent & are_outside_earth(bounds)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InvalidGeometry(
@@ -96,6 +93,12 @@ def checked_bounds(served: NDArray[np.object_], crs_name: str, first_row: int) -
             f"on Earth; is {crs_name!r} the right CRS of the source, and x = east, y = north its axis order?"
         )
     return bounds
+
+
+def are_outside_earth(bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the envelopes (n, 4) in CRS84 leave the range of longitudes and latitudes, or are not finite (NaN too)."""
+    latitudes, longitudes = np.abs(bounds[:, [1, 3]]), np.abs(bounds[:, [0, 2]])
+    return np.asarray(~((latitudes <= 90.0) & (longitudes <= 360.0)).all(axis=1))
 
 
 def checked_ids(ids: Sequence[str | int], first_row: int) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ _RTREE_DEFINITION = "http://www.geopackage.org/spec120/#extension_rtree"
 _FIRST_FREE_SRS = 100001
 _HEADER = struct.Struct("<2sBBi")
 _ENVELOPE_SIZES = (0, 32, 48, 48, 64)
+_POINTS = (1, 1001, 2001, 3001)  # ISO WKB: point, with z, with m, with both
 
 
 def quote(name: str) -> str:
@@ -177,14 +178,31 @@ def _is_empty(blob: bytes | None) -> int | None:
     return None if blob is None else blob[3] >> 4 & 1
 
 
-def _bound(index: int) -> Any:
+def _bound(index: int) -> Callable[[bytes | None], float | None]:
+    """The function that gives number `index` of (minx, miny, maxx, maxy)."""
+
     def bound(blob: bytes | None) -> float | None:
         if blob is None:
             return None
-        value = float(shapely.bounds(shapely.from_wkb(blob[header_size(blob) :]))[index])
+        value = _bounds(blob)[index]
         return None if math.isnan(value) else value
 
     return bound
+
+
+def _bounds(blob: bytes) -> tuple[float, float, float, float]:
+    """Envelope of a geometry: from its header, from the coordinates of a point, or by a look at all of it."""
+    order = "<" if blob[3] & 1 else ">"
+    if blob[3] >> 1 & 7:
+        west, east, south, north = struct.unpack_from(order + "4d", blob, 8)
+        return west, south, east, north
+    kind, x, y = (
+        struct.unpack_from(("<" if blob[8] == 1 else ">") + "I2d", blob, 9) if len(blob) >= 29 else (0, 0, 0)
+    )
+    if kind in _POINTS:
+        return x, y, x, y
+    west, south, east, north = shapely.bounds(shapely.from_wkb(blob[8:])).tolist()
+    return west, south, east, north
 
 
 def encode_geometries(
