@@ -1,12 +1,12 @@
-"""The feature store as a pygeoapi plugin.
+"""Feature sources of every kind as a pygeoapi plugin.
 
-pygeoapi makes one of these for every request, so it only looks up an open store. Coordinates come out in the CRS that was
+pygeoapi makes one of these for every request, so it only looks up an open source. Coordinates come out in the CRS that was
 asked for; pygeoapi transforms nothing again (its decorator `crs_transform` is not used).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -20,11 +20,27 @@ from pygeoapi.provider.base import (
     SchemaType,
 )
 
-from providers.errors import InvalidParameter, StoreError, UnknownReferenceSystem, UnsupportedQuery
-from providers.features.context import current_hidden, current_query
+from providers.errors import (
+    AnswerTooLarge,
+    InvalidParameter,
+    ProviderError,
+    SourceUnavailable,
+    StoreError,
+    UnknownReferenceSystem,
+    UnsupportedQuery,
+)
+from providers.features.context import (
+    current_budget_key,
+    current_failure,
+    current_hidden,
+    current_query,
+    current_source,
+)
+from providers.features.page_budget import page_within
 from providers.features.parser import QueryLimits, parse_item_query
 from providers.features.query import CRS84, ItemQuery
-from providers.features.store import open_store
+from providers.features.source import FeatureSource, refuse_what_it_cannot
+from providers.features.sources import open_source
 
 __all__ = ["ChengtuFeatureProvider", "current_hidden", "current_query"]
 
@@ -33,14 +49,16 @@ _LIMITS = QueryLimits()
 
 
 class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi carries no types
-    """Features of one store. `data` is the path of the file; `generation` the collection's (for cursors).
+    """Features of one collection. `data` is the path of its embedded store, or `source` the description of another kind.
+
+    `generation` is the collection's (for cursors).
 
     `hidden` lists fields nobody sees; `current_hidden` wins over it, `current_query` over the arguments of `query`.
     """
 
     def __init__(self, provider_def: dict[str, Any]) -> None:
         with _pygeoapi_errors():
-            self.store = open_store(provider_def["data"])
+            self.store: FeatureSource = current_source.get() or _configured(provider_def)
         # A pyproj.CRS passes through pygeoapi as it is; a URI would be looked up in PROJ for each request.
         super().__init__({**provider_def, "storage_crs": self.store.storage.crs})
         self.generation = int(provider_def.get("generation", 0))
@@ -104,13 +122,13 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
     ) -> dict[str, Any]:
         """A FeatureCollection; `cursor` in it is the key the next page starts after, absent on the last.
 
-        `bbox` comes from pygeoapi in the storage CRS, in its authority's axis order. Sorting, text search and CQL2 are
-        refused with what can be done instead, not ignored.
+        `bbox` comes from pygeoapi in the storage CRS, in its authority's axis order. A filter that pygeoapi has parsed is not
+        checked against the schema, so it is refused; this server's own routes give it by `current_query`.
         """
         with _pygeoapi_errors():
             query = current_query.get()
             if query is None:
-                _refuse(sortby=sortby, q=q, filter=filterq)
+                _refuse(filter=filterq)
                 pairs = [
                     ("offset", str(offset)),
                     ("limit", str(limit)),
@@ -123,12 +141,15 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
                 ]
                 pairs += [("datetime", datetime_)] if datetime_ else []
                 pairs += [("properties", ",".join(select_properties))] if select_properties else []
+                pairs += [("sortby", ",".join(map(_sort_text, sortby)))] if sortby else []
+                pairs += [("q", q)] if q else []
                 if len(bbox):
                     pairs += [
                         ("bbox", ",".join(map(repr, map(float, bbox)))),
                         ("bbox-crs", self._storage_uri()),
                     ]
                 query = parse_item_query(pairs, self.store.schema, _LIMITS, self.generation, self.hidden)
+                refuse_what_it_cannot(query, self.store)
             return self._answer(query)
 
     def get(
@@ -138,7 +159,8 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
         with _pygeoapi_errors():
             query = current_query.get()
             crs = self._crs(crs_transform_spec) if query is None else query.crs
-            found = self.store.item(str(identifier), crs, self.hidden)
+            asof = None if query is None else query.asof
+            found = self.store.item(str(identifier), crs, self.hidden, asof)
         if found is None:
             message = f"There is no item with the id {str(identifier)[:200]!r} in this collection"
             raise ProviderItemNotFoundError(message, user_msg=message)
@@ -146,7 +168,7 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
         return feature
 
     def _answer(self, query: ItemQuery) -> dict[str, Any]:
-        page = self.store.page(query, self.hidden)
+        page = page_within(self.store, query, self.hidden, key=current_budget_key.get())
         result: dict[str, Any] = {
             "type": "FeatureCollection",
             "features": orjson.loads(b"[" + b",".join(page.bodies) + b"]"),
@@ -169,11 +191,21 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
         return f"<ChengtuFeatureProvider> {self.data}"
 
 
+def _configured(provider_def: Mapping[str, Any]) -> FeatureSource:
+    description = provider_def.get("source")
+    return open_source(None if description is not None else provider_def["data"], description)
+
+
+def _sort_text(key: Mapping[str, str]) -> str:
+    """pygeoapi's sort key as the parameter has it."""
+    return f"{'-' if key.get('order') == '-' else ''}{key['property']}"
+
+
 def _refuse(**arguments: object) -> None:
     for name, value in arguments.items():
         if value:
             raise UnsupportedQuery(
-                f"{name!r} is not supported by this collection; filter by bbox, datetime and the queryables"
+                f"{name!r} is not understood as pygeoapi has parsed it; filter by bbox, datetime and the queryables"
             )
 
 
@@ -182,11 +214,12 @@ def _pygeoapi_errors() -> Iterator[None]:
     """Our errors as those that pygeoapi knows the HTTP status of, with the message shown to the user."""
     try:
         yield
-    except (InvalidParameter, UnsupportedQuery, UnknownReferenceSystem) as error:
+    except (InvalidParameter, UnsupportedQuery, UnknownReferenceSystem, AnswerTooLarge) as error:
         _raise(ProviderInvalidQueryError, error)
-    except StoreError as error:
+    except (StoreError, SourceUnavailable) as error:
         _raise(ProviderConnectionError, error)
 
 
-def _raise(kind: Any, error: Exception) -> NoReturn:
+def _raise(kind: Any, error: ProviderError) -> NoReturn:
+    current_failure.set(error)
     raise kind(str(error), user_msg=str(error)) from error

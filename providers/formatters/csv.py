@@ -18,6 +18,7 @@ from pygeoapi.formatter.base import BaseFormatter
 
 from providers.features.query import ItemQuery
 from providers.features.store import FeatureStore
+from providers.formatters.registry import Batch, WritingContext
 
 _NOTHING: frozenset[str] = frozenset()
 _AXES = ("x", "y", "z")
@@ -69,6 +70,24 @@ def stream_csv(store: FeatureStore, query: ItemQuery, hidden: frozenset[str] = _
         if page.cursor is None:
             return
         query = replace(query, cursor=page.cursor, offset=0)
+
+
+def write_csv(context: WritingContext, batches: Iterator[Batch]) -> Iterator[bytes]:
+    """The writer of `providers.formatters.registry`: batches of GeoJSON features as CSV, the header first."""
+    is_point = context.schema.geometry_type == "Point" and not context.query.skip_geometry
+    names = tuple(field.name for field in context.fields)
+    columns: _Columns | None = None
+    for batch in batches:
+        assert isinstance(batch, list)  # registered with batches="bodies"
+        features = orjson.loads(b"[" + b",".join(batch) + b"]")
+        if columns is None:
+            shapes = [feature["geometry"] for feature in features if feature.get("geometry")]
+            solid = is_point and any(len(shape["coordinates"]) > 2 for shape in shapes)
+            columns = _columns(names, is_point=is_point, has_z=solid)
+            yield _encode([columns.header()])
+        yield _encode(_rows(features, columns))
+    if columns is None:
+        yield _encode([_columns(names, is_point=is_point, has_z=False).header()])
 
 
 def _columns(fields: tuple[str, ...], *, is_point: bool, has_z: bool) -> _Columns:

@@ -21,13 +21,17 @@ CORS_HEADERS: tuple[Header, ...] = (
     ("Access-Control-Allow-Origin", "*"),
     (
         "Access-Control-Expose-Headers",
-        "Content-Crs, Content-Range, Accept-Ranges, ETag, Link, OGC-NumberMatched, OGC-NumberReturned",
+        "Content-Crs, Content-Range, Accept-Ranges, ETag, Link, Location, Allow, Accept-Patch, Accept-Post, "
+        "OGC-NumberMatched, OGC-NumberReturned",
     ),
 )
 PREFLIGHT_HEADERS: tuple[Header, ...] = (
     *CORS_HEADERS,
-    ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept, Range, If-None-Match, If-Match"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    (
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, Content-Crs, Accept, Prefer, Range, If-None-Match, If-Match",
+    ),
     ("Access-Control-Max-Age", "86400"),
 )
 COMMON_HEADERS: tuple[Header, ...] = (*CORS_HEADERS, ("X-Content-Type-Options", "nosniff"))

@@ -23,6 +23,7 @@ from server.http.map_routes import register as register_maps
 from server.http.maps import MapServices
 from server.http.negotiation import accepted_names
 from server.http.ogc import blueprint_of
+from server.http.ogc.features import SELF_DESCRIBED
 from server.http.ogc.pygeoapi_adapter import PygeoapiAdapter, PygeoapiError, resolve_plugins
 from server.http.places import Places
 from server.http.request_body import BodyReader
@@ -97,12 +98,12 @@ def create_flask(services: Services) -> Flask:
     @app.url_value_preprocessor
     def find_scope(_: str | None, values: dict[str, Any] | None) -> None:
         tenant = values.pop("tenant", None) if values else None
-        if request.method != "OPTIONS" and request.endpoint not in health.OPEN_ENDPOINTS:
+        if not _is_preflight() and request.endpoint not in health.OPEN_ENDPOINTS:
             g.chengtu = make_context(tenant)
 
     @app.before_request
     def preflight() -> Response | None:
-        if request.method != "OPTIONS":
+        if not _is_preflight():
             return None
         response = Response(status=204)
         response.headers.clear()
@@ -123,6 +124,15 @@ def create_flask(services: Services) -> Flask:
         register_maps(app, prefix, name)
     app.register_error_handler(Exception, _render_error)
     return app
+
+
+def _is_preflight() -> bool:
+    """Whether a browser asks for CORS, or anyone for the methods of a resource that does not tell them itself."""
+    if request.method != "OPTIONS":
+        return False
+    if "Access-Control-Request-Method" in request.headers or request.url_rule is None:
+        return True
+    return request.url_rule.endpoint.rpartition(".")[2] not in SELF_DESCRIBED
 
 
 def _status_and_detail(error: Exception) -> tuple[int, str]:

@@ -2,13 +2,17 @@
 
 RequestError
 ├── InvalidParameter      400  a parameter's value, or a parameter nobody knows
-├── NotAuthenticated      401  a token that is wrong
+├── NotAuthenticated      401  a token that is wrong, or none where one is needed
+├── Forbidden             403  who asks may see the resource, and not do this with it
 ├── NotFound              404  no such resource, or one that is not this client's to see
 ├── MethodNotAllowed      405
 ├── NotAcceptable         406  a format that is not offered
 ├── RequestTimeout        408  the body did not arrive in time
+├── PreconditionFailed    412  If-Match or If-None-Match does not hold
 ├── PayloadTooLarge       413
+├── UnsupportedMediaType  415  a body of a type that is not taken here
 ├── RangeNotSatisfiable   416
+├── PreconditionRequired  428  the collection is only edited with If-Match
 └── Overloaded            503  a declared limit; Retry-After says when to come back
 
 Errors of the rooms below (`providers.errors`, `tiles.errors`, `server.errors`) are found in the same table.
@@ -17,22 +21,43 @@ Errors of the rooms below (`providers.errors`, `tiles.errors`, `server.errors`) 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import orjson
 
+from providers import errors as provider_errors
 from server.http.answer import Answer, Header
 
 
 class RequestError(Exception):
-    """A request that cannot be answered as asked. The message says what was asked, found, allowed, and what to do."""
+    """A request that cannot be answered as asked. The message says what was asked, found, allowed, and what to do.
+
+    `headers` go out with the answer.
+    """
+
+    headers: Sequence[Header] = ()
+
+    def __init__(self, message: str, headers: Sequence[Header] = ()) -> None:
+        super().__init__(message)
+        self.headers = headers
 
 
 class InvalidParameter(RequestError):
-    """A parameter is unknown, malformed or out of range."""
+    """A parameter is unknown, malformed or out of range; its name, value and what is allowed, where there is one."""
+
+    def __init__(self, message: str, name: str = "", value: str = "", allowed: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.value = value
+        self.allowed = allowed
 
 
 class NotAuthenticated(RequestError):
     """The Authorization header was given and is not valid."""
+
+
+class Forbidden(RequestError):
+    """Who asks may see this resource, and may not do what was asked with it."""
 
 
 class NotFound(RequestError):
@@ -45,6 +70,18 @@ class MethodNotAllowed(RequestError):
 
 class NotAcceptable(RequestError):
     """The format asked for is not offered."""
+
+
+class PreconditionFailed(RequestError):
+    """The resource is not in the state that If-Match or If-None-Match asks for."""
+
+
+class PreconditionRequired(RequestError):
+    """An edit without If-Match, in a collection that demands it."""
+
+
+class UnsupportedMediaType(RequestError):
+    """A request body of a media type that is not taken here."""
 
 
 class PayloadTooLarge(RequestError):
@@ -70,12 +107,16 @@ class Overloaded(RequestError):
 _STATUS: dict[type[Exception], int] = {
     InvalidParameter: 400,
     NotAuthenticated: 401,
+    Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     NotAcceptable: 406,
     RequestTimeout: 408,
+    PreconditionFailed: 412,
     PayloadTooLarge: 413,
+    UnsupportedMediaType: 415,
     RangeNotSatisfiable: 416,
+    PreconditionRequired: 428,
     Overloaded: 503,
 }
 _TITLES: Mapping[int, str] = {
@@ -93,6 +134,7 @@ _TITLES: Mapping[int, str] = {
     415: "Unsupported media type",
     416: "Range not satisfiable",
     422: "Unprocessable content",
+    428: "Precondition required",
     500: "Internal server error",
     503: "Service unavailable",
 }
@@ -113,21 +155,55 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def problem_document(status: int, detail: str, title: str | None = None) -> dict[str, object]:
-    """RFC 9457 problem details."""
+def members_of(error: BaseException) -> dict[str, object]:
+    """What a problem document says of an error beside its text (RFC 9457, 3.2).
+
+    `parameter`, `value` and `allowed` of a parameter that cannot be used; `errors`, a list of `pointer` (RFC 6901) and `detail`,
+    of a feature that does not fit; `edit`, the place in its batch of an edit that cannot be made.
+    """
+    members: dict[str, object] = {}
+    if isinstance(error, InvalidParameter | provider_errors.InvalidParameter) and error.name:
+        members = {"parameter": error.name[:200], "value": _shown(error.value), "allowed": error.allowed}
+    if isinstance(error, provider_errors.InvalidFeature):
+        members["errors"] = [{"pointer": pointer, "detail": fault} for pointer, fault in error.faults]
+    if isinstance(error, provider_errors.EditError) and error.index is not None:
+        members["edit"] = error.index
+    return members
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= 200 else value[:200] + "…"
+
+
+def headers_of(error: BaseException) -> list[Header]:
+    """The headers an error brings with it."""
+    return list(error.headers) if isinstance(error, RequestError) else []
+
+
+def problem_document(
+    status: int, detail: str, title: str | None = None, members: Mapping[str, object] = MappingProxyType({})
+) -> dict[str, object]:
+    """RFC 9457 problem details; `members` stand beside its own."""
     return {
         "type": "about:blank",
         "title": title or _TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
+        **members,
     }
 
 
-def problem(status: int, detail: str, headers: Sequence[Header] = ()) -> Answer:
+def problem(
+    status: int,
+    detail: str,
+    headers: Sequence[Header] = (),
+    members: Mapping[str, object] = MappingProxyType({}),
+) -> Answer:
     """An answer that carries a problem document, with `headers` beside those of its status."""
     headers = list(headers)
     if status == 503:
         headers.append(("Retry-After", "1"))
     if status == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="chengtu"'))
-    return Answer(orjson.dumps(problem_document(status, detail)), PROBLEM, status=status, headers=headers)
+    document = problem_document(status, detail, members=members)
+    return Answer(orjson.dumps(document), PROBLEM, status=status, headers=headers)

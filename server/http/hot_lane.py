@@ -15,6 +15,7 @@ from server.errors import ChengtuError
 from server.http.answer import Answer, Environ, StartResponse, send
 from server.http.errors import RequestError
 from server.http.features import FeatureRequest, item_answer, items_answer
+from server.http.negotiation import wants_geojson
 from server.http.parameters import query_parameters
 from server.http.scope import CITY, Scope
 from server.http.services import Services
@@ -52,13 +53,6 @@ def match(path: str) -> HotPath | None:
     if len(parts) > 6 and parts[1] == "t" and parts[3] == "ogc" and parts[4] == "collections":
         return HotPath(Scope(parts[2]), parts[5], parts[6:])
     return None
-
-
-def wants_json(accept: str) -> bool:
-    """True where no HTML is asked for (browsers name text/html first) and JSON is welcome."""
-    if not accept or accept == "*/*":
-        return True
-    return "html" not in accept and ("json" in accept or "*/*" in accept)
 
 
 class HotLane:
@@ -100,7 +94,7 @@ class HotLane:
             return None
         if kind_needed is RepresentationKind.FEATURES:
             f = next((value for name, value in parameters if name == "f"), None)
-            if f not in _JSON_FORMATS or (f is None and not wants_json(environ.get("HTTP_ACCEPT", ""))):
+            if f not in _JSON_FORMATS or (f is None and not wants_geojson(environ.get("HTTP_ACCEPT", ""))):
                 return None
             url = f"{services.origin(environ)}{scope.prefix}/ogc/collections/{public_id}"
             request = FeatureRequest(collection, decision, url, parameters)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
+from providers.formatters.registry import ITEM_FORMATS
 from server.http.errors import NotAcceptable
 
 # Short names of `f`, and the media types of Accept that mean the same.
@@ -21,6 +23,7 @@ MEDIA_TYPES: Mapping[str, str] = {
     "openapi": "application/vnd.oai.openapi+json;version=3.0",
     "schema": "application/schema+json",
     "problem": "application/problem+json",
+    **{form.name: form.media_type for form in ITEM_FORMATS.values()},
 }
 _ALIASES: Mapping[str, str] = {
     "application/json": "json",
@@ -39,7 +42,18 @@ _ALIASES: Mapping[str, str] = {
     "image/webp": "webp",
     "application/vnd.oai.openapi+json": "openapi",
     "application/schema+json": "schema",
+    **{
+        media_type: form.name
+        for form in ITEM_FORMATS.values()
+        for media_type in (form.media_type.partition(";")[0], *form.accepts)
+    },
 }
+ITEM_FORMS: Sequence[str] = (
+    "geojson",
+    "html",
+    *(form.name for form in ITEM_FORMATS.values() if form.items),
+)
+"""The formats of items and item, the default first."""
 
 
 def _quality(parameters: str) -> float:
@@ -87,3 +101,15 @@ def choose_format(f: str | None, accept: str, offered: Sequence[str]) -> str:
         if name == "json" and "geojson" in offered:
             return "geojson"
     return offered[0]
+
+
+@lru_cache(maxsize=1024)
+def _wants_geojson(accept: str) -> bool:
+    return choose_format(None, accept, ITEM_FORMS) == "geojson"
+
+
+def wants_geojson(accept: str) -> bool:
+    """True where an Accept header asks for items as GeoJSON."""
+    if not accept or accept == "*/*":
+        return True
+    return len(accept) < 512 and _wants_geojson(accept)

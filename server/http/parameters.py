@@ -40,9 +40,16 @@ def only(parameters: Sequence[tuple[str, str]], allowed: Collection[str]) -> dic
     for name, value in parameters:
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
-            raise InvalidParameter(f"parameter {name!r} is not known here; allowed: {known}")
+            raise InvalidParameter(
+                f"parameter {name!r} is not known here; allowed: {known}",
+                name,
+                value,
+                f"the parameters {known}",
+            )
         if name in result:
-            raise InvalidParameter(f"parameter {name!r} is given more than once")
+            raise InvalidParameter(
+                f"parameter {name!r} is given more than once", name, value, "each parameter once"
+            )
         result[name] = value
     return result
 
@@ -53,5 +60,6 @@ def integer(parameters: dict[str, str], name: str, default: int, lowest: int, hi
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and lowest <= int(text) <= highest):
-        raise InvalidParameter(f"{name}={text!r}; allowed: a whole number from {lowest} to {highest}")
+        allowed = f"a whole number from {lowest} to {highest}"
+        raise InvalidParameter(f"{name}={text[:200]!r}; allowed: {allowed}", name, text, allowed)
     return int(text)

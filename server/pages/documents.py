@@ -9,7 +9,10 @@ from urllib.parse import quote
 DOCUMENT_KINDS = (
     "document",
     "queryables",
+    "sortables",
     "schema",
+    "functions",
+    "history",
     "tilesets",
     "processes",
     "process",
@@ -80,7 +83,7 @@ def title_of(kind: str, document: Any) -> str | None:
 
 def fields_of(kind: str, document: Any) -> list[FieldRow] | None:
     """The properties of queryables or a schema; None for any other document."""
-    if kind not in ("queryables", "schema") or not isinstance(document, Mapping):
+    if kind not in ("queryables", "sortables", "schema") or not isinstance(document, Mapping):
         return None
     properties = document.get("properties")
     if not isinstance(properties, Mapping):

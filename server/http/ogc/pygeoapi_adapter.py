@@ -16,6 +16,7 @@ import orjson
 import pygeoapi.api
 
 from server.http.errors import RequestError
+from server.http.features import source_description
 from server.http.ogc.documents import extent_of, supported_crs
 from server.http.scope import Scope
 from server.registry.catalogue import Collection, RepresentationKind
@@ -75,6 +76,7 @@ def _providers(collection: Collection) -> list[Resource]:
                 "type": "feature",
                 "name": FEATURE_PROVIDER,
                 "data": str(collection.path_of(Kind.FEATURES)),
+                "source": source_description(collection),
                 "id_field": "id",
                 "time_field": properties.get("time_field"),
                 "storage_crs": collection.storage_crs,

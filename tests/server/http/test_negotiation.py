@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from server.http.errors import NotAcceptable
-from server.http.hot_lane import match, wants_json
-from server.http.negotiation import accepted_names, choose_format
+from server.http.hot_lane import match
+from server.http.negotiation import accepted_names, choose_format, wants_geojson
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -51,7 +51,7 @@ def test_broken_quality_counts_as_none() -> None:
     ],
 )
 def test_the_hot_lane_leaves_html_to_flask(accept: str, expected: bool) -> None:
-    assert wants_json(accept) is expected
+    assert wants_geojson(accept) is expected
 
 
 def test_paths_of_the_hot_lane() -> None:
