@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from providers.errors import (
     EditError,
@@ -138,7 +139,7 @@ class Planner:
     def _checked(self, geometry: shapely.Geometry | None) -> shapely.Geometry | None:
         """The geometry as the store keeps it. Raises InvalidFeature where it does not fit the collection."""
         try:
-            shape: shapely.Geometry | None = checked_shapes([geometry], 0)[0]
+            shape: BaseGeometry | None = checked_shapes([geometry], 0)[0]
         except InvalidGeometry as error:
             raise InvalidFeature([("/geometry", str(error).removeprefix("Row 1: "))]) from None
         if shape is None:
