@@ -1,30 +1,50 @@
-"""The query string of an items request, parsed and checked (OGC API - Features Part 1 clause 7.15, Part 2 clause 6).
+"""An items request, parsed and checked: its query string, or the JSON object of a search.
 
-Whatever is not understood is refused with InvalidParameter: name, value, allowed. Both lanes of the server call this parser.
+OGC API - Features Part 1 clause 7.15, Part 2 clause 6, Part 3 (filter), Records clause 8 (sortby, q). Whatever is not
+understood is refused with InvalidParameter: name, value, allowed. Both lanes of the server call this parser.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import orjson
-
-from providers.errors import InvalidParameter, StaleCursor, UnknownReferenceSystem
-from providers.features.crs import CRS84H, bbox_to_crs84, reference_system
-from providers.features.query import CRS84, BBox, Cursor, ItemQuery, TimeInterval
+from providers.errors import InvalidParameter
+from providers.features.cursors import check_cursor, cursor_mark, decode_cursor, encode_cursor
+from providers.features.parameter_values import (
+    boolean,
+    check_text,
+    crs_uri,
+    equality_text,
+    parse_asof,
+    parse_bbox,
+    parse_datetime,
+    phrases,
+    whole_number,
+)
+from providers.features.query import CRS84, BBox, Filter, ItemQuery, SortKey, TimeInterval
 from providers.features.schema import CollectionSchema, FieldDefinition
 
-_INTEGER = re.compile(r"[0-9]{1,18}")
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2}))?")
-_BBOX_NUMBERS = "4 or 6 numbers separated by commas: west,south,east,north (or with heights after each pair)"
-_TIMES = "an RFC 3339 date or date-time, or an interval start/end with .. for an open end"
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+__all__ = [
+    "QueryLimits",
+    "cursor_mark",
+    "decode_cursor",
+    "encode_cursor",
+    "parse_asof",
+    "parse_bbox",
+    "parse_datetime",
+    "parse_item_crs",
+    "parse_item_query",
+    "parse_search_body",
+    "sortable_fields",
+]
+
+_CQL2_TEXT, _CQL2_JSON = "cql2-text", "cql2-json"
+_MAXIMUM_SORT_KEYS = 8
+_TEXT_MEMBERS = frozenset(
+    ["bbox-crs", "crs", "cursor", "datetime", "filter-lang", "filter-crs", "asof", "resulttype"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +69,19 @@ class _Draft:
     bbox_crs: str | None = None
     datetime: TimeInterval | None = None
     offset: int = 0
-    cursor: Cursor | None = None
+    cursor: str | None = None
     properties: tuple[str, ...] | None = None
     skip_geometry: bool = False
     crs: str = CRS84
     hits_only: bool = False
     equals: dict[str, str] = field(default_factory=dict)
+    filter: str | None = None
+    filter_document: Any = None
+    filter_language: str | None = None
+    filter_crs: str | None = None
+    sortby: tuple[SortKey, ...] = ()
+    q: tuple[str, ...] = ()
+    asof: str | None = None
 
     def known_fields(self) -> list[str]:
         return [item.name for item in self.schema.fields if item.name not in self.hidden]
@@ -84,18 +111,36 @@ def parse_item_query(
             handler(draft, value)
         else:
             _equality(draft, name, value)
-    return ItemQuery(
+    return _query(draft)
+
+
+def _query(draft: _Draft) -> ItemQuery:
+    query = ItemQuery(
         _bbox(draft),
         draft.datetime,
         draft.equals,
         draft.limit,
         draft.offset,
-        draft.cursor,
+        None,
         draft.properties,
         draft.skip_geometry,
         draft.crs,
         draft.hits_only,
+        _filter(draft),
+        draft.sortby,
+        draft.q,
+        draft.asof,
     )
+    return query if draft.cursor is None else _continued(draft, query, draft.cursor)
+
+
+def _continued(draft: _Draft, query: ItemQuery, token: str) -> ItemQuery:
+    """The query from a cursor on."""
+    if draft.offset:
+        raise InvalidParameter("offset", str(draft.offset), "either cursor or offset")
+    cursor = decode_cursor(token, draft.generation, cursor_mark(query), len(query.sortby) + 1)
+    check_cursor(token, cursor, [draft.schema.by_name[key.field] for key in query.sortby])
+    return replace(query, cursor=cursor)
 
 
 def parse_item_crs(
@@ -112,40 +157,15 @@ def parse_item_crs(
             raise InvalidParameter(name, value, "each parameter once")
         seen.add(name)
         if name == "crs":
-            uri = _crs_uri("crs", value)
+            uri = crs_uri("crs", value)
         elif name not in ("f", "lang"):
             raise InvalidParameter(name, value, "the parameters crs, f, lang")
     return uri
 
 
-def encode_cursor(generation: int, cursor: Cursor) -> str:
-    """The token of the page after `cursor`, opaque to clients."""
-    return base64.urlsafe_b64encode(orjson.dumps((generation, *cursor))).decode().rstrip("=")
-
-
-def decode_cursor(token: str, generation: int) -> Cursor:
-    """The cursor in a token. Raises InvalidParameter for what is no token, StaleCursor for one of another generation."""
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        values = orjson.loads(raw)
-    except (binascii.Error, ValueError):
-        values = None
-    if (
-        not isinstance(values, list)
-        or len(values) < 2
-        or type(values[0]) is not int
-        or not all(value is None or type(value) in (str, int, float) for value in values)
-    ):
-        raise InvalidParameter("cursor", token, "a cursor taken from a next link")
-    made_for = values[0]
-    if made_for != generation:
-        raise StaleCursor(
-            "cursor",
-            token,
-            f"a cursor of the present generation {generation}; this one belongs to {made_for}, the collection has been "
-            "published anew since: start again without cursor",
-        )
-    return tuple(values[1:])
+def sortable_fields(schema: CollectionSchema, hidden: frozenset[str] = frozenset()) -> list[FieldDefinition]:
+    """The fields that `sortby` may name: all visible ones; the geometry has no order."""
+    return [item for item in schema.fields if item.name not in hidden]
 
 
 # --- one handler per parameter -------------------------------------------------------------------------------------------
@@ -160,28 +180,18 @@ def _set_bbox(draft: _Draft, value: str) -> None:
 
 
 def _set_bbox_crs(draft: _Draft, value: str) -> None:
-    draft.bbox_crs = _crs_uri("bbox-crs", value)
+    draft.bbox_crs = crs_uri("bbox-crs", value)
 
 
 def _set_crs(draft: _Draft, value: str) -> None:
-    draft.crs = _crs_uri("crs", value)
-
-
-def _crs_uri(name: str, value: str) -> str:
-    if value in (CRS84, CRS84H):
-        return value
-    try:
-        return reference_system(value).uri
-    except UnknownReferenceSystem as error:
-        raise InvalidParameter(
-            name, value, f"a CRS URI like {CRS84} or http://www.opengis.net/def/crs/EPSG/0/4490 ({error})"
-        ) from None
+    draft.crs = crs_uri("crs", value)
 
 
 def _set_limit(draft: _Draft, value: str) -> None:
-    number = _whole_number("limit", value, f"a whole number from 1 to {draft.limits.maximum}")
+    allowed = f"a whole number from 1 to {draft.limits.maximum}"
+    number = whole_number("limit", value, allowed)
     if number < 1:
-        raise InvalidParameter("limit", value, f"a whole number from 1 to {draft.limits.maximum}")
+        raise InvalidParameter("limit", value, allowed)
     draft.limit = min(number, draft.limits.maximum)
 
 
@@ -189,14 +199,14 @@ def _set_offset(draft: _Draft, value: str) -> None:
     allowed = (
         f"a whole number from 0 to {draft.limits.maximum_offset}; further pages are reached by the next links"
     )
-    number = _whole_number("offset", value, allowed)
+    number = whole_number("offset", value, allowed)
     if number > draft.limits.maximum_offset:
         raise InvalidParameter("offset", value, allowed)
     draft.offset = number
 
 
 def _set_cursor(draft: _Draft, value: str) -> None:
-    draft.cursor = decode_cursor(value, draft.generation)
+    draft.cursor = value
 
 
 def _set_properties(draft: _Draft, value: str) -> None:
@@ -211,7 +221,7 @@ def _set_properties(draft: _Draft, value: str) -> None:
 
 
 def _set_skip_geometry(draft: _Draft, value: str) -> None:
-    draft.skip_geometry = _boolean("skipGeometry", value)
+    draft.skip_geometry = boolean("skipGeometry", value)
 
 
 def _set_result_type(draft: _Draft, value: str) -> None:
@@ -222,6 +232,32 @@ def _set_result_type(draft: _Draft, value: str) -> None:
 
 def _set_datetime(draft: _Draft, value: str) -> None:
     draft.datetime = parse_datetime(value)
+
+
+def _set_filter(draft: _Draft, value: str) -> None:
+    draft.filter = value
+
+
+def _set_filter_language(draft: _Draft, value: str) -> None:
+    if value not in (_CQL2_TEXT, _CQL2_JSON):
+        raise InvalidParameter("filter-lang", value, f"{_CQL2_TEXT}, {_CQL2_JSON}")
+    draft.filter_language = value
+
+
+def _set_filter_crs(draft: _Draft, value: str) -> None:
+    draft.filter_crs = crs_uri("filter-crs", value)
+
+
+def _set_sortby(draft: _Draft, value: str) -> None:
+    draft.sortby = _sort_keys(draft, value, value.split(","))
+
+
+def _set_q(draft: _Draft, value: str) -> None:
+    draft.q = phrases(value)
+
+
+def _set_asof(draft: _Draft, value: str) -> None:
+    draft.asof = parse_asof(value)
 
 
 _HANDLERS: dict[str, Callable[[_Draft, str], None]] = {
@@ -237,6 +273,12 @@ _HANDLERS: dict[str, Callable[[_Draft, str], None]] = {
     "skipGeometry": _set_skip_geometry,
     "resulttype": _set_result_type,
     "datetime": _set_datetime,
+    "filter": _set_filter,
+    "filter-lang": _set_filter_language,
+    "filter-crs": _set_filter_crs,
+    "sortby": _set_sortby,
+    "q": _set_q,
+    "asof": _set_asof,
 }
 
 
@@ -245,52 +287,23 @@ def _equality(draft: _Draft, name: str, value: str) -> None:
     if found is None:
         allowed = f"the parameters {sorted(_HANDLERS)} and the queryables {draft.known_fields()}"
         raise InvalidParameter(name, value, allowed)
-    draft.equals[name] = _stored_text(found, value)
+    draft.equals[name] = equality_text(found, value)
 
 
-def _stored_text(found: FieldDefinition, value: str) -> str:
-    """A value as the store compares it: "true" or "false", instants in UTC with milliseconds; numbers checked."""
-    if found.type == "boolean":
-        return "true" if _boolean(found.name, value) else "false"
-    if found.type in ("integer", "number"):
-        _check_number(found, value)
-    if found.format is None:
-        return value
-    if not value.isascii() or _INSTANT.fullmatch(value) is None:
-        raise InvalidParameter(found.name, value, f"an RFC 3339 {found.format}")
-    moment = _moment(found.name, value)
-    if found.format == "date":
-        return moment.date().isoformat()
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-
-
-def _check_number(found: FieldDefinition, value: str) -> None:
-    is_integer = found.type == "integer"
-    try:
-        fits = "_" not in value and (
-            -(1 << 63) <= int(value) < 1 << 63 if is_integer else math.isfinite(float(value))
-        )
-    except ValueError:
-        fits = False
-    if not fits:
-        wanted = "a whole number of 64 bits" if is_integer else "a finite number"
-        raise InvalidParameter(found.name, value, wanted)
-
-
-def _boolean(name: str, value: str) -> bool:
-    try:
-        return _BOOLEANS[value.lower()]
-    except KeyError:
-        raise InvalidParameter(name, value, "true, false") from None
-
-
-def _whole_number(name: str, value: str, allowed: str) -> int:
-    if not value.isascii() or _INTEGER.fullmatch(value) is None:
-        raise InvalidParameter(name, value, allowed)
-    return int(value)
-
-
-# --- bbox and datetime ---------------------------------------------------------------------------------------------------
+def _sort_keys(draft: _Draft, value: str, parts: list[str]) -> tuple[SortKey, ...]:
+    """Names with + (or nothing) for ascending and - for descending. A + that was not escaped has become a space."""
+    keys: list[SortKey] = []
+    names = {item.name for item in sortable_fields(draft.schema, draft.hidden)}
+    for part in parts:
+        # a name may begin with a sign itself
+        key = SortKey(part) if part in names else SortKey(part[1:], part[:1] == "-")
+        if key.field not in names or (part not in names and part[0] not in "+- "):
+            allowed = f"names of {sorted(names)} separated by commas, with - for descending; {part!r} is none"
+            raise InvalidParameter("sortby", value, allowed)
+        keys.append(key)
+    if len({key.field for key in keys}) < len(keys) or len(keys) > _MAXIMUM_SORT_KEYS:
+        raise InvalidParameter("sortby", value, f"up to {_MAXIMUM_SORT_KEYS} fields, each once")
+    return tuple(keys)
 
 
 def _bbox(draft: _Draft) -> BBox | None:
@@ -301,74 +314,114 @@ def _bbox(draft: _Draft) -> BBox | None:
     return parse_bbox(draft.bbox, draft.bbox_crs or CRS84)
 
 
-def parse_bbox(value: str, crs: str = CRS84) -> BBox:
-    """A box given in the axis order of `crs` (a URI), as CRS84. Heights are checked and not used to select."""
-    try:
-        numbers = [float(part) for part in value.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (4, 6) or not math.isfinite(sum(numbers)):
-        raise InvalidParameter("bbox", value, _BBOX_NUMBERS)
-    if len(numbers) == 6:
-        if numbers[2] > numbers[5]:
-            raise InvalidParameter("bbox", value, "a lower height that is not above the upper one")
-        del numbers[5], numbers[2]
-    first, second, third, fourth = numbers
-    if crs in (CRS84, CRS84H):
-        box = BBox(first, second, third, fourth)
-    else:
-        system = reference_system(crs)
-        if not system.horizontal.is_geographic and (first > third or second > fourth):
-            raise InvalidParameter(
-                "bbox", value, "lower corner first, then upper corner, in the axis order of bbox-crs"
-            )
-        try:
-            box = bbox_to_crs84((first, second, third, fourth), system)
-        except ValueError as error:
-            raise InvalidParameter("bbox", value, f"a box inside the area of {crs} ({error})") from None
-    if box.south > box.north:
-        raise InvalidParameter("bbox", value, "a southern edge that is not north of the northern edge")
-    if not (box.south >= -90 and box.north <= 90 and -180 <= box.west <= 180 and -180 <= box.east <= 180):
-        raise InvalidParameter("bbox", value, "longitudes from -180 to 180 and latitudes from -90 to 90")
-    return box
+def _filter(draft: _Draft) -> Filter | None:
+    if draft.filter is None and draft.filter_document is None:
+        for name, value in (("filter-lang", draft.filter_language), ("filter-crs", draft.filter_crs)):
+            if value is not None:
+                raise InvalidParameter(name, value, "only together with filter")
+        return None
+    from providers.features import cql2  # the parsers take a third of a second to load
+
+    crs = draft.filter_crs or CRS84
+    if draft.filter is None:
+        return cql2.parse_filter_document(draft.filter_document, draft.schema, draft.hidden, crs)
+    check_text("filter", draft.filter, draft.filter)
+    return cql2.parse_filter(
+        draft.filter, draft.filter_language or _CQL2_TEXT, draft.schema, draft.hidden, crs
+    )
 
 
-def parse_datetime(value: str) -> TimeInterval:
-    """An instant, a date (its whole day), or an interval; times come out in UTC, RFC 3339, with Z."""
-    parts = value.split("/")
-    if len(parts) > 2:
-        raise InvalidParameter("datetime", value, _TIMES)
-    if len(parts) == 1:
-        return TimeInterval(_instant(value, value, end=False), _instant(value, value, end=True))
-    start, end = (None if part in ("", "..") else part for part in parts)
-    if start is None and end is None:
-        return TimeInterval(None, None)
-    low = None if start is None else _instant(value, start, end=False)
-    high = None if end is None else _instant(value, end, end=True)
-    if low is not None and high is not None and _moment("datetime", low) > _moment("datetime", high):
-        raise InvalidParameter("datetime", value, "a start that is not after the end")
-    return TimeInterval(low, high)
+# --- the body of a search ------------------------------------------------------------------------------------------------
 
 
-def _instant(value: str, part: str, *, end: bool) -> str:
-    if not part.isascii() or _INSTANT.fullmatch(part) is None:
-        raise InvalidParameter("datetime", value, _TIMES)
-    moment = _moment("datetime", part)
-    if end and len(part) == 10:
-        moment += timedelta(days=1) - timedelta(milliseconds=1)
-    return _rfc3339(moment)
+def parse_search_body(
+    document: Mapping[str, Any],
+    schema: CollectionSchema,
+    limits: QueryLimits = QueryLimits(),
+    generation: int = 0,
+    hidden: frozenset[str] = frozenset(),
+) -> ItemQuery:
+    """The query that a decoded JSON object means: its members are the parameters of the query string.
+
+    `filter` is a CQL2 JSON object or a text in `filter-lang`; `bbox`, `properties`, `q` and `sortby` may be arrays (of
+    `{"field", "direction"}` too in sortby), numbers and booleans stand as such. Raises InvalidParameter.
+    """
+    draft = _Draft(schema, limits, generation, hidden, limits.default)
+    for name, value in document.items():
+        reader = _MEMBERS.get(name)
+        if reader is not None and not isinstance(value, str):
+            reader(draft, value)
+        elif name in _HANDLERS:
+            _HANDLERS[name](draft, _member_text(name, value))
+        else:
+            _equality(draft, name, _member_text(name, value))
+    return _query(draft)
 
 
-def _moment(name: str, text: str) -> datetime:
-    try:
-        if len(text) == 10:
-            day = date.fromisoformat(text)
-            return datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidParameter(name, text, _TIMES) from None
+def _member_text(name: str, value: Any) -> str:
+    """A scalar member as the text it would be in a query string."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and name not in _TEXT_MEMBERS:
+        return repr(value)
+    raise _misfit(name, value, "a text" if name in _TEXT_MEMBERS else "a text, a number, true or false")
 
 
-def _rfc3339(moment: datetime) -> str:
-    text = f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}"
-    return f"{text}.{moment.microsecond // 1000:03}Z" if moment.microsecond else f"{text}Z"
+def _misfit(name: str, value: Any, allowed: str) -> InvalidParameter:
+    return InvalidParameter(name, repr(value)[:200], allowed)
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _misfit(name, value, "a text, or an array of texts")
+    return value
+
+
+def _bbox_member(draft: _Draft, value: Any) -> None:
+    if not isinstance(value, list) or not all(type(number) in (int, float) for number in value):
+        raise _misfit("bbox", value, "an array of 4 or 6 numbers")
+    draft.bbox = ",".join(map(repr, value))
+
+
+def _properties_member(draft: _Draft, value: Any) -> None:
+    names = tuple(dict.fromkeys(_texts("properties", value)))
+    for name in names:
+        if name not in draft.known_fields():
+            raise InvalidParameter("properties", name, f"names of {draft.known_fields()}")
+    draft.properties = names
+
+
+def _sortby_member(draft: _Draft, value: Any) -> None:
+    parts = [_sort_part(item) for item in value] if isinstance(value, list) else [_sort_part(value)]
+    draft.sortby = _sort_keys(draft, ",".join(parts), parts)
+
+
+def _sort_part(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, Mapping) and set(item) <= {"field", "direction"}:
+        field_name, direction = item.get("field"), item.get("direction", "asc")
+        if isinstance(field_name, str) and direction in ("asc", "desc"):
+            return ("-" if direction == "desc" else "+") + field_name
+    raise _misfit("sortby", item, '"+name", "-name" or {"field": "name", "direction": "asc" or "desc"}')
+
+
+def _q_member(draft: _Draft, value: Any) -> None:
+    draft.q = phrases(",".join(_texts("q", value)))
+
+
+def _filter_member(draft: _Draft, value: Any) -> None:
+    if not isinstance(value, dict | bool):
+        raise _misfit("filter", value, "a CQL2 JSON object, or a CQL2 text")
+    draft.filter_document = value
+
+
+_MEMBERS: dict[str, Callable[[_Draft, Any], None]] = {
+    "bbox": _bbox_member,
+    "properties": _properties_member,
+    "sortby": _sortby_member,
+    "q": _q_member,
+    "filter": _filter_member,
+}

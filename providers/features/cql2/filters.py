@@ -9,7 +9,7 @@ from providers.errors import InvalidParameter
 from providers.features.cql2.checking import Checker
 from providers.features.cql2.geometry import known_crs
 from providers.features.cql2.json_parser import parse_json, parse_json_text
-from providers.features.cql2.limits import MAXIMUM_TEXT, Refusal, check_length
+from providers.features.cql2.limits import MAXIMUM_TEXT, Refusal
 from providers.features.cql2.text_parser import parse_text
 from providers.features.cql2.writer import to_text
 from providers.features.query import CRS84, Filter
@@ -48,21 +48,24 @@ def parse_filter(
     `language` is one of LANGUAGES, `crs` the URI that geometry literals are in, `parameter` what errors name. Raises
     InvalidParameter, whose value is the part that is wrong.
     """
+    if len(text) > MAXIMUM_TEXT:
+        return _parsed(text, language, _Identity(schema), hidden, crs, parameter)
     return _remembered(text, language, _Identity(schema), hidden, crs, parameter)
 
 
-@lru_cache(maxsize=256)
-def _remembered(
+def _parsed(
     text: str, language: str, identity: _Identity, hidden: frozenset[str], crs: str, parameter: str
 ) -> Filter:
     if language not in LANGUAGES:
         raise InvalidParameter("filter-lang", language, ", ".join(LANGUAGES))
     try:
-        check_length(text, MAXIMUM_TEXT, f"characters of {parameter}")
         tree = parse_text(text) if language == CQL2_TEXT else parse_json_text(text)
         return checked(tree, identity.schema, hidden, crs)
     except Refusal as refusal:
         raise refusal.as_parameter(parameter) from None
+
+
+_remembered = lru_cache(maxsize=256)(_parsed)
 
 
 def parse_filter_document(

@@ -14,7 +14,7 @@ import orjson
 import shapely
 from pygeofilter import ast
 
-from providers.features.cql2.limits import MAXIMUM_DEPTH, Refusal, balanced
+from providers.features.cql2.limits import MAXIMUM_DEPTH, MAXIMUM_JSON, Refusal, balanced, check_length
 from providers.features.cql2.raw import (
     ARITHMETIC,
     ARITHMETIC_FUNCTIONS,
@@ -41,6 +41,7 @@ _GEOMETRY_TYPES: Final = frozenset(
 
 def parse_json_text(text: str) -> Any:
     """The tree of a CQL2 JSON text. Raises Refusal."""
+    check_length(text, MAXIMUM_JSON, "characters of filter")
     try:
         document = orjson.loads(text)
     except ValueError as error:

@@ -10,7 +10,10 @@ from pygeofilter import ast
 from providers.errors import InvalidParameter
 
 MAXIMUM_TEXT: Final = 64_000
-"""Characters of a CQL2 text."""
+"""Characters of a CQL2 text; no longer filter is remembered."""
+
+MAXIMUM_JSON: Final = 2_000_000
+"""Characters of a CQL2 JSON document."""
 
 MAXIMUM_DEPTH: Final = 64
 """Levels of a tree; a chain of AND or OR of n conditions has log2(n) of them."""
