@@ -94,7 +94,7 @@ class GeometryReader:
             self._faults.add(at, f"collections are nested deeper than {_MAXIMUM_NESTING}")
             return None
         shapes = [self._geometry(part, f"{at}/geometries/{i}", depth + 1) for i, part in enumerate(parts)]
-        return None if None in shapes or not shapes else BaseGeometryCollection(shapes)
+        return None if None in shapes or not shapes else shapely.GeometryCollection(shapes)
 
     def _refuse_members(self, value: Mapping[str, Any], known: set[str], at: str) -> None:
         for name in value:
