@@ -20,6 +20,7 @@ from server.http.ogc.documents import (
     landing_document,
     link,
 )
+from server.http.ogc.features_facts import edited_members
 from server.http.ogc.openapi import openapi_document
 from server.http.parameters import integer
 from server.registry.catalogue import Collection
@@ -158,5 +159,5 @@ def collection(public_id: str) -> Response:
             here.catalogue.tenants[found.tenant],
         )
         return respond(html_answer(page))
-    document = collection_document(found, here.scope, here.root, here.language)
+    document = collection_document(found, here.scope, here.root, here.language) | edited_members(found)
     return _json(document, private=decision.key != "public")

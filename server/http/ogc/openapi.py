@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.documents import CATALOGUE_ID
+from server.http.ogc.openapi_features import feature_parameters, feature_paths, feature_schemas
 from server.http.scope import Scope
 
 Document = dict[str, Any]
@@ -107,7 +109,7 @@ def _content(*formats: str) -> Document:
     return result
 
 
-def _get(operation: str, tag: str, summary: str, formats: tuple[str, ...], *parameters: str) -> Document:
+def _get(operation: str, tag: str, summary: str, formats: Sequence[str], *parameters: str) -> Document:
     return {
         "get": {
             "operationId": operation,
@@ -120,29 +122,6 @@ def _get(operation: str, tag: str, summary: str, formats: tuple[str, ...], *para
                 "default": {"$ref": "#/components/responses/Problem"},
             },
         }
-    }
-
-
-def _feature_paths() -> Document:
-    one = "/collections/{collectionId}"
-    return {
-        f"{one}/items": _get(
-            "getItems",
-            "Features",
-            "A page of features; every queryable is a parameter too",
-            ("geojson", "html", "csv"),
-            *("collectionId", "bbox", "bbox-crs", "crs", "datetime", "limit", "offset", "cursor"),
-            *("properties", "skipGeometry"),
-        ),
-        f"{one}/items/{{featureId}}": _get(
-            "getItem", "Features", "One feature", ("geojson", "html"), "collectionId", "featureId", "crs"
-        ),
-        f"{one}/queryables": _get(
-            "getQueryables", "Features", "What items can be filtered by", ("schema", "html"), "collectionId"
-        ),
-        f"{one}/schema": _get(
-            "getSchema", "Features", "What items, or cells, hold", ("schema", "html"), "collectionId"
-        ),
     }
 
 
@@ -284,12 +263,12 @@ def openapi_document(root: str, scope: Scope) -> Document:
             "/collections/{collectionId}": _get(
                 "getCollection", "Common", "One collection", ("json", "html"), "collectionId"
             ),
-            **_feature_paths(),
+            **feature_paths(_get),
             **_tile_paths(),
             **_other_paths(),
         },
         "components": {
-            "parameters": _parameters(),
+            "parameters": _parameters() | feature_parameters(),
             "responses": {
                 "Problem": {
                     "description": "What was asked, what was found, what is allowed",
@@ -307,6 +286,11 @@ def openapi_document(root: str, scope: Scope) -> Document:
                         "title": {"type": "string"},
                         "status": {"type": "integer"},
                         "detail": {"type": "string"},
+                        "parameter": {"type": "string"},
+                        "value": {"type": "string"},
+                        "allowed": {"type": "string"},
+                        "errors": {"type": "array", "items": {"type": "object"}},
+                        "edit": {"type": "integer"},
                     },
                 },
                 "Execute": {
@@ -314,6 +298,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
                     "required": ["inputs"],
                     "properties": {"inputs": {"type": "object"}},
                 },
+                **feature_schemas(),
             },
         },
     }
