@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -10,69 +9,74 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyproj
 
-from providers.errors import InvalidParameter, StoreCorrupt, StoreError, StoreMissing
+from providers.errors import AnswerTooLarge, StoreCorrupt, StoreError, StoreMissing
 from providers.features.crs import CRS84H, ReferenceSystem, describe_crs, reference_system
-from providers.features.query import CRS84, BBox, Cursor, ItemQuery
+from providers.features.query import CRS84, BBox, ItemQuery
 from providers.features.schema import CollectionSchema, FieldDefinition
 from providers.features.source import (
     NO_FIELDS,
     Ability,
     ColumnPage,
+    Edit,
+    EditResult,
     FeatureColumns,
     FeaturePage,
+    FeatureVersion,
     ItemResult,
-    refuse_what_it_cannot,
+    TileWindow,
 )
+from providers.features.store.budget import LONGEST_SECONDS
+from providers.features.store.connections import StoreConnection, connect
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.geopackage import decode_geometries, quote
 from providers.features.store.layout import StoreFacts
-from providers.features.store.select import (
-    BODIES,
-    KEYS,
-    Payload,
-    Row,
-    Selection,
-    Selector,
-    boxes_of,
-    filter_of,
-)
+from providers.features.store.pages import Answer, answer, count, question_of, stored_count, without_asof
+from providers.features.store.plan import Selector
+from providers.features.store.select import BODIES, Payload, Row, Selection, boxes_of
 from providers.features.store.values import shown_values
 from providers.features.store.zorder import MAXIMUM_KEY
 
 _IDLE_CONNECTIONS = 8
-_MMAP_BYTES = 0x7FFF0000  # the most SQLite is compiled for; only address space
-_ABILITIES = frozenset(Ability) - {Ability.ASOF, Ability.FILTER, Ability.SORTBY, Ability.Q}
+_NO_PAGE = FeaturePage([], None, 0)
 _SERVED_CRS = ("EPSG:4326", "EPSG:3857", "EPSG:4490")
 
 
 class FeatureStore:
     """An open store. Safe to use from many threads: each call borrows a connection of its own.
 
-    Made by `open_store`, never before a fork.
+    Made by `open_store`, never before a fork. Another process may edit the file meanwhile: every call reads the state of its
+    moment.
     """
+
+    is_past = False
+    """Whether this is an earlier state, whose tables are views: statements name no index then."""
 
     def __init__(self, path: Path) -> None:
         """Raises StoreMissing, StoreCorrupt."""
         if not path.is_file():
             raise StoreMissing(f"There is no feature store at {path.name!r}; publish the collection again")
         self.path = path
-        self._idle: deque[sqlite3.Connection] = deque(maxlen=_IDLE_CONNECTIONS)
-        with self._snapshot() as connection:
+        self._idle: deque[StoreConnection] = deque(maxlen=_IDLE_CONNECTIONS)
+        with self.snapshot() as connection:
             self.facts = StoreFacts.read(connection, path)
+            indexes = frozenset() if self.is_past else _indexes(connection)
         self.storage: ReferenceSystem = (
             reference_system(self.facts.storage_crs)
             if self.facts.storage_crs
             else describe_crs(pyproj.CRS.from_wkt(self.facts.storage_wkt))
         )
         self.schema = self._schema()
-        self._selector = Selector(self.facts)
+        self._selector = Selector(self.facts, indexes)
 
     @property
     def bbox(self) -> tuple[float, ...]:
-        """CRS84 (4 numbers) or CRS84h (6) as the store was built; () without any geometry."""
-        return self.facts.bbox
+        """CRS84 (4 numbers) or CRS84h (6), grown by edits; () without any geometry."""
+        with self.borrowed() as connection:
+            row = connection.execute("SELECT value FROM chengtu_meta WHERE name = 'extent'").fetchone()
+        return self.facts.bbox if row is None else tuple(orjson.loads(row[0]))
 
     @property
     def kind(self) -> str:
@@ -82,57 +86,57 @@ class FeatureStore:
     @property
     def abilities(self) -> frozenset[Ability]:
         """The parts of a query that it answers."""
-        return _ABILITIES
+        return frozenset(Ability)
 
     def count(self) -> int:
         """Features in the store."""
-        return self._state("count")
+        with self.borrowed() as connection:
+            return stored_count(connection)
 
     def change(self) -> int:
         """The counter of edits: 0 as published, one more for each committed edit."""
-        return self._state("change")
+        with self.borrowed() as connection:
+            return int(connection.execute(_CHANGE).fetchone()[0])
 
     def page(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> FeaturePage:
-        """Answer a parsed query. `hidden` fields are left out (the parser has refused them in filters)."""
+        """Answer a parsed query. `hidden` fields are left out (the parser has refused them in filters).
+
+        A page holds less than `limit` features and yet a cursor where it took too long to find more. Raises AnswerTooLarge.
+        """
+        if query.asof is not None:
+            past = self.at(query.asof)
+            return _NO_PAGE if past is None else past.page(without_asof(query), hidden)
         payload = self._payload(query, hidden)
-        rows, cursor, matched = self._answer(query, payload)
+        rows, cursor, matched = self._answer(query, payload, hidden)
         bodies = [row[1] for row in rows] if payload is BODIES else self._encode(rows, query, hidden)
         return FeaturePage(bodies, cursor, matched, query.crs)
 
     def columns(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> ColumnPage:
         """The same page as columns, in the storage CRS; without geometries (None) where the query skips them."""
         fields = self._shown(query, hidden)
-        rows, cursor, matched = self._answer(query, _columns_payload(fields, with_geometry=True))
+        if query.asof is not None:
+            past = self.at(query.asof)
+            if past is None:
+                return ColumnPage(_as_columns([], fields), None, 0)
+            return past.columns(without_asof(query), hidden)
+        rows, cursor, matched = self._answer(query, _columns_payload(fields, with_geometry=True), hidden)
         columns = _as_columns(rows, fields)
         if query.skip_geometry:
             columns.geometries[:] = None
         return ColumnPage(columns, cursor, matched)
-
-    def _answer(self, query: ItemQuery, payload: Payload) -> tuple[list[Row], Cursor | None, int | None]:
-        refuse_what_it_cannot(query, self)
-        condition = filter_of(query, self.schema.by_name, self.facts.time_field)
-        selection = Selection(boxes_of(query.bbox), condition, _cursor_key(query))
-        with self._snapshot() as connection:
-            if query.hits_only:
-                return [], None, self._matched(connection, selection)
-            rows = self._page_rows(connection, payload, selection, query)
-            more = len(rows) > query.limit
-            if more:
-                rows.pop()
-            matched = _cheap_count(connection, selection, query.offset, more, len(rows))
-        return rows, (rows[-1][0],) if more else None, matched
 
     def item(
         self, feature_id: str, crs: str = CRS84, hidden: frozenset[str] = NO_FIELDS, asof: str | None = None
     ) -> ItemResult | None:
         """One feature by its id, None where there is none."""
         if asof is not None:
-            refuse_what_it_cannot(ItemQuery(asof=asof), self)
+            past = self.at(asof)
+            return None if past is None else past.item(feature_id, crs, hidden)
         query = _CRS84_ITEM if crs == CRS84 else ItemQuery(limit=1, crs=crs)
         payload = self._payload(query, hidden)
         join = " JOIN fragment f ON f.key = a.key" if payload is BODIES else ""
         statement = f"SELECT a.version, a.key{payload.columns} FROM feature a{join} WHERE a.id = ?"  # noqa: S608 - quoted names
-        with self._borrowed() as connection:
+        with self.borrowed() as connection:
             row = connection.execute(statement, (feature_id,)).fetchone()
         if row is None:
             return None
@@ -153,7 +157,7 @@ class FeatureStore:
         """
         chosen = self._chosen(fields)
         payload = _columns_payload(chosen, with_geometry=True)
-        with self._snapshot() as connection:
+        with self.snapshot() as connection:
             if zoom is not None and bbox is not None and zoom < self.facts.full_zoom:
                 most = limit if limit >= 0 else MAXIMUM_KEY
                 rows = self._selector.overview(connection, payload, bbox, max(zoom, 0), most)
@@ -167,13 +171,77 @@ class FeatureStore:
         payload = _columns_payload(chosen, with_geometry=True)
         cursor: int | None = None
         while True:
-            with self._borrowed() as connection:
+            with self.borrowed() as connection:
                 rows = self._selector.rows(connection, payload, Selection(cursor=cursor), size)
             if rows:
                 yield _as_columns(rows, chosen)
             if len(rows) < size:
                 return
             cursor = rows[-1][0]
+
+    # --- edits and history -----------------------------------------------------------------------------------------
+
+    def edit(self, edits: Sequence[Edit], author: str = "") -> list[EditResult]:
+        """Make all edits in one transaction, or none; see `EditableSource`."""
+        from providers.features.store.editor import edit_store
+
+        return edit_store(self, edits, author)
+
+    def history(
+        self, feature_id: str, crs: str = CRS84, hidden: frozenset[str] = NO_FIELDS
+    ) -> list[FeatureVersion]:
+        """All versions of a feature, the latest first; [] where there never was one."""
+        from providers.features.store.history import versions_of
+
+        return versions_of(self, feature_id, crs, hidden)
+
+    def at(self, asof: str) -> FeatureStore | None:
+        """The store as it was at an RFC 3339 instant, None before its first state."""
+        from providers.features.store.history import store_at
+
+        return store_at(self, asof)
+
+    def dirty_since(self, change: int) -> list[BBox]:
+        """CRS84 boxes of what edits after `change` touched."""
+        from providers.features.store.history import dirty_since
+
+        return dirty_since(self, change)
+
+    def touched_since(self, change: int, box: BBox) -> bool:
+        """Whether anything in the box was edited after `change`."""
+        from providers.features.store.history import touched_since
+
+        return touched_since(self, change, box)
+
+    def close_to_edits(self) -> int:
+        """Let no later edit in; the counter of edits at that moment."""
+        from providers.features.store.editor import close_to_edits
+
+        return close_to_edits(self)
+
+    def open_to_edits(self) -> int:
+        """Let edits in again; the counter of edits."""
+        from providers.features.store.editor import open_to_edits
+
+        return open_to_edits(self)
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of a store that may be under edit."""
+        from providers.features.store.editor import copy_store
+
+        copy_store(self, path)
+
+    def vector_tile(
+        self,
+        window: TileWindow,
+        layer: str,
+        hidden: frozenset[str] = NO_FIELDS,
+        asof: str | None = None,
+    ) -> bytes:
+        """A Mapbox vector tile with one layer; b"" where nothing lies in it."""
+        from providers.features.store.tile_reader import embedded_tile
+
+        return embedded_tile(self, window, layer, hidden, asof)
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -194,34 +262,14 @@ class FeatureStore:
             supported_crs=tuple(dict.fromkeys(uris)),
         )
 
-    def _state(self, name: str) -> int:
-        with self._borrowed() as connection:
-            row = connection.execute("SELECT value FROM chengtu_state WHERE name = ?", (name,)).fetchone()
-        return int(row[0])
-
-    def _page_rows(
-        self, connection: sqlite3.Connection, payload: Payload, selection: Selection, query: ItemQuery
-    ) -> list[Row]:
-        """One row more than the limit where there is one."""
-        if not query.offset:
-            return self._selector.rows(connection, payload, selection, query.limit + 1)
-        if _is_all(selection):
-            lowest = -1 if selection.cursor is None else selection.cursor
-            start = connection.execute(_OFFSET, (lowest, query.offset - 1)).fetchone()
-            skipped = [] if start is None else [start]
-        else:
-            skipped = self._selector.rows(connection, KEYS, selection, query.offset)
-            skipped = skipped[-1:] if len(skipped) == query.offset else []
-        if not skipped:
-            return []
-        rest = selection._replace(cursor=skipped[0][0])
-        return self._selector.rows(connection, payload, rest, query.limit + 1)
-
-    def _matched(self, connection: sqlite3.Connection, selection: Selection) -> int:
-        everything = selection._replace(cursor=None)
-        if _is_all(everything):
-            return int(connection.execute(_COUNT).fetchone()[0])
-        return self._selector.count(connection, everything)
+    def _answer(self, query: ItemQuery, payload: Payload, hidden: frozenset[str]) -> Answer:
+        question = question_of(query, self.schema, self.storage, hidden)
+        with self.snapshot() as connection:
+            if question.selection.condition:
+                connection.prepare_for_filters()
+            if query.hits_only:
+                return Answer([], None, count(connection, self._selector, question))
+            return answer(connection, self._selector, question, payload, query)
 
     def _payload(self, query: ItemQuery, hidden: frozenset[str]) -> Payload:
         if (
@@ -268,16 +316,25 @@ class FeatureStore:
         ]
         return encode_features(turned[1], geometries, [field.name for field in fields], columns)
 
+    def _open(self) -> StoreConnection:
+        return connect(self.path)
+
     @contextmanager
-    def _borrowed(self) -> Iterator[sqlite3.Connection]:
-        """A connection, outside of any transaction. Errors of SQLite become StoreError."""
+    def borrowed(self) -> Iterator[StoreConnection]:
+        """A connection, outside of any transaction. Errors of SQLite become StoreError.
+
+        A statement is interrupted (AnswerTooLarge) where the connection has been borrowed for more than five seconds.
+        """
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = _connect(self.path)
+            connection = self._open()
+        connection.clock.restart(LONGEST_SECONDS)
         try:
             yield connection
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise AnswerTooLarge(_TOO_LONG) from error
             raise StoreError(f"{self.path.name}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise StoreCorrupt(f"{self.path.name}: {error}; publish the collection again") from error
@@ -287,67 +344,24 @@ class FeatureStore:
             self._idle.append(connection)
 
     @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Iterator[StoreConnection]:
         """A connection inside a read transaction: every statement sees the same state."""
-        with self._borrowed() as connection:
+        with self.borrowed() as connection:
             connection.execute("BEGIN")
             yield connection
 
 
 _CRS84_ITEM = ItemQuery(limit=1)
-_COUNT = "SELECT value FROM chengtu_state WHERE name = 'count'"
-_OFFSET = "SELECT key FROM fragment WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?"
+_CHANGE = "SELECT value FROM chengtu_state WHERE name = 'change'"
+_TOO_LONG = (
+    "The answer takes too long to find: narrow it by bbox or by a field that few features share a value of, "
+    "or sort by one field only"
+)
 
 
-def _cursor_key(query: ItemQuery) -> int | None:
-    """The key a page starts after. Raises InvalidParameter for a cursor of another kind of store."""
-    if query.cursor is None:
-        return None
-    key = query.cursor[-1]
-    if not isinstance(key, int) or not 0 <= key <= MAXIMUM_KEY or len(query.cursor) != 1:
-        raise InvalidParameter("cursor", str(query.cursor), "a cursor taken from a next link")
-    return key
-
-
-def _is_all(selection: Selection) -> bool:
-    return not selection.boxes and selection.condition is None
-
-
-def _cheap_count(
-    connection: sqlite3.Connection, selection: Selection, offset: int, more: bool, returned: int
-) -> int | None:
-    """The number matched where it is stored, or where this one page holds the end of the answer."""
-    if _is_all(selection):
-        return int(connection.execute(_COUNT).fetchone()[0])
-    if more or selection.cursor is not None or (offset and not returned):
-        return None
-    return offset + returned
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(
-            _uri(path), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        for pragma in (
-            "query_only = 1",
-            f"mmap_size = {_MMAP_BYTES}",
-            "busy_timeout = 5000",
-            "temp_store = MEMORY",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path.name} cannot be opened: {error}") from error
-    return connection
-
-
-def _uri(path: Path) -> str:
-    """Readers of a store that is being edited (WAL) share a memory file that the first of them makes: "rw", where possible.
-
-    On a read-only volume nothing can change the file either, which is what "immutable" promises SQLite.
-    """
-    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    return f"{path.absolute().as_uri()}?{'mode=rw' if writable else 'mode=ro&immutable=1'}"
+def _indexes(connection: sqlite3.Connection) -> frozenset[str]:
+    rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")
+    return frozenset(name for (name,) in rows)
 
 
 def _columns_payload(fields: Sequence[FieldDefinition], *, with_geometry: bool) -> Payload:

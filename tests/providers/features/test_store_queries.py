@@ -113,7 +113,12 @@ def test_number_matched_is_exact_or_absent(built: Any) -> None:
     total = len(brute_force(built.sample, box))
     assert built.store.page(ItemQuery(bbox=box, limit=total)).number_matched == total
     assert built.store.page(ItemQuery(bbox=box, limit=total)).cursor is None
-    assert built.store.page(ItemQuery(bbox=box, limit=total - 1)).number_matched is None
+    assert built.store.page(ItemQuery(bbox=box, limit=total - 1)).number_matched == total
+    wide = BBox(113.82, 22.66, 114.09, 22.84)
+    assert built.store.page(ItemQuery(bbox=wide, limit=3)).number_matched is None
+    assert built.store.page(ItemQuery(bbox=wide, limit=1500)).number_matched == len(
+        brute_force(built.sample, wide)
+    )
     assert built.store.page(ItemQuery(limit=3)).number_matched == 2000
     assert built.store.count() == 2000
 
@@ -162,7 +167,7 @@ def test_many_matches_are_searched_for_along_the_key_order(
     built: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same answers where candidates are too many to be sorted."""
-    from providers.features.store import select
+    from providers.features.store import plan
 
     box = BBox(113.85, 22.7, 114.0, 22.8)
     queries = [
@@ -171,7 +176,7 @@ def test_many_matches_are_searched_for_along_the_key_order(
         ItemQuery(datetime=TimeInterval("2025-03-01T00:00:00Z", None), bbox=box, limit=17),
     ]
     before = [all_ids(built.store, query) for query in queries]
-    monkeypatch.setattr(select, "CANDIDATES", 1)
+    monkeypatch.setattr(plan, "CANDIDATES", 1)
     assert [all_ids(built.store, query) for query in queries] == before
     assert all(len(found) > 100 for found in before)
 

@@ -1,0 +1,128 @@
+"""SQL functions that filters need and SQLite lacks: text, numbers, arrays, and relations between geometries.
+
+All are deterministic, take NULL and answer NULL. A relation is called with the number of a `Relation` that the query holds,
+so that its geometry is prepared once: `chengtu_relates(number, geometry blob, minx, miny, maxx, maxy)`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import shapely
+
+from providers.features.crs import Transform
+from providers.features.store.geopackage import header_size
+
+PREFIX = "chengtu_"
+_INT64 = 1 << 63
+_DECIMALS = 7  # of a degree: what is served, so that a feature equals what a client has got of it
+type Predicate = Callable[[Any, Any], Any]
+
+# Arguments: the literal, which is prepared, then the feature's geometry; so what it contains is within, and the other way round.
+_PREDICATES: dict[str, Predicate] = {
+    "intersects": shapely.intersects,
+    "contains": shapely.within,
+    "within": shapely.contains,
+    "touches": shapely.touches,
+    "crosses": shapely.crosses,
+    "overlaps": shapely.overlaps,
+    "equals": lambda literal, own: shapely.equals(literal, _rounded(own)),
+}
+RELATIONS = frozenset(_PREDICATES)
+_INSIDE_IS_ENOUGH = frozenset(("intersects", "within"))
+
+_numbers = count(1)
+_relations: WeakValueDictionary[int, Relation] = WeakValueDictionary()
+
+
+class Relation:
+    """A relation of every feature's geometry to one literal (CRS84, two-dimensional), evaluated in the plane of CRS84.
+
+    `name` says what the feature's geometry does: "within" is true where it lies within the literal. `to_crs84` transforms
+    storage coordinates (GIS order), None where they are in WGS 84 already.
+    """
+
+    def __init__(self, name: str, literal: shapely.Geometry, to_crs84: Transform | None) -> None:
+        self.number = next(_numbers)
+        self._literal = _rounded(literal) if name == "equals" else shapely.force_2d(literal)
+        shapely.prepare(self._literal)
+        self._predicate = _PREDICATES[name]
+        self._transform = to_crs84
+        # An envelope inside the literal settles it without the cost of a transformation.
+        self._asks_envelope = to_crs84 is not None and name in _INSIDE_IS_ENOUGH
+        _relations[self.number] = self
+
+    def holds(self, blob: bytes, west: float, south: float, east: float, north: float) -> bool:
+        """Whether it holds for a GeoPackage geometry with this CRS84 envelope."""
+        if self._asks_envelope and shapely.contains_properly(
+            self._literal, shapely.box(west, south, east, north)
+        ):
+            return True
+        own: shapely.Geometry = shapely.force_2d(shapely.from_wkb(blob[header_size(blob) :]))
+        if self._transform is not None:
+            own = _moved(own, self._transform)
+        try:
+            return bool(self._predicate(self._literal, own))
+        except shapely.GEOSException:
+            # A geometry that crosses itself: some relations are not defined for it until it is put in order.
+            return bool(self._predicate(self._literal, shapely.make_valid(own)))
+
+
+def _moved(geometry: shapely.Geometry, transform: Transform) -> shapely.Geometry:
+    coordinates = shapely.get_coordinates(geometry)
+    x, y = transform(coordinates[:, 0], coordinates[:, 1])
+    return shapely.set_coordinates(geometry, np.column_stack((x, y)))
+
+
+def _rounded(geometry: shapely.Geometry) -> shapely.Geometry:
+    flat = shapely.force_2d(geometry)
+    return shapely.set_coordinates(flat, np.round(shapely.get_coordinates(flat), _DECIMALS))
+
+
+def _relates(
+    number: int, blob: bytes | None, west: float, south: float, east: float, north: float
+) -> bool | None:
+    return None if blob is None else _relations[number].holds(blob, west, south, east, north)
+
+
+def register_filter_functions(connection: sqlite3.Connection) -> None:
+    """Give a connection the functions that compiled filters and `q` call."""
+    from providers.features.cql2 import arithmetic, strings  # only requests with a filter need them
+
+    for name, function in arithmetic.FUNCTIONS.items():
+        repeated = arithmetic.DEFINITIONS[name].repeated > 0
+        arguments = -1 if repeated else len(arithmetic.DEFINITIONS[name].arguments)
+        _register(connection, name, arguments, _fitting(function))
+    _register(connection, "like", 2, strings.like)
+    for name in ("array_equals", "array_contains", "array_contained_by", "array_overlaps"):
+        _register(connection, name, 2, getattr(strings, name))
+    _register(connection, "relates", 6, _relates)
+    _register(connection, "holds_phrase", -1, _holds_phrase)
+
+
+def _register(
+    connection: sqlite3.Connection, name: str, arguments: int, function: Callable[..., Any]
+) -> None:
+    connection.create_function(PREFIX + name, arguments, function, deterministic=True)
+
+
+def _fitting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """SQLite has integers of 64 bits: a result that needs more becomes a real."""
+
+    def call(*arguments: Any) -> Any:
+        result = function(*arguments)
+        if type(result) is int and not -_INT64 <= result < _INT64:
+            return float(result)
+        return result
+
+    return call
+
+
+def _holds_phrase(phrase: str, *texts: str | None) -> bool:
+    """Whether a phrase, case folded, stands in one of the texts, whatever their case."""
+    return any(text is not None and phrase in text.casefold() for text in texts)
