@@ -2,6 +2,7 @@
 
 TilesError
 ├── UnknownTileMatrixSet      no such tile matrix set here
+├── TileMatrixSetError        a tile matrix set of one's own is not one that can be served
 ├── TileOutOfRange            the tile lies outside its tile matrix set
 ├── VectorTileError           a layer cannot be written as a vector tile
 ├── StyleError                a map style is not understood
@@ -26,6 +27,10 @@ class TilesError(Exception):
 
 class UnknownTileMatrixSet(TilesError):
     """The tile matrix set is not one of those this server knows."""
+
+
+class TileMatrixSetError(TilesError):
+    """A definition of a tile matrix set is malformed, contradicts itself, or takes a name that is taken."""
 
 
 class TileOutOfRange(TilesError):

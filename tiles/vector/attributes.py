@@ -7,6 +7,7 @@ of equal type are stored once, whichever column they come from.
 from __future__ import annotations
 
 import math
+import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, time
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 
 from tiles.errors import VectorTileError
 from tiles.vector.message import Tags
-from tiles.vector.varint import joined_bytes, length_delimited, long_varint_words
+from tiles.vector.varint import joined_bytes, length_delimited, long_varint_words, varint
 
 _KINDS = (str, int, float, bool)
 _VALUE_KEY = 4 << 3 | 2
 _STRING_KEY, _FLOAT_KEY, _DOUBLE_KEY = 1 << 3 | 2, 2 << 3 | 5, 3 << 3 | 1
 _UNSIGNED_KEY, _SIGNED_KEY, _BOOLEAN_KEY = 5 << 3, 6 << 3, 7 << 3
+_LARGEST_SINGLE = 3.4e38  # a larger one keeps its eight bytes
 _SHORT_STRING = [bytes((_VALUE_KEY, size + 2, _STRING_KEY, size)) for size in range(126)]
 
 
@@ -193,3 +195,29 @@ def _encode_floats(numbers: NDArray[np.float64]) -> bytes:
     used = np.ones(rows.shape, dtype=np.bool_)
     used[short, 7:] = False
     return rows[used].tobytes()
+
+
+def encode_values(values: Sequence[Any]) -> list[bytes]:
+    """The `values` field of a layer (clause 4.1) that holds each value; b"" for None and NaN, which a tile leaves out."""
+    if len(set(map(type, values)) - {type(None)}) > 1:
+        return [_encode_value(value) for value in values]
+    # Of one type, equal values have equal bytes (0.0 and -0.0 aside, which mean the same).
+    encoded = {value: _encode_value(value) for value in set(values)}
+    return [encoded[value] for value in values]
+
+
+def _encode_value(value: Any) -> bytes:
+    plain = _plain(value)
+    if plain is None:
+        return b""
+    if isinstance(plain, str):
+        return _encode_strings([plain])
+    if isinstance(plain, bool):
+        return bytes((_VALUE_KEY, 2, _BOOLEAN_KEY, plain))
+    if isinstance(plain, int):
+        key = bytes((_SIGNED_KEY if plain < 0 else _UNSIGNED_KEY,))
+        return length_delimited(4, key + varint(-2 * plain - 1 if plain < 0 else plain))
+    single = struct.pack("<f", plain) if abs(plain) <= _LARGEST_SINGLE else b""
+    if single and struct.unpack("<f", single)[0] == plain:
+        return length_delimited(4, bytes((_FLOAT_KEY,)) + single)
+    return length_delimited(4, bytes((_DOUBLE_KEY,)) + struct.pack("<d", plain))

@@ -39,6 +39,7 @@ _EARTH_RADIUS = 6378137.0
 _UNITS_PER_METRE = (1 << WORLD_BITS) / (2 * math.pi * _EARTH_RADIUS)
 _FARTHEST = (1 << WORLD_BITS) - 1
 _MANY_VERTICES = 64  # of one feature: from here on an outline is simplified before it is encoded
+_OVERHANG = EXTENT // 16  # cells beyond the margin that a whole feature may reach
 _LATITUDE = 89.0
 
 type Flags = NDArray[np.bool_]
@@ -115,10 +116,11 @@ class TileFraming(NamedTuple):
         span, half = 1 << (WORLD_BITS - self.zoom), 1 << (WORLD_BITS - 1)
         return self.column * span - half, half - self.row * span
 
-    def box(self) -> tuple[int, int, int, int]:
-        """The tile with its margin: minx, miny, maxx, maxy in units."""
+    def box(self, margin: int | None = None) -> tuple[int, int, int, int]:
+        """The tile with a margin in cells (None: its own): minx, miny, maxx, maxy in units."""
         left, top = self.left_top
-        span, margin = 1 << (WORLD_BITS - self.zoom), self.buffer << self.shift
+        span = 1 << (WORLD_BITS - self.zoom)
+        margin = (self.buffer if margin is None else margin) << self.shift
         return left - margin, top - span - margin, left + span + margin, top + margin
 
     def cells(self, vertices: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -183,9 +185,7 @@ def _largest(
 ) -> Commands:
     """The commands of the largest features, as many as make (a little less than) this share of the bytes."""
     sides = bounds.astype(np.int64)
-    by_size = np.argsort(
-        -np.maximum(sides[:, 2] - sides[:, 0], sides[:, 3] - sides[:, 1]), kind="stable"
-    )
+    by_size = np.argsort(-np.maximum(sides[:, 2] - sides[:, 0], sides[:, 3] - sides[:, 1]), kind="stable")
     allowed = share * 0.95 * int(encoded.sizes.sum())
     count = max(1, int(np.searchsorted(np.cumsum(encoded.sizes[by_size]), allowed)))
     kept = np.zeros(len(bounds), dtype=np.bool_)
@@ -195,17 +195,20 @@ def _largest(
 
 
 def _commands(features: FixedFeatures, framing: TileFraming, detail: LayerDetail) -> Commands:
-    minx, miny, maxx, maxy = framing.box()
     bounds = features.bounds
-    outside = (bounds[:, 0] < minx) | (bounds[:, 2] > maxx) | (bounds[:, 1] < miny) | (bounds[:, 3] > maxy)
-    by_hand = features.vertex_counts() <= _MANY_VERTICES
-    by_hand &= ~outside
+    # What reaches only a little over the margin is left whole: to cut it would cost more than its few bytes, and a client
+    # that draws it needs no cut.
+    minx, miny, maxx, maxy = framing.box(framing.buffer + _OVERHANG)
+    by_hand = (bounds[:, 0] >= minx) & (bounds[:, 2] <= maxx) & (bounds[:, 1] >= miny) & (bounds[:, 3] <= maxy)
+    by_hand &= features.vertex_counts() <= _MANY_VERTICES
+    whole = features.select(by_hand)
+    numbers = np.flatnonzero(by_hand)
     commands = []
-    for kind in np.unique(features.kinds).tolist():
-        chosen = by_hand & (features.kinds == kind)
+    for kind in (POINT, LINESTRING, POLYGON):
+        chosen = whole.kinds == kind
         if chosen.any():
-            commands.append(_plain(features.select(chosen), np.flatnonzero(chosen), kind, framing, detail.detail))
-    if not by_hand.all():
+            commands.append(_plain(whole.select(chosen), numbers[chosen], kind, framing, detail.detail))
+    if len(numbers) < len(features):
         commands.append(_clipped(features.select(~by_hand), np.flatnonzero(~by_hand), framing, detail))
     return joined(commands)
 
@@ -238,8 +241,6 @@ def _clipped(
 def shapes_of(features: FixedFeatures) -> NDArray[np.object_]:
     """Multi-part shapely geometries in units."""
     shapes = np.empty(len(features), dtype=object)
-    path_starts = np.concatenate([[0], np.cumsum(features.paths)])
-    starts = np.concatenate([[0], np.cumsum(features.sizes)])
     coordinates = features.vertices.astype(np.float64)
     owners = np.repeat(np.arange(len(features)), features.paths)
     of_path = np.repeat(np.arange(len(features.sizes)), features.sizes)
@@ -248,19 +249,17 @@ def shapes_of(features: FixedFeatures) -> NDArray[np.object_]:
         paths = np.flatnonzero(kinds == kind)
         mine = np.flatnonzero(kinds[of_path] == kind)
         if kind == POINT:
-            parts = shapely.points(coordinates[mine])
+            parts = np.asarray(shapely.points(coordinates[mine]), dtype=object)
             shapely.multipoints(parts, indices=owners[of_path[mine]], out=shapes)
             continue
         local = np.repeat(np.arange(len(paths)), features.sizes[paths])
         if kind == LINESTRING:
-            parts = shapely.linestrings(coordinates[mine], indices=local)
+            parts = np.asarray(shapely.linestrings(coordinates[mine], indices=local), dtype=object)
             shapely.multilinestrings(parts, indices=owners[paths], out=shapes)
             continue
-        # A ring of two vertices is closed by its first one thrice, so that GEOS takes it; it has no area and falls out.
-        rings = shapely.linearrings(coordinates[mine], indices=local)
+        rings = np.asarray(shapely.linearrings(coordinates[mine], indices=local), dtype=object)
         exterior = ~features.holes[paths]
         polygon = np.cumsum(exterior) - 1
-        parts = shapely.polygons(rings, indices=polygon)
+        parts = np.asarray(shapely.polygons(rings, indices=polygon), dtype=object)
         shapely.multipolygons(parts, indices=owners[paths[exterior]], out=shapes)
-    assert path_starts[-1] == len(starts) - 1
     return shapes

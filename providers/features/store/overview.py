@@ -7,6 +7,8 @@ neighbours: at every zoom a tile has 32 x 32 cells, and in each cell one feature
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +55,14 @@ def first_zooms(
         zooms[by_rank[first[first >= 0]]] = zoom
     result[order] = zooms
     return result
+
+
+def zoom_of(width: float, height: float, full: int) -> int:
+    """The zoom at which an edited feature first appears, by its size alone: envelope in degrees, `full` at most."""
+    size = max(width, height)
+    if size <= 0:
+        return full
+    return min(max(math.ceil(math.log2(_SHOWN * 360.0 / _PIXELS / size)), 0), full)
 
 
 def _cells(x: NDArray[np.float64], y: NDArray[np.float64], bits: int) -> NDArray[np.int64]:

@@ -17,11 +17,12 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from providers.errors import DuplicateFeatureId, StoreBuildError, UnknownReferenceSystem
+from providers.errors import StoreBuildError, UnknownReferenceSystem
 from providers.features.crs import ReferenceSystem, describe_crs, reference_system
 from providers.features.query import CRS84
 from providers.features.schema import FieldDefinition
 from providers.features.store import geopackage, layout, overview
+from providers.features.store.build import StoreBuild, centres
 from providers.features.store.checks import (
     are_small_integers,
     checked_bounds,
@@ -30,20 +31,21 @@ from providers.features.store.checks import (
     with_columns,
 )
 from providers.features.store.encoding import encode_features, geometries_in
-from providers.features.store.select import index_name, is_indexed
+from providers.features.store.tile_parts import PartColumns
+from providers.features.store.tile_parts_build import DistinctValues
 from providers.features.store.values import (
-    SQL_TYPES,
     Value,
     shown_instant,
     shown_values,
     stored_values,
 )
 from providers.features.store.waiting import WaitingRows
-from providers.features.store.zorder import KeySpace, keys_in_order
+from providers.features.store.zorder import KeySpace
 
 _BIG_SHARE = 0.01  # of the features, and at most so many, may stand in `big` for each axis
 _BIG_COUNT = 1000
 _PAGE_SIZE = 8192
+_HALF_OF_NOTHING = 0.005  # degrees; the half sizes of a store that is built without any geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class FeatureStoreWriter:
         self._own_ids: bool | None = None
         self._integer_ids = True
         self._interval: tuple[str, str] | None = None
+        self._distinct = DistinctValues(self._fields)
 
     def __enter__(self) -> FeatureStoreWriter:
         return self
@@ -188,6 +191,7 @@ class FeatureStoreWriter:
 
     def _note(self, shapes: NDArray[np.object_], stored: list[list[Value]]) -> None:
         self._types.update(np.unique(shapely.get_type_id(shapes)).tolist())
+        self._distinct.add(self._fields, stored)
         has_z = shapely.has_z(shapes)
         if has_z.any():
             heights = shapely.get_coordinates(shapes[has_z], include_z=True)[:, 2]
@@ -213,7 +217,9 @@ class FeatureStoreWriter:
             ):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")
-            self._fill(connection, facts)
+            build = StoreBuild(connection, facts, self._crs, self._srs_id, self._rows)
+            build.fill(_stack(self._bounds84), _stack(self._bounds), self._columns(facts))
+            build.register(self._title, self._attribution)
             connection.execute("COMMIT")
             connection.execute("PRAGMA analysis_limit = 1000")
             connection.execute("ANALYZE")
@@ -225,15 +231,16 @@ class FeatureStoreWriter:
         bounds = _stack(self._bounds84)
         placed = bounds[~np.isnan(bounds[:, 0])]
         widths, heights = placed[:, 2] - placed[:, 0], placed[:, 3] - placed[:, 1]
-        space, zoom = KeySpace(0.0, 0.0, 0.0, 0.0), 0
+        # Without a geometry: the world, for features that edits may bring; every tile shows all of them.
+        space, zoom = KeySpace(-180.0, -90.0, 180.0, 90.0), 0
         box: tuple[float, ...] = ()
-        half_width = half_height = 0.0
+        half_width = half_height = _HALF_OF_NOTHING
         if len(placed):
             low, high = placed[:, :2].min(axis=0).tolist(), placed[:, 2:].max(axis=0).tolist()
             space, box = KeySpace(*low, *high), self._box(low, high)
             half_width = _threshold(widths) / 2
             half_height = _threshold(heights) / 2
-            zoom = overview.full_zoom(*_centres(placed))
+            zoom = overview.full_zoom(*centres(placed))
         return layout.StoreFacts(
             fields=self._fields,
             storage_crs=self._crs.uri,
@@ -249,6 +256,9 @@ class FeatureStoreWriter:
             integer_ids=self._integer_ids,
         )
 
+    def _columns(self, facts: layout.StoreFacts) -> PartColumns:
+        return self._distinct.columns(self._fields, self._count, integer_ids=facts.integer_ids)
+
     def _box(self, low: list[float], high: list[float]) -> tuple[float, ...]:
         if not self._heights:
             return (*low, *high)
@@ -262,92 +272,6 @@ class FeatureStoreWriter:
         if self._interval is None:
             return None
         return shown_instant(self._interval[0]), shown_instant(self._interval[1])
-
-    def _fill(self, connection: sqlite3.Connection, facts: layout.StoreFacts) -> None:
-        bounds84, bounds = _stack(self._bounds84), _stack(self._bounds)
-        x, y = _centres(bounds84)
-        numbers = facts.space.numbers(x, y)
-        order = np.argsort(numbers, kind="stable")
-        try:
-            keys = keys_in_order(numbers[order])
-        except ValueError as error:
-            raise StoreBuildError(str(error)) from None
-        bounds84, bounds = bounds84[order], bounds[order]
-        zooms = _zooms(x[order], y[order], bounds84, facts.full_zoom)
-        geopackage.create_tables(connection, self._crs.crs, self._srs_id)
-        geopackage.run_script(connection, layout.TABLES)
-        self._insert(connection, order, keys, bounds84, zooms)
-        placed = ~np.isnan(bounds84[:, 0])
-        geopackage.write_packed_rtree(connection, geopackage.RTREE, keys[placed], bounds[placed])
-        wide = bounds84[:, 2] - bounds84[:, 0] > 2 * facts.half_width
-        high = bounds84[:, 3] - bounds84[:, 1] > 2 * facts.half_height
-        geopackage.write_packed_rtree(connection, "big", keys[wide | high], bounds84[wide | high])
-        self._index(connection, facts)
-        facts.write(connection)
-        connection.execute("INSERT INTO chengtu_state VALUES ('change', 0), ('count', ?)", (self._count,))
-        geopackage.register_layer(
-            connection,
-            title=self._title,
-            description=self._attribution,
-            srs_id=self._srs_id,
-            geometry_type=facts.geometry_type,
-            has_z=facts.has_z,
-            bounds=_total(bounds),
-            own_tables=layout.OWN_TABLES,
-        )
-
-    def _insert(
-        self,
-        connection: sqlite3.Connection,
-        order: NDArray[np.int64],
-        keys: NDArray[np.int64],
-        bounds84: NDArray[np.float64],
-        zooms: NDArray[np.int64],
-    ) -> None:
-        attributes = "".join(
-            f", {geopackage.quote(field.column)} {SQL_TYPES[field.type, field.format]}"
-            for field in self._fields
-        )
-        connection.execute(
-            "CREATE TABLE feature (key INTEGER PRIMARY KEY NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,"
-            f" geom {self._geometry_type().upper()}{attributes})"
-        )
-        columns = ", ".join(
-            ["id", "geom", *(geopackage.quote(field.column) for field in self._fields), "key"]
-        )
-        marks = "?, " * (len(self._fields) + 3)
-        into_feature = f"INSERT INTO feature ({columns}, version) VALUES ({marks}1)"  # noqa: S608 - quoted names
-        into_fragment = "INSERT INTO fragment VALUES (?, ?, ?, ?, ?, ?, ?)"
-        start = 0
-        for rows, fragments in self._rows.chunks(order):
-            part = slice(start, start + len(rows))
-            start += len(rows)
-            numbers = keys[part].tolist()
-            connection.executemany(
-                into_feature, [(*row, key) for row, key in zip(rows, numbers, strict=True)]
-            )
-            # sqlite3 stores NaN (no geometry) as NULL.
-            boxes = bounds84[part].T.tolist()
-            parts = zip(numbers, *boxes, zooms[part].tolist(), fragments, strict=True)
-            connection.executemany(into_fragment, parts)
-
-    def _index(self, connection: sqlite3.Connection, facts: layout.StoreFacts) -> None:
-        try:
-            connection.execute("CREATE UNIQUE INDEX feature_id ON feature (id)")
-        except sqlite3.IntegrityError:
-            found = connection.execute(
-                "SELECT id, count(*) FROM feature GROUP BY id HAVING count(*) > 1 LIMIT 3"
-            ).fetchall()
-            shown = ", ".join(f"{name[:80]!r} {times} times" for name, times in found)
-            raise DuplicateFeatureId(f"Ids must be unique in a collection; found {shown}") from None
-        for field in self._fields:
-            if is_indexed(field):
-                name, column = geopackage.quote(index_name(field)), geopackage.quote(field.column)
-                connection.execute(f"CREATE INDEX {name} ON feature ({column})")
-        connection.execute(
-            "CREATE INDEX fragment_overview ON fragment (zoom, key, minx, miny, maxx, maxy)"
-            f" WHERE zoom < {facts.full_zoom:d}"
-        )
 
 
 _TYPE_NAMES = (
@@ -371,33 +295,10 @@ def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.empty((0, 4))
 
 
-def _centres(bounds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2
-
-
 def _threshold(sizes: NDArray[np.float64]) -> float:
     """The size that only few features exceed."""
     larger = min(int(len(sizes) * _BIG_SHARE), _BIG_COUNT)
     return float(np.partition(sizes, len(sizes) - 1 - larger)[len(sizes) - 1 - larger])
-
-
-def _total(bounds: NDArray[np.float64]) -> tuple[float, float, float, float] | None:
-    placed = bounds[~np.isnan(bounds[:, 0])]
-    if not len(placed):
-        return None
-    west, south = placed[:, :2].min(axis=0).tolist()
-    east, north = placed[:, 2:].max(axis=0).tolist()
-    return west, south, east, north
-
-
-def _zooms(
-    x: NDArray[np.float64], y: NDArray[np.float64], bounds: NDArray[np.float64], full: int
-) -> NDArray[np.int64]:
-    placed = ~np.isnan(x)
-    zooms = np.full(len(x), full, dtype=np.int64)
-    size = np.maximum(bounds[placed, 2] - bounds[placed, 0], bounds[placed, 3] - bounds[placed, 1])
-    zooms[placed] = overview.first_zooms(x[placed], y[placed], size, full)
-    return zooms
 
 
 def _flush(path: Path) -> None:

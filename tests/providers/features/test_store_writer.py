@@ -216,14 +216,15 @@ import sys
 from pathlib import Path
 import numpy as np, shapely
 from providers.features.store import FeatureStoreWriter
-from providers.features.store import writer as module
-with FeatureStoreWriter(Path(sys.argv[1]), fields=(), storage_crs="OGC:CRS84") as writer:
-    writer.add(shapely.points(np.random.default_rng(1).uniform(0, 10, (500, 2))), {})
+from providers.features.store import build, writer
+module = build if sys.argv[2] == "_total" else writer
+with FeatureStoreWriter(Path(sys.argv[1]), fields=(), storage_crs="OGC:CRS84") as building:
+    building.add(shapely.points(np.random.default_rng(1).uniform(0, 10, (500, 2))), {})
     def stop(path):
         print("now", flush=True)
         sys.stdin.read()
     setattr(module, sys.argv[2], stop)
-    writer.finish()
+    building.finish()
 """
 
 
