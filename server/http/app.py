@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from providers import errors as provider_errors
 from providers.features.parser import QueryLimits
 from providers.features.sources import configure_sources
+from providers.outgoing import configure_bulkheads
 from server import errors as server_errors
 from server.errors import RegistryUnavailable
 from server.http import errors, health, portal
@@ -68,6 +69,8 @@ for _error, _status in (
 def make_services(settings: Settings) -> Services:
     """The shared objects of a worker. Opens no file or database handle that must not cross a fork."""
     configure_sources(source_settings_of(settings))
+    threads = settings.server.blocking_threads
+    configure_bulkheads(per_host=max(1, threads // 2), overall=max(1, threads - 1))
     page_settings = PageSettings(
         vendor_dir=settings.vendor_directory,
         titles={"en": settings.pages.title_en, "zh": settings.pages.title_zh},

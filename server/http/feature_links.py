@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from providers.features.parser import encode_cursor
+from providers.features.parser import cursor_mark, encode_cursor
 from providers.features.query import Cursor, ItemQuery
 from providers.formatters.registry import ITEM_FORMATS
 from server.http.answer import Header
@@ -68,7 +68,7 @@ def items_links(
     links = _forms(items_url, "&".join(filter(None, (common, paging))), form)
     links.append({"rel": "collection", "type": "application/json", "href": url})
     if following is not None:
-        cursor = encoded([("cursor", encode_cursor(generation, following))])
+        cursor = encoded([("cursor", encode_cursor(generation, following, cursor_mark(query)))])
         href = with_parameters(items_url, common, cursor, f"f={form}")
         links.append({"rel": "next", "type": FORMS[form], "href": href})
     if query.offset:

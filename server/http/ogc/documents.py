@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from server.http.ogc.conformance import classes_of
 from providers.formatters.registry import ITEM_FORMATS
+from server.http.ogc.conformance import classes_of
 from server.http.scope import Scope
 from server.pages.links import downloads
 from server.registry.catalogue import CRS84, CRS84H, Catalogue, Collection, RepresentationKind

@@ -14,8 +14,8 @@ import orjson
 from flask import Blueprint, Response, request
 
 from providers.errors import InvalidParameter
-from providers.features import parser
 from providers.features.collection_json import feature_collection_bytes
+from providers.features.parser import cursor_mark, encode_cursor, parse_item_query, parse_search_body
 from providers.features.query import CRS84, ItemQuery, TimeInterval
 from providers.features.source import refuse_what_it_cannot
 from providers.formatters.registry import ITEM_FORMATS
@@ -66,7 +66,7 @@ def search_items(public_id: str) -> Response:
         raise InvalidParameter("body", repr(document)[:200], "a JSON object with the members of a query")
     asof = document.get("asof")
     asked = replace(asked, parameters=[("asof", asof)] if isinstance(asof, str) else [])
-    query = parser.parse_search_body(
+    query = parse_search_body(
         document,
         asked.source.schema,
         limits=here.services.limits,
@@ -91,7 +91,7 @@ def filtered_items(public_id: str) -> Response:
         ("filter", orjson.dumps(document).decode()),
         ("filter-lang", "cql2-json"),
     ]
-    query = parser.parse_item_query(
+    query = parse_item_query(
         given,
         asked.source.schema,
         limits=here.services.limits,
@@ -138,7 +138,7 @@ def _answer(
     if not fits:
         links = [link for link in links if link["rel"] == "collection"]
         if page.cursor is not None:
-            token = parser.encode_cursor(asked.generation, page.cursor, parser.cursor_mark(query))
+            token = encode_cursor(asked.generation, page.cursor, cursor_mark(query))
             links.append({"rel": "next", "type": FORMS[name], "method": "POST", **again(token)})
     body_bytes = feature_collection_bytes(page, links, timestamp())
     if form == "html":

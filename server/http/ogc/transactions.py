@@ -362,10 +362,12 @@ def transactions(public_id: str) -> Response:
     return respond(json_answer(_batch_document(editing.asked, edits, results), private=True))
 
 
-def _version_reader(asked: FeatureRequest) -> Callable[[str | int], Version]:
+def _version_reader(asked: FeatureRequest) -> Callable[[Any], Version]:
     """Makes versions of what clients write: the number or text itself, or the ETag of the item they have read."""
 
-    def read(written: str | int) -> Version:
+    def read(written: Any) -> Version:
+        if isinstance(written, bool) or not isinstance(written, int | str):
+            raise TypeError("a version is a whole number, a text, or the ETag of an item")
         text = str(written)
         if text.startswith(('"', "W/")):
             found = version_in(text, asked.generation)

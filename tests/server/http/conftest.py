@@ -94,8 +94,9 @@ def publish_boxes(
     access: Access = Access.PUBLIC,
     replace: bool = False,
     seed: int = 7,
+    more: dict[str, Any] | None = None,
 ) -> None:
-    """Publish `count` small boxes with four attributes."""
+    """Publish `count` small boxes with four attributes; `more` goes into the properties of the features."""
     random = np.random.default_rng(seed)
     x, y = random.uniform(WEST, EAST - 0.01, count), random.uniform(SOUTH, NORTH - 0.01, count)
     fields = (
@@ -129,6 +130,7 @@ def publish_boxes(
                     "count": summary.count,
                     "time_field": "built",
                     "id_field": None,
+                    **(more or {}),
                 },
             ),
             Representation(
@@ -201,3 +203,30 @@ def slow_client(city: City) -> Client:
 def wsgi_client() -> type[Client]:
     """The client class, for tests that make servers of their own."""
     return Client
+
+
+@pytest.fixture(scope="session")
+def editing_city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    """A city of its own for tests that edit: `plots`, `open` (neither If-Match nor new ids needed), `frozen`, `secret`."""
+    home = tmp_path_factory.mktemp("editing")
+    settings = load_settings((), {"CHENGTU_DATA_HOME": str(home)})
+    with open_registry(settings) as registry:
+        registry.add_tenant("demo", "Demo", "示例")
+        made = City(home, settings, registry)
+        made.publish("plots", count=40)
+        made.publish("open", count=10, more={"if_match_required": False, "create_by_put": True})
+        made.publish("frozen", count=10, more={"editable": False})
+        made.publish("secret", count=10, access=Access.PRIVATE)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def editing_client(editing_city: City) -> Client:
+    """The whole server over the city that is edited."""
+    return Client(create_app(editing_city.settings))
+
+
+@pytest.fixture(scope="session")
+def editing_slow_client(editing_city: City) -> Client:
+    """The same without the hot lane."""
+    return Client(create_flask(make_services(editing_city.settings)))
