@@ -111,9 +111,8 @@ def load_state(
     identity = identity_of(files)
     folder = files[0].parent
     relation = relation_of(files)
-    described = run(
-        folder, f"DESCRIBE SELECT * FROM {relation}", (), OPENING_SECONDS
-    )  # our own names of files
+    statement = f"DESCRIBE SELECT * FROM {relation}"  # noqa: S608 - names of files, quoted
+    described = run(folder, statement, (), OPENING_SECONDS)
     types = dict(zip(described["column_name"].to_pylist(), described["column_type"].to_pylist(), strict=True))
     types.pop("file_row_number", None)
     metadata = read_geo_metadata(_geo_value(folder, files[0]), types, path.name, stated)
