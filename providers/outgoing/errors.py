@@ -1,0 +1,23 @@
+"""What can go wrong on the way to another host.
+
+```
+SourceUnavailable (providers.errors)
+└── RemoteUnavailable       the remote service does not answer now, or may not be asked (HTTP 503)
+```
+"""
+
+from __future__ import annotations
+
+from providers.errors import SourceUnavailable
+
+
+class RemoteUnavailable(SourceUnavailable):
+    """A remote service does not answer now, or may not be asked.
+
+    The message names the host, never the query string or a credential. `retry_after`: seconds after which asking again makes
+    sense, None where nobody knows.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
