@@ -1,7 +1,7 @@
 """Edits of an embedded store: a batch is one transaction, and one change of everything that stands beside the features.
 
 What an edit keeps in step: the feature and its R-tree (by the GeoPackage's triggers), its GeoJSON fragment, `big`, the past
-rows, the parts of vector tiles, the words of the full-text search, the counters, the GeoPackage's extent and date.
+rows, the parts of vector tiles, the counters, the GeoPackage's extent and date.
 """
 
 from __future__ import annotations
@@ -280,7 +280,11 @@ class _Batch:
 
 
 def _keep_derived(connection: sqlite3.Connection, facts: StoreFacts, keys: Sequence[int]) -> None:
-    """What is derived from rows and kept in the same file: parts of vector tiles, words of the search."""
+    """What is derived from rows and kept in the same file: the parts of vector tiles."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tile_part'").fetchone() is not None:
+        from providers.features.store.tile_parts_build import refresh_tile_parts
+
+        refresh_tile_parts(connection, facts, keys)
 
 
 _FRAGMENT = ("key", "minx", "miny", "maxx", "maxy", "zoom", "body")

@@ -22,6 +22,7 @@ from providers.errors import InvalidParameter, ReadOnlySource
 from providers.features.crs import CRS84H, reference_system
 from providers.features.query import CRS84, BBox
 from providers.features.source import NO_FIELDS, Edit, EditResult, FeatureVersion
+from providers.features.store.connections import StoreConnection
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.geopackage import decode_geometries, quote
 from providers.features.store.handles import open_store
@@ -65,7 +66,7 @@ class PastStore(FeatureStore):
         """The store as it was at another instant."""
         return store_at(open_store(self.path), asof)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> StoreConnection:
         connection = super()._open()
         connection.execute("PRAGMA query_only = 0")
         for statement in _views(connection, *self._then):
