@@ -17,10 +17,12 @@ import shapely
 from numpy.typing import NDArray
 
 from tiles.vector.geometry import TileFrame, encode_geometries
-from tiles.vector.message import Commands, EncodedFeatures, Tags, encode_features, encode_message
+from tiles.vector.layer import MOST_BYTES, bounded_layer
+from tiles.vector.message import Commands, Tags
 from tiles.vector.paths import (
     FULL,
     LINESTRING,
+    MARK_AREA,
     POINT,
     POLYGON,
     Detail,
@@ -143,7 +145,9 @@ class LayerDetail(NamedTuple):
     most_bytes: int
 
 
-FULL_DETAIL = LayerDetail(1.0, FULL, 1 << 20)
+FULL_DETAIL = LayerDetail(1.0, FULL, MOST_BYTES)
+OVERVIEW_DETAIL = LayerDetail(2.0, Detail(MARK_AREA, marks=True), MOST_BYTES)
+"""Of tiles that are not to show every feature."""
 
 
 def encode_fixed_layer(
@@ -160,15 +164,7 @@ def encode_fixed_layer(
     boxes are left out.
     """
     commands = _commands(features, framing, detail)
-    while commands.features.size:
-        chosen = commands.features
-        found = tags(chosen)
-        encoded = encode_features(commands, found, features.ids[chosen], features.known[chosen])
-        layer = encode_message(name, encoded, found, EXTENT)
-        if len(layer) <= detail.most_bytes or chosen.size == 1:
-            return layer
-        commands = _largest(commands, encoded, features.bounds[chosen], detail.most_bytes / len(layer))
-    return b""
+    return bounded_layer(name, commands, tags, features, EXTENT, detail.most_bytes)
 
 
 def touching(bounds: NDArray[np.int32], framing: TileFraming) -> Flags:
@@ -180,26 +176,14 @@ def touching(bounds: NDArray[np.int32], framing: TileFraming) -> Flags:
     return flags
 
 
-def _largest(
-    commands: Commands, encoded: EncodedFeatures, bounds: NDArray[np.int32], share: float
-) -> Commands:
-    """The commands of the largest features, as many as make (a little less than) this share of the bytes."""
-    sides = bounds.astype(np.int64)
-    by_size = np.argsort(-np.maximum(sides[:, 2] - sides[:, 0], sides[:, 3] - sides[:, 1]), kind="stable")
-    allowed = share * 0.95 * int(encoded.sizes.sum())
-    count = max(1, int(np.searchsorted(np.cumsum(encoded.sizes[by_size]), allowed)))
-    kept = np.zeros(len(bounds), dtype=np.bool_)
-    kept[by_size[:count]] = True
-    numbers = commands.numbers[np.repeat(kept, commands.counts)]
-    return Commands(commands.features[kept], commands.types[kept], numbers, commands.counts[kept])
-
-
 def _commands(features: FixedFeatures, framing: TileFraming, detail: LayerDetail) -> Commands:
     bounds = features.bounds
     # What reaches only a little over the margin is left whole: to cut it would cost more than its few bytes, and a client
     # that draws it needs no cut.
     minx, miny, maxx, maxy = framing.box(framing.buffer + _OVERHANG)
-    by_hand = (bounds[:, 0] >= minx) & (bounds[:, 2] <= maxx) & (bounds[:, 1] >= miny) & (bounds[:, 3] <= maxy)
+    by_hand = (
+        (bounds[:, 0] >= minx) & (bounds[:, 2] <= maxx) & (bounds[:, 1] >= miny) & (bounds[:, 3] <= maxy)
+    )
     by_hand &= features.vertex_counts() <= _MANY_VERTICES
     whole = features.select(by_hand)
     numbers = np.flatnonzero(by_hand)

@@ -125,7 +125,7 @@ class Encoded(NamedTuple):
 
     def cut(self, starts: NDArray[np.int64]) -> Iterator[tuple[NDArray[Any], tuple[bytes, ...]]]:
         """(heads, blobs) of the blocks that begin at `starts` (the first is 0)."""
-        ends = np.append(starts[1:], len(self.heads))
+        ends = np.append(starts[1:], len(self.heads))[: len(starts)]
         of_paths = np.concatenate([[0], np.cumsum(self.heads["paths"].astype(np.int64))])
         of_vertices = np.concatenate([[0], np.cumsum((self.marks >> 1).astype(np.int64))])
         of_texts = np.concatenate([[0], np.cumsum(self.sizes.sum(axis=1, dtype=np.int64))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import weakref
@@ -12,24 +13,27 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from providers.features.source import NO_FIELDS, TileWindow
 from providers.features.store.tile_parts import ALL, FAR, HEAD, PartColumns
+from tiles.grids import HALF_CIRCUMFERENCE
 from tiles.vector.fixed_point import (
+    EXTENT,
     FULL_DETAIL,
+    LAST_ZOOM,
+    OVERVIEW_DETAIL,
     FixedFeatures,
-    LayerDetail,
     TileFraming,
     encode_fixed_layer,
     touching,
 )
 from tiles.vector.message import Tags
-from tiles.vector.paths import MARK_AREA, Detail
 
 if TYPE_CHECKING:
     from providers.features.store.reader import FeatureStore
 
-MAXIMUM_FEATURES = 20_000
-"""The most features of one tile."""
-_OVERVIEW_DETAIL = LayerDetail(2.0, Detail(MARK_AREA, marks=True), FULL_DETAIL.most_bytes)
+_MAXIMUM_FEATURES = 20_000
+_MERCATOR = "http://www.opengis.net/def/crs/EPSG/0/3857"
+_ROUNDING = 1e-6
 _BLOCKS = (
     "SELECT p.band, p.first, p.heads, p.paths, p.vertices, p.codes, p.sizes, p.texts"
     " FROM tile_index i CROSS JOIN tile_part p ON p.id = i.id"
@@ -109,6 +113,44 @@ class _Blocks(NamedTuple):
     texts: NDArray[np.uint8]
 
 
+def embedded_tile(
+    store: FeatureStore,
+    window: TileWindow,
+    layer: str,
+    hidden: frozenset[str] = NO_FIELDS,
+    asof: str | None = None,
+) -> bytes:
+    """A tile with one layer; b"" where nothing lies in it: of the tile parts where they serve, else of the geometries."""
+    if asof is not None:
+        past = store.at(asof)
+        return b"" if past is None else embedded_tile(past, window, layer, hidden)
+    fields = [
+        field.name
+        for field in store.schema.fields
+        if field.name not in hidden and (window.fields is None or field.name in window.fields)
+    ]
+    framing = None if store.is_past else _framing_of(window)
+    made = None if framing is None else parts_tile(store, framing, layer, fields)
+    if made is not None:
+        return made
+    from providers.tiles.generic import generic_tile
+
+    return generic_tile(store, window, layer, fields, store.facts.full_zoom)
+
+
+def _framing_of(window: TileWindow) -> TileFraming | None:
+    """The tile of WebMercatorQuad that a window shows, None where it shows something else, or too fine a tile."""
+    if window.crs.uri != _MERCATOR or window.extent != EXTENT:
+        return None
+    minx, _, maxx, maxy = window.bounds
+    tiles = 2 * HALF_CIRCUMFERENCE / (maxx - minx)
+    column = (minx + HALF_CIRCUMFERENCE) / (maxx - minx)
+    row = (HALF_CIRCUMFERENCE - maxy) / (maxx - minx)
+    framing = TileFraming(round(math.log2(tiles)), round(column), round(row), window.buffer)
+    exact = all(abs(number - round(number)) < _ROUNDING for number in (math.log2(tiles), column, row))
+    return framing if exact and 0 <= framing.zoom <= LAST_ZOOM else None
+
+
 def parts_tile(
     store: FeatureStore,
     framing: TileFraming,
@@ -117,7 +159,7 @@ def parts_tile(
 ) -> bytes | None:
     """A tile of WebMercatorQuad up to zoom 19 with these attributes; b"" where nothing lies in it.
 
-    None where the store has no tile parts (it was built by an earlier release, or is a past state).
+    None where the store has no tile parts (it was built by an earlier release).
     """
     with store.snapshot() as connection:
         state = _state_of(store, connection)
@@ -135,7 +177,7 @@ def parts_tile(
     blocks = _chosen(_joined(rows, state.columns), framing, full_zoom)
     if not len(blocks.features):
         return b""
-    detail = FULL_DETAIL if framing.zoom >= full_zoom else _OVERVIEW_DETAIL
+    detail = FULL_DETAIL if framing.zoom >= full_zoom else OVERVIEW_DETAIL
     tags = _TagMaker(blocks, state.columns, values, fields)
     return encode_fixed_layer(layer, blocks.features, tags, framing, detail)
 
@@ -174,12 +216,12 @@ def _chosen(blocks: _Blocks, framing: TileFraming, full_zoom: int) -> _Blocks:
     kept = touching(bounds, framing)
     if framing.zoom < full_zoom:
         kept &= blocks.heads["zoom"] <= framing.zoom
-    if int(kept.sum()) > MAXIMUM_FEATURES:
+    if int(kept.sum()) > _MAXIMUM_FEATURES:
         sides = bounds.astype(np.int64)
         size = np.maximum(sides[:, 2] - sides[:, 0], sides[:, 3] - sides[:, 1])
         size[~kept] = -1
         order = np.lexsort((-size, blocks.heads["zoom"]))
-        kept[order[kept[order]][MAXIMUM_FEATURES:]] = False
+        kept[order[kept[order]][_MAXIMUM_FEATURES:]] = False
     if kept.all():
         return blocks
     bytes_of = np.repeat(kept, blocks.sizes.sum(axis=1, dtype=np.int64))
@@ -204,9 +246,11 @@ class _TagMaker:
         self._coded = [i for i, name in enumerate(columns.coded) if name in wanted]
         self._plain = [i for i, name in enumerate(columns.plain) if name in wanted]
         self._all_plain = len(self._plain) == len(columns.plain)
-        self._keys = tuple(columns.coded[i] for i in self._coded) + tuple(
-            columns.plain[i] for i in self._plain
-        )
+        names = [columns.coded[i] for i in self._coded] + [columns.plain[i] for i in self._plain]
+        # As they stand in the schema, the id first: `numbers` of a call has the coded ones before the plain ones.
+        wanted_order = [name for name in (columns.id_name, *fields) if name in names]
+        self._order = [names.index(name) for name in wanted_order]
+        self._keys = tuple(wanted_order)
 
     def __call__(self, chosen: NDArray[np.intp]) -> Tags:
         """Tags of these features: first the values that have codes, each once, then the others as they come."""
@@ -233,6 +277,7 @@ class _TagMaker:
             [places[codes], np.where(there, plain, -1)], axis=1, dtype=np.int32, casting="unsafe"
         )
         table = self._values.table(used) + texts.tobytes()
+        numbers = numbers[:, self._order]
         present = (numbers >= 0).any(axis=0)
         if present.all():
             return Tags(self._keys, numbers, table)

@@ -16,7 +16,7 @@ import shapely
 from providers.features.query import BBox, ItemQuery
 from providers.features.schema import FieldDefinition
 from providers.features.store import FeatureStore, FeatureStoreWriter, open_store
-from providers.tiles.provider import vector_tile
+from providers.tiles.vector import vector_tile
 from tiles.grids import TileId, tile_bounds
 
 COUNT = 400

@@ -15,7 +15,7 @@ from pygeoapi.provider.tile import ProviderTileNotFoundError, ProviderTilesetIdN
 from providers.features.context import current_hidden
 from providers.features.schema import FieldDefinition
 from providers.features.store import FeatureStore, FeatureStoreWriter, open_store
-from providers.tiles.provider import vector_tile
+from providers.tiles.vector import vector_tile
 from tiles.errors import TileOutOfRange, UnknownTileMatrixSet
 
 MERCATOR = "WebMercatorQuad"
