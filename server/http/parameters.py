@@ -21,14 +21,20 @@ def query_parameters(environ: Environ) -> list[tuple[str, str]]:
     if not query:
         return []
     if len(query) > _LONGEST:
-        raise InvalidParameter(f"the query string has {len(query)} characters; allowed: {_LONGEST}")
+        raise InvalidParameter(
+            f"the query string has {len(query)} characters; allowed: {_LONGEST}; longer filters go into the body of a POST",
+            "query string",
+            query,
+            f"{_LONGEST} characters",
+        )
     if not query.isascii():
         # PEP 3333: bytes read as Latin-1; clients that do not percent-encode send UTF-8.
         query = query.encode("latin-1", "replace").decode(errors="replace")
     try:
         return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:
-        raise InvalidParameter(f"the query string has more than {_MOST_FIELDS} parameters") from error
+        message = f"the query string has more than {_MOST_FIELDS} parameters"
+        raise InvalidParameter(message, "query string", query, f"{_MOST_FIELDS} parameters") from error
 
 
 def only(parameters: Sequence[tuple[str, str]], allowed: Collection[str]) -> dict[str, str]:

@@ -395,11 +395,11 @@ def _demand_versions(edits: list[Edit]) -> None:
 def _batch_document(asked: FeatureRequest, edits: list[Edit], results: list[EditResult]) -> dict[str, Any]:
     made = []
     for edit, result in zip(edits, results, strict=True):
-        one: dict[str, Any] = {"action": edit.kind, "id": result.feature_id}
+        one: dict[str, Any] = {"action": edit.kind.value, "id": result.feature_id}
         if result.version is not None:
             one["version"] = result.version
             one["etag"] = item_etag(asked, result.version, CRS84)
             one["href"] = item_url(asked.url, result.feature_id)
         made.append(one)
-    counts = {kind: sum(edit.kind is kind for edit in edits) for kind in EditKind}
+    counts = {kind.value: sum(edit.kind is kind for edit in edits) for kind in EditKind}
     return {"results": made, "counts": counts, "change": asked.source.change()}

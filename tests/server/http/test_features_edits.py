@@ -45,7 +45,9 @@ def made(send: Callable[..., Any]) -> tuple[str, str]:
     return path, reply.headers["ETag"]
 
 
-def test_a_new_feature_is_there_for_everyone(made: Any, editing_client: Any, editing_slow_client: Any) -> None:
+def test_a_new_feature_is_there_for_everyone(
+    made: Any, editing_client: Any, editing_slow_client: Any
+) -> None:
     url, etag = made
     for lane in (editing_client, editing_slow_client):
         reply = lane.get(url)
@@ -96,7 +98,9 @@ def test_other_tags_do_not_match(send: Any, made: Any, tag: str) -> None:
 
 def test_if_match_takes_a_list_and_a_star(send: Any, made: Any) -> None:
     url, etag = made
-    listed = send("PATCH", url, {"properties": {"height": 2.0}}, content_type=PATCH, if_match=f'"0.0-a", {etag}')
+    listed = send(
+        "PATCH", url, {"properties": {"height": 2.0}}, content_type=PATCH, if_match=f'"0.0-a", {etag}'
+    )
     assert listed.status == 204
     assert send("DELETE", url, if_match="*").status == 204
     assert send("GET", url).status == 404
@@ -171,7 +175,9 @@ def test_faults_of_a_feature_are_all_told(send: Any) -> None:
         ("PUT", PATCH, "Accept-Post"),
     ],
 )
-def test_other_media_types_are_refused(send: Any, made: Any, method: str, content_type: str, header: str) -> None:
+def test_other_media_types_are_refused(
+    send: Any, made: Any, method: str, content_type: str, header: str
+) -> None:
     url = ITEMS if method == "POST" else made[0]
     reply = send(method, url, feature(), content_type=content_type, if_match=made[1])
     assert reply.status == 415
@@ -195,7 +201,9 @@ def test_rights(editing_client: Any, send: Any, made: Any) -> None:
         assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
         wrong = editing_client.request(method, address, body, content_type=kind, authorization="Bearer x" * 4)
         assert wrong.status == 401
-    hidden = editing_client.request("POST", "/t/demo/ogc/collections/secret/items", body, content_type=GEOJSON)
+    hidden = editing_client.request(
+        "POST", "/t/demo/ogc/collections/secret/items", body, content_type=GEOJSON
+    )
     assert hidden.status == 404
     assert send("GET", url).headers["ETag"] == etag
 
@@ -235,7 +243,12 @@ def test_a_batch_is_made_as_a_whole(send: Any, made: Any, editing_client: Any) -
     batch = {
         "transaction": [
             {"action": "create", "feature": feature(name="a")},
-            {"action": "update", "id": feature_id, "version": etag, "feature": {"properties": {"height": 9.5}}},
+            {
+                "action": "update",
+                "id": feature_id,
+                "version": etag,
+                "feature": {"properties": {"height": 9.5}},
+            },
             {"action": "create", "feature": feature(name="b")},
         ]
     }
@@ -293,7 +306,10 @@ def test_history_and_old_states(send: Any, made: Any, editing_client: Any, editi
     assert [one["deleted"] for one in history["versions"]] == [True, False, False]
     assert history["numberMatched"] == 3
     second, first = history["versions"][1:]
-    assert (second["feature"]["properties"]["height"], first["feature"]["properties"]["height"]) == (77.5, 12.5)
+    assert (second["feature"]["properties"]["height"], first["feature"]["properties"]["height"]) == (
+        77.5,
+        12.5,
+    )
     assert first["until"] == second["since"]
     assert first["author"] == "operator"
     for lane in (editing_client, editing_slow_client):
