@@ -74,7 +74,7 @@ class GeometryReader:
             return self._collection(value, at, depth)
         build = _BUILDERS.get(kind) if isinstance(kind, str) else None
         if build is None:
-            note = "; curves and solids are not kept here" if kind in _UNSUPPORTED else ""
+            note = "; curves and solids are not kept here" if str(kind) in _UNSUPPORTED else ""
             self._faults.add(
                 f"{at}/type", f"{shown(kind)} is none of {', '.join(_BUILDERS)}, GeometryCollection{note}"
             )

@@ -71,6 +71,7 @@ class Planner:
     connection: sqlite3.Connection
     facts: StoreFacts
     _columns: str = field(init=False)
+    _versions: dict[str, int] = field(init=False, default_factory=dict)  # that this transaction has given
 
     def __post_init__(self) -> None:
         self._columns = "".join(f", {quote(item.column)}" for item in self.facts.fields)
@@ -78,10 +79,12 @@ class Planner:
     def plan(self, index: int, edit: Edit) -> Row:
         """The row that an edit leaves. Raises EditError kinds and ItemNotFound, each with `index`."""
         try:
-            return self._create(index, edit) if edit.kind is EditKind.CREATE else self._change(index, edit)
+            row = self._create(index, edit) if edit.kind is EditKind.CREATE else self._change(index, edit)
         except (EditError, ItemNotFound) as error:
             error.index = index
             raise
+        self._versions[row.feature_id] = row.old_version if row.values is None else row.version
+        return row
 
     def _create(self, index: int, edit: Edit) -> Row:
         feature_id = self._new_id() if edit.feature_id is None else self._wished_id(edit.feature_id)
@@ -89,7 +92,8 @@ class Planner:
             "SELECT coalesce(max(version), 0) FROM feature_past WHERE id = ?", (feature_id,)
         ).fetchone()
         geometry = None if isinstance(edit.geometry, Unchanged) else edit.geometry
-        row = Row(index, feature_id, None, 0, last + 1, self._checked(geometry))
+        version = 1 + max(last, self._versions.get(feature_id, 0))
+        row = Row(index, feature_id, None, 0, version, self._checked(geometry))
         row.values = self._values(edit, [None] * len(self.facts.fields))
         return row
 

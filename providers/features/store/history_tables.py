@@ -23,6 +23,7 @@ from providers.features.store.layout import StoreFacts
 
 HISTORY_TABLES = ("feature_past", "fragment_past", "chengtu_edited", "chengtu_transaction")
 EXTENSION = "chengtu_history"
+_TILE_TABLES = ("tile_part", "tile_index", "tile_value")
 _DEFINITION = "Past states of the features, of Chengtu: docs/explanation/edits-and-history.md"
 _OWN = """
 CREATE TABLE chengtu_edited (key INTEGER PRIMARY KEY, since INTEGER NOT NULL);
@@ -46,10 +47,7 @@ def stored_moment(moment: datetime) -> str:
 
 def has_history(connection: sqlite3.Connection) -> bool:
     """Whether the store has ever been edited."""
-    found = connection.execute(
-        "SELECT 1 FROM main.sqlite_schema WHERE name = 'chengtu_transaction'"
-    ).fetchone()
-    return found is not None
+    return _has_table(connection, "chengtu_transaction")
 
 
 def build_moment(connection: sqlite3.Connection) -> str:
@@ -122,12 +120,19 @@ def next_transaction_time(connection: sqlite3.Connection) -> str:
 
 
 def drop_history(connection: sqlite3.Connection) -> None:
-    """Take the past out of a copy of a store, so that nothing of it can be read from the file."""
-    if not has_history(connection):
-        return
+    """Take the past out of a copy of a store, so that nothing of it can be read from the file.
+
+    The parts of vector tiles go too: they may hold values that no feature has any more.
+    """
+    tables = [table for table in (*HISTORY_TABLES, *_TILE_TABLES) if _has_table(connection, table)]
     connection.execute("PRAGMA secure_delete = 1")
     connection.execute("BEGIN")
-    for table in HISTORY_TABLES:
-        connection.execute(f"DROP TABLE {table}")
-    connection.execute("DELETE FROM gpkg_extensions WHERE extension_name = ?", (EXTENSION,))
+    for table in tables:
+        connection.execute(f"DROP TABLE {quote(table)}")
+        connection.execute("DELETE FROM gpkg_extensions WHERE table_name = ?", (table,))
     connection.execute("COMMIT")
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    found = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (name,)).fetchone()
+    return found is not None
