@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from providers.errors import ProviderError
 from providers.features.store import FeatureStore, close_stores
+from providers.features.store.editor import is_closed
 from server.registry.catalogue import Collection, RepresentationKind
 from server.registry.folders import publish_lock_file
 from server.registry.locks import try_lock
@@ -74,7 +75,7 @@ def reopen_left_closed(registry: Registry) -> list[Collection]:
             continue  # being published now
         try:
             store = embedded_store(collection)
-            if store is not None and store.closed:
+            if store is not None and is_closed(store):
                 store.open_to_edits()
                 opened.append(collection)
         finally:

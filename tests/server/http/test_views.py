@@ -201,9 +201,9 @@ def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
 
 
 def test_conformance_is_what_every_feature_collection_passed(client: Any) -> None:
-    classes = client.get("/ogc/conformance").json()["conformsTo"]
+    classes = client.get("/ogc/conformance").json["conformsTo"]
     assert len(set(classes)) == len(classes)
-    collections = client.get("/ogc/collections?limit=1000").json()["collections"]
+    collections = client.get("/ogc/collections?limit=1000").json["collections"]
     of_features = [set(one["conformsTo"]) for one in collections if one.get("itemType") == "feature"]
     assert of_features
     everywhere = set.intersection(*of_features)
