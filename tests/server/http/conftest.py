@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import shapely
 
+from providers.features.conformance import self_test
 from providers.features.schema import FieldDefinition
-from providers.features.store import FeatureStoreWriter
+from providers.features.store import FeatureStore, FeatureStoreWriter
 from server.http.app import create_app, create_flask, make_services
 from server.registry.catalogue import Access, Field, Representation, RepresentationKind
 from server.registry.drafts import CollectionDraft
@@ -130,6 +131,7 @@ def publish_boxes(
                     "count": summary.count,
                     "time_field": "built",
                     "id_field": None,
+                    "conformance": self_test(FeatureStore(staged / "features.gpkg")).passed,
                     **(more or {}),
                 },
             ),
