@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from psycopg import sql
 
@@ -44,6 +45,7 @@ _KINDS = {
     **dict.fromkeys(("text", "varchar"), Kind.TEXT),
     "uuid": Kind.UUID,
 }
+_INTEGER_BITS = {"int2": 16, "int4": 32}
 _UNSHOWN = frozenset({"bytea", "geometry", "geography", "raster", "tsvector"})
 _INSTANT = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_WITH_ZONE})
 _JSON_TYPES = {
@@ -113,8 +115,25 @@ class Column:
     def field(self) -> FieldDefinition:
         """What users see of it."""
         return FieldDefinition(
-            self.name, _JSON_TYPES.get(self.kind, "string"), _FORMATS.get(self.kind), self.name, self.title
+            self.name,
+            _JSON_TYPES.get(self.kind, "string"),
+            _FORMATS.get(self.kind),
+            self.name,
+            self.title,
+            self._constraints(),
         )
+
+    def _constraints(self) -> dict[str, Any]:
+        """What the declaration of the column demands of values, so that it is told before the database refuses."""
+        words: dict[str, Any] = {}
+        if not (self.nullable or self.has_default or self.is_generated):
+            words["required"] = True
+        if self.length is not None:
+            words["maxLength"] = self.length
+        if self.type_name in _INTEGER_BITS:
+            bound = 1 << (_INTEGER_BITS[self.type_name] - 1)
+            words.update(minimum=-bound, maximum=bound - 1)
+        return words
 
     @property
     def is_instant(self) -> bool:
