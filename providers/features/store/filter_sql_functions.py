@@ -1,7 +1,7 @@
 """SQL functions that filters need and SQLite lacks: text, numbers, arrays, and relations between geometries.
 
 All are deterministic, take NULL and answer NULL. A relation is called with the number of a `Relation` that the query holds,
-so that its geometry is prepared once: `chengtu_relates(number, geometry blob, minx, miny, maxx, maxy)`.
+so that its geometry is prepared once: `chengtu_relates(number, geometry blob)`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from providers.features.crs import Transform
+from providers.features.query import BBox
 from providers.features.store.geopackage import header_size
 
 PREFIX = "chengtu_"
 _INT64 = 1 << 63
+MARGIN = 1e-7
+"""Degrees: envelopes in the store are those of rounded coordinates."""
+_LEVELS = 4  # of quartering a literal
+_MOST_CELLS = 160  # that are quartered again
+_USED_CELLS = 20  # of each kind; a test of one costs some 20 ns a feature, an exact one 10,000
 _DECIMALS = 7  # of a degree: what is served, so that a feature equals what a client has got of it
 type Predicate = Callable[[Any, Any], Any]
 
@@ -34,7 +41,7 @@ _PREDICATES: dict[str, Predicate] = {
     "equals": lambda literal, own: shapely.equals(literal, _rounded(own)),
 }
 RELATIONS = frozenset(_PREDICATES)
-_INSIDE_IS_ENOUGH = frozenset(("intersects", "within"))
+_TRUE_INSIDE = frozenset(("intersects", "within"))
 
 _numbers = count(1)
 _relations: WeakValueDictionary[int, Relation] = WeakValueDictionary()
@@ -53,17 +60,34 @@ class Relation:
         shapely.prepare(self._literal)
         self._predicate = _PREDICATES[name]
         self._transform = to_crs84
-        # An envelope inside the literal settles it without the cost of a transformation.
-        self._asks_envelope = to_crs84 is not None and name in _INSIDE_IS_ENOUGH
+        self.holds_inside = name in _TRUE_INSIDE
         _relations[self.number] = self
 
-    def holds(self, blob: bytes, west: float, south: float, east: float, north: float) -> bool:
-        """Whether it holds for a GeoPackage geometry with this CRS84 envelope."""
-        if self._asks_envelope and shapely.contains_properly(
-            self._literal, shapely.box(west, south, east, north)
-        ):
-            return True
-        own: shapely.Geometry = shapely.force_2d(shapely.from_wkb(blob[header_size(blob) :]))
+    def cells(self) -> tuple[list[BBox], list[BBox]]:
+        """Boxes inside the literal, and boxes beside it, the largest of each: most features lie in one of them.
+
+        One inside answers `holds_inside`, one beside it False, whatever its shape.
+        """
+        inside: list[NDArray[np.float64]] = []
+        beside: list[NDArray[np.float64]] = []
+        bounds = shapely.bounds(self._literal)
+        cells = bounds[None, :] + np.array([MARGIN, MARGIN, -MARGIN, -MARGIN])  # a rectangle is one cell
+        for level in range(_LEVELS + 1):
+            if level:
+                cells = _quarters(cells if level > 1 else bounds[None, :])
+            boxes = shapely.box(*cells.T)
+            within = shapely.contains_properly(self._literal, boxes)
+            apart = shapely.disjoint(self._literal, boxes)
+            inside += list(cells[within])
+            beside += list(cells[apart])
+            cells = cells[~(within | apart)]
+            if not 0 < len(cells) <= _MOST_CELLS:
+                break
+        return _shrunk(inside[:_USED_CELLS]), _shrunk(beside[:_USED_CELLS])
+
+    def holds(self, blob: bytes) -> bool:
+        """Whether it holds for a GeoPackage geometry."""
+        own: shapely.Geometry = shapely.from_wkb(blob[header_size(blob) :])  # heights are not looked at
         if self._transform is not None:
             own = _moved(own, self._transform)
         try:
@@ -71,6 +95,22 @@ class Relation:
         except shapely.GEOSException:
             # A geometry that crosses itself: some relations are not defined for it until it is put in order.
             return bool(self._predicate(self._literal, shapely.make_valid(own)))
+
+
+def _quarters(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each box (west, south, east, north) as its four quarters."""
+    west, south, east, north = cells.T
+    x, y = (west + east) / 2, (south + north) / 2
+    parts = [(west, south, x, y), (x, south, east, y), (west, y, x, north), (x, y, east, north)]
+    return np.concatenate([np.stack(part, axis=1) for part in parts])
+
+
+def _shrunk(cells: list[NDArray[np.float64]]) -> list[BBox]:
+    """Boxes less what envelopes in the store may have lost by rounding."""
+    return [
+        BBox(west + MARGIN, south + MARGIN, east - MARGIN, north - MARGIN)
+        for west, south, east, north in (cell.tolist() for cell in cells)
+    ]
 
 
 def _moved(geometry: shapely.Geometry, transform: Transform) -> shapely.Geometry:
@@ -84,10 +124,8 @@ def _rounded(geometry: shapely.Geometry) -> shapely.Geometry:
     return shapely.set_coordinates(flat, np.round(shapely.get_coordinates(flat), _DECIMALS))
 
 
-def _relates(
-    number: int, blob: bytes | None, west: float, south: float, east: float, north: float
-) -> bool | None:
-    return None if blob is None else _relations[number].holds(blob, west, south, east, north)
+def _relates(number: int, blob: bytes | None) -> bool | None:
+    return None if blob is None else _relations[number].holds(blob)
 
 
 def register_filter_functions(connection: sqlite3.Connection) -> None:
@@ -101,7 +139,7 @@ def register_filter_functions(connection: sqlite3.Connection) -> None:
     _register(connection, "like", 2, strings.like)
     for name in ("array_equals", "array_contains", "array_contained_by", "array_overlaps"):
         _register(connection, name, 2, getattr(strings, name))
-    _register(connection, "relates", 6, _relates)
+    _register(connection, "relates", 2, _relates)
     _register(connection, "holds_phrase", -1, _holds_phrase)
 
 

@@ -26,7 +26,7 @@ from providers.features.store.select import (
     box_sql,
     boxes_of,
 )
-from providers.features.store.sorting import Order, in_order, order_of
+from providers.features.store.sorting import Order, in_order, order_of, skip
 from providers.features.store.zorder import MAXIMUM_KEY
 
 _INT64 = 1 << 63
@@ -84,7 +84,7 @@ def _with_smaller_boxes(selection: Selection) -> Selection:
 
 
 def _checked(cursor: Cursor, order: Order) -> Cursor:
-    *values, key = cursor
+    *values, key = cursor or (None,)
     fits = len(values) == len(order) and isinstance(key, int) and -1 <= key <= MAXIMUM_KEY
     if not fits or not all(_fits(item.field, value) for item, value in zip(order, values, strict=True)):
         raise InvalidParameter("cursor", str(cursor), "a cursor taken from a next link of the same query")
@@ -160,7 +160,10 @@ def _matched(
         if keys is None or len(keys) > _FULLY_TESTED:
             return None
         return len(look_up(connection, KEYS, selection, keys, -1))
-    rest = selection._replace(cursor=rows[-1][0])
+    last = rows[-1][0]
+    if selector.expected(selection, last, len(rows)) > 2 * _COUNTED:
+        return None
+    rest = selection._replace(cursor=last)
     following = len(selector.rows(connection, KEYS, rest, _COUNTED + 1))
     return before + following if following <= _COUNTED else None
 
@@ -204,6 +207,11 @@ def _ordered(
 ) -> Answer:
     selection, order, after = question
     left, total = query.offset, None
+    if left and not selection.boxes and not selection.condition:
+        place = skip(connection, selector, order, after, left)
+        if place is None:
+            return Answer([], None, stored_count(connection))
+        after, left = place
     while left:
         part = min(left, _SKIP)
         skipped = in_order(connection, selector, selection, order, after, part, clock)

@@ -43,7 +43,7 @@ from providers.features.store.zorder import MAXIMUM_KEY, WHOLE, KeyRange, join_r
 CANDIDATES = 5000  # as many keys are sorted and looked up rather than searched for along the key order
 _LOOKUP = 512  # keys of one look-up statement
 _FIRST_STEP = 2_000  # features examined between two looks at the clock; doubled up to
-_LONGEST_STEP = 64_000
+_LONGEST_STEP = 16_000
 
 
 class Found(NamedTuple):
@@ -160,6 +160,13 @@ class Selector:
             if best is not None and len(best) <= _LOOKUP:
                 break  # a shorter one would cost more to find than it would save
         return None if best is None else sorted(best)
+
+    def expected(self, selection: Selection, last: int, returned: int) -> float:
+        """How many more features a box holds after the key `last`, judged by the `returned` ones up to it."""
+        ranges = self.ranges(selection.boxes, selection.cursor)
+        looked_at = sum(min(item.last, last) - item.first + 1 for item in ranges if item.first <= last)
+        rest = sum(item.last - max(item.first, last + 1) + 1 for item in ranges if item.last > last)
+        return returned * rest / max(looked_at, 1)
 
     def overview(
         self, connection: sqlite3.Connection, payload: Payload, box: BBox, zoom: int, limit: int

@@ -250,11 +250,11 @@ def lookup_sql(payload: Payload, keys: int, boxes: int, condition: str) -> str:
 
 @lru_cache(maxsize=256)
 def ordered_sql(payload: Payload, boxes: int, condition: str, segment: str, order: str, index: str) -> str:
-    """Rows of one segment of an order: (arguments of the segment, tail arguments, limit)."""
+    """Rows of one segment of an order: (arguments of the segment, tail arguments, limit, offset)."""
     tables, _ = _tables(payload, boxes, condition, index, by_feature=True)
     return (
         f"SELECT a.key{payload.columns} FROM {tables}"  # noqa: S608 - our own or quoted names; values are bound
-        f" WHERE {segment}{_tests(boxes, condition)} ORDER BY {order} LIMIT ?"
+        f" WHERE {segment}{_tests(boxes, condition)} ORDER BY {order} LIMIT ? OFFSET ?"
     )
 
 

@@ -26,6 +26,7 @@ from providers.features.store.select import (
     Payload,
     Row,
     Selection,
+    entries_sql,
     index_name,
     ordered_sql,
     tail_arguments,
@@ -95,6 +96,31 @@ def in_order(
     if len(order) == 1 and selector.has_index(index_name(order[0].field)):
         return _walk(connection, selection, order[0], after, limit, clock)
     return _by_sqlite(connection, selector, selection, order, after, limit)
+
+
+def skip(
+    connection: sqlite3.Connection, selector: Selector, order: Order, after: Cursor | None, offset: int
+) -> tuple[Cursor | None, int] | None:
+    """The position of the feature before an offset among all, found in the index alone, and what is left of the offset.
+
+    None past the end. With several fields, or without an index, nothing is skipped.
+    """
+    if len(order) != 1 or not selector.has_index(index_name(order[0].field)):
+        return after, offset
+    column = order[0]
+    for segment in _segments(order, after):
+        backwards = column.descending and segment.order != "a.key"
+        rows = _segment_rows(connection, column, segment, 1, backwards=backwards, offset=offset - 1)
+        if not rows:
+            offset -= _length(connection, column, segment.sql, segment.arguments)
+        elif backwards:
+            value = rows[0][0]
+            before = f"{segment.sql} AND {column.sql} > ?"
+            offset -= _length(connection, column, before, (*segment.arguments, value))
+            return skip(connection, selector, order, (value, -1), offset)
+        else:
+            return rows[0], 0
+    return None
 
 
 def _few(connection: sqlite3.Connection, selector: Selector, selection: Selection) -> list[int] | None:
@@ -201,7 +227,7 @@ def _by_sqlite(
         statement = ordered_sql(
             _payload(order), len(selection.boxes), selection.condition.sql, segment.sql, segment.order, index
         )
-        arguments = (*segment.arguments, *tail_arguments(selection), limit - len(found))
+        arguments = (*segment.arguments, *tail_arguments(selection), limit - len(found), 0)
         found += [(*row[1:], row[0]) for row in connection.execute(statement, arguments)]
         if len(found) >= limit:
             break
@@ -265,12 +291,25 @@ def _entries(
 
 
 def _segment_rows(
-    connection: sqlite3.Connection, column: SortColumn, segment: _Segment, limit: int, *, backwards: bool
+    connection: sqlite3.Connection,
+    column: SortColumn,
+    segment: _Segment,
+    limit: int,
+    *,
+    backwards: bool,
+    offset: int = 0,
 ) -> list[Cursor]:
     order = f"{column.sql} DESC, a.key DESC" if backwards else segment.order
     payload = Payload(f", {column.sql}", True)
     statement = ordered_sql(payload, 0, "", segment.sql, order, index_name(column.field))
-    return [(value, key) for key, value in connection.execute(statement, (*segment.arguments, limit))]
+    return [(value, key) for key, value in connection.execute(statement, (*segment.arguments, limit, offset))]
+
+
+def _length(
+    connection: sqlite3.Connection, column: SortColumn, test: str, arguments: tuple[CursorValue, ...]
+) -> int:
+    statement = entries_sql(test, index_name(column.field), counted=True)
+    return int(connection.execute(statement, (*arguments, -1)).fetchone()[0])
 
 
 def _ascending(rows: Sequence[Row]) -> list[Cursor]:
