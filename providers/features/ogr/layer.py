@@ -71,6 +71,8 @@ class LayerState:
         self.schema = make_schema(shown, self.storage, time_field, self.geometry_type)
         self.name = LayerName(place, chosen, self.identity, left_out)
         self._arrow = names_its_format(place)
+        if self._arrow and not _reads_at_random(place, chosen):  # FlatGeobuf without its index
+            self._arrow = self.random_read = False
         self._lock = threading.RLock()
         self._columns: dict[str, list[Any]] = {}
         self._held: NDArray[np.object_] | None = None
@@ -259,8 +261,9 @@ class LayerState:
             return FeatureColumns(numbers, [str(value) for value in ids], held, shown)
         with self.name.session() as session:
             rows = [session.get(number) for number in numbers]
-        if None in rows:
-            raise StoreCorrupt(f"{self.place.name!r} does not give feature {numbers[rows.index(None)]}")
+        missing = [number for number, row in zip(numbers, rows, strict=True) if row is None]
+        if missing:
+            raise StoreCorrupt(f"{self.place.name!r} does not give feature {missing[0]}")
         geometries = (
             geometries_of(rows, self.place.name) if with_geometry else np.full(len(rows), None, dtype=object)
         )
@@ -313,6 +316,16 @@ class LayerState:
         room = 0.1 * float(np.ptp(moved_x) + np.ptp(moved_y))
         west, south = float(moved_x.min()) - room, float(moved_y.min()) - room
         return west, south, float(moved_x.max()) + room, float(moved_y.max()) + room
+
+
+def _reads_at_random(place: PlacedFile, layer: str) -> bool:
+    from pyogrio import read_info
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        return bool(read_info(place.opened, layer=layer)["capabilities"]["random_read"])
+    except (DataSourceError, DataLayerError) as error:
+        raise StoreCorrupt(f"{place.name!r} cannot be read: it is truncated or damaged") from error
 
 
 _FID = "__feature_number__"
