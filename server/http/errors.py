@@ -20,6 +20,7 @@ Errors of the rooms below (`providers.errors`, `tiles.errors`, `server.errors`) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -176,8 +177,13 @@ def _shown(value: str) -> str:
 
 
 def headers_of(error: BaseException) -> list[Header]:
-    """The headers an error brings with it."""
-    return list(error.headers) if isinstance(error, RequestError) else []
+    """The headers an error brings with it: its own, and when a source that does not answer may be asked again."""
+    if isinstance(error, RequestError):
+        return list(error.headers)
+    wait = (
+        getattr(error, "retry_after", None) if isinstance(error, provider_errors.SourceUnavailable) else None
+    )
+    return [] if wait is None else [("Retry-After", str(max(1, math.ceil(wait))))]
 
 
 def problem_document(
@@ -201,7 +207,7 @@ def problem(
 ) -> Answer:
     """An answer that carries a problem document, with `headers` beside those of its status."""
     headers = list(headers)
-    if status == 503:
+    if status == 503 and not any(name == "Retry-After" for name, _ in headers):
         headers.append(("Retry-After", "1"))
     if status == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="chengtu"'))

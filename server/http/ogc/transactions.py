@@ -23,7 +23,7 @@ from providers.features.collection_json import feature_bytes
 from providers.features.crs import reference_system
 from providers.features.query import CRS84
 from providers.features.source import Edit, EditableSource, EditKind, EditResult, Version
-from server.http.answer import Answer, Header
+from server.http.answer import CORS_HEADERS, PREFLIGHT_HEADERS, Answer, Header
 from server.http.context import RequestContext, context, json_answer, respond
 from server.http.errors import (
     MethodNotAllowed,
@@ -131,7 +131,8 @@ def _options(public_id: str, editing: tuple[str, ...], *more: Header, reading: s
         if is_editable(asked) and may_write(here, asked):
             methods = ", ".join(filter(None, (reading, *editing)))
             headers = list(more)
-    return respond(Answer(b"", GEOJSON, status=204, headers=[("Allow", methods), *headers]))
+    headers = [("Allow", methods), *headers, *PREFLIGHT_HEADERS[len(CORS_HEADERS) :]]
+    return respond(Answer(b"", GEOJSON, status=204, headers=headers))
 
 
 def items_options(public_id: str) -> Response:

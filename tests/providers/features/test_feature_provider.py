@@ -148,8 +148,8 @@ def test_fields_and_schema(provider: Any) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"sortby": [{"property": "floors", "order": "+"}]},
-        {"q": "park"},
+        {"sortby": [{"property": "depth", "order": "+"}]},
+        {"q": ","},
         {"filterq": object()},
         {"properties": [("depth", "1")]},
         {"properties": [("floors", "many")]},
@@ -162,6 +162,16 @@ def test_what_cannot_be_answered_is_refused(provider: Any, arguments: dict[str, 
         provider.query(**arguments)
     assert caught.value.http_status_code == 400
     assert caught.value.message != caught.value.default_msg
+
+
+def test_sorting_and_text_search_are_answered(provider: Any) -> None:
+    for order, reverse in (("+", False), ("-", True)):
+        found = provider.query(sortby=[{"property": "floors", "order": order}], limit=50)
+        floors = [feature["properties"]["floors"] for feature in found["features"]]
+        present = [number for number in floors if number is not None]
+        assert present == sorted(present, reverse=reverse)
+        assert floors[: len(present)] == present  # missing ones last
+    assert provider.query(q="no such words anywhere")["features"] == []
 
 
 def test_hits_and_datetime(built: Any, provider: Any) -> None:

@@ -329,3 +329,23 @@ def test_history_and_old_states(send: Any, made: Any, editing_client: Any, editi
 def test_the_link_of_a_feature_leads_to_its_history(editing_client: Any) -> None:
     links = {link["rel"]: link["href"] for link in editing_client.get(f"{ITEMS}/1").json["links"]}
     assert links["version-history"].endswith("/items/1/history")
+
+
+def test_asof_reaches_into_an_earlier_generation(editing_city: Any, editing_client: Any, send: Any) -> None:
+    editing_city.publish("renewed", count=5)
+    items = "/t/demo/ogc/collections/renewed/items"
+    url = f"{items}/1"
+    changed = send("PATCH", url, {"properties": {"name": "old"}}, content_type=PATCH, if_match="*")
+    assert changed.status == 204, changed.body
+    since = editing_client.get(f"{url}/history").json["versions"][0]["since"]
+    editing_city.publish("renewed", count=3, replace=True)
+    assert editing_client.get(f"{items}?resulttype=hits").json["numberMatched"] == 3
+    assert send("DELETE", url, if_match=changed.headers["ETag"]).status == 412
+    page = editing_client.get(f"{items}?asof={since}&limit=2")
+    assert page.status == 200, page.body
+    following = next(link["href"] for link in page.json["links"] if link["rel"] == "next")
+    rest = editing_client.get(following.partition("city.example:8000")[2])
+    assert page.json["numberReturned"] == 2
+    assert editing_client.get(f"{items}?asof={since}&resulttype=hits").json["numberMatched"] == 5
+    assert rest.status == 200, rest.body
+    assert editing_client.get(f"{url}?asof={since}").json["properties"]["name"] == "old"
