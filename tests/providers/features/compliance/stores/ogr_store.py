@@ -25,7 +25,9 @@ def build(sample: Any, folder: Path, request: pytest.FixtureRequest) -> FeatureS
     for field in sample.fields:
         values = sample.columns[field.name]
         if field.format == "date":
-            columns[field.name] = pa.array([value and date.fromisoformat(value) for value in values], pa.date32())
+            columns[field.name] = pa.array(
+                [value and date.fromisoformat(value) for value in values], pa.date32()
+            )
         elif field.format == "date-time":
             moments = [value and datetime.fromisoformat(value) for value in values]
             columns[field.name] = pa.array(moments, pa.timestamp("ms", "UTC"))
