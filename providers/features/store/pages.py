@@ -216,7 +216,7 @@ def _ordered(
         part = min(left, _SKIP)
         skipped = in_order(connection, selector, selection, order, after, part, clock)
         if len(skipped.positions) < part and skipped.end is None:
-            return Answer([], None, skipped.total)
+            return Answer([], None, stored_count(connection) if selection.is_all else skipped.total)
         if len(skipped.positions) < part or clock.is_up():
             raise _too_far(query)
         after, left = skipped.positions[-1], left - part
