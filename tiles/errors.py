@@ -4,6 +4,7 @@ TilesError
 ├── UnknownTileMatrixSet      no such tile matrix set here
 ├── TileMatrixSetError        a tile matrix set of one's own is not one that can be served
 ├── TileOutOfRange            the tile lies outside its tile matrix set
+├── ArchiveError              a PMTiles archive cannot be written or read
 ├── VectorTileError           a layer cannot be written as a vector tile
 ├── StyleError                a map style is not understood
 │   └── UnknownStyle          no style of that name
@@ -35,6 +36,10 @@ class TileMatrixSetError(TilesError):
 
 class TileOutOfRange(TilesError):
     """Zoom level, column or row lies outside the tile matrix set."""
+
+
+class ArchiveError(TilesError):
+    """A PMTiles archive is damaged, or its tiles come out of order."""
 
 
 class VectorTileError(TilesError):

@@ -7,6 +7,7 @@ parts, PostGIS) is asked for them; of any other one the geometries are read, tra
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 from providers.errors import UnsupportedQuery
@@ -67,11 +68,18 @@ def window_of(
     tile_fields: TileFields | None = None,
 ) -> TileWindow:
     """What a source has to know of a tile: where it lies, and which attributes it carries. Raises TileOutOfRange."""
-    bounds = tiling.bounds(tile)
-    zoom = mercator_zoom(tiling, tile.z)
+    window = window_at(tiling.id, tile)
     names = [field.name for field in source.schema.fields if field.name not in hidden]
-    fields = fields_at(tile_fields, zoom, names) if tile_fields else names
-    return TileWindow(reference_system(tiling.authority_code), bounds, zoom, EXTENT, BUFFER, tuple(fields))
+    fields = fields_at(tile_fields, window.zoom, names) if tile_fields else names
+    return replace(window, fields=tuple(fields))
+
+
+def window_at(tms_id: str, tile: TileId) -> TileWindow:
+    """Where a tile lies. Raises UnknownTileMatrixSet, TileOutOfRange."""
+    tiling = grid(tms_id)
+    bounds = tiling.bounds(tile)
+    system = reference_system(tiling.authority_code)
+    return TileWindow(system, bounds, mercator_zoom(tiling, tile.z), EXTENT, BUFFER)
 
 
 @lru_cache(maxsize=1024)
