@@ -89,22 +89,25 @@ def _can_be_stored(value: object) -> bool:
         return "\0" not in value
     if type(value) is int:
         return -(1 << 63) <= value < 1 << 63
-    return value is None or type(value) is float
+    return value is None or type(value) in (float, bool)
 
 
 def check_cursor(token: str, cursor: Cursor, fields: list[FieldDefinition]) -> None:
     """Raise InvalidParameter where a sort value is none of its field, or the key at the end is missing."""
-    if not isinstance(cursor[-1], str | int) or not all(
+    if type(cursor[-1]) not in (str, int) or not all(
         value is None or _fits(value, field) for value, field in zip(cursor, fields, strict=False)
     ):
         raise InvalidParameter("cursor", token, _ALLOWED)
 
 
 def _fits(value: str | int | float, field: FieldDefinition) -> bool:
-    if field.type != "string":
+    """Booleans may come as numbers, instants as RFC 3339 texts or as numbers: stores sort by what they keep."""
+    if field.type == "boolean":
         return not isinstance(value, str)
+    if field.type in ("integer", "number"):
+        return type(value) in (int, float)
     if field.format is None or not isinstance(value, str):
-        return isinstance(value, str)
+        return isinstance(value, str) or (field.format is not None and type(value) is int)
     try:
         datetime.fromisoformat(value)
     except ValueError:
