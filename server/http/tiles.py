@@ -126,6 +126,7 @@ def _archived(tile: TileRequest, source: FeatureSource, change: int | str) -> Ke
         or tile.asof is not None
         or tile.decision.hidden_fields
         or tile.grid != "WebMercatorQuad"
+        or not zooms
         or not zooms[0] <= tile.zoom <= zooms[1]
     ):
         return None

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import contextlib
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response
 
+from providers.features.parameter_values import parse_asof
 from server.http.answer import Answer
-from server.http.context import context, html_answer, json_answer, respond
+from server.http.context import RequestContext, context, html_answer, json_answer, respond
+from server.http.dataset_tiles import (
+    MOST_LAYERS,
+    chosen_collections,
+    dataset_tile_answer,
+    parse_collections,
+)
 from server.http.errors import InvalidParameter, NotFound
+from server.http.files import contained
 from server.http.maps import bounds84
-from server.http.ogc.documents import REL, link
+from server.http.ogc.documents import link
+from server.http.ogc.files import send_file
 from server.http.ogc.map_query import parse_map_query
+from server.http.ogc.tilesets import (
+    ARCHIVE_GRID,
+    PMTILES,
+    Allowed,
+    collection_tileset,
+    dataset_grids,
+    dataset_tileset,
+    has_archive,
+    offered,
+    tilejson,
+)
 from server.http.parameters import only
-from server.http.tile_request import TileRequest
-from server.http.tiles import MAP_FORMATS, MVT, map_tile_answer, vector_tile_answer
-from server.registry.catalogue import CRS84, Collection, RepresentationKind
-from tiles.grids import grid, grid_ids, tile_matrix_set_document, tileset_limits
+from server.http.tile_request import TileRequest, parse_address
+from server.http.tiles import MAP_FORMATS, map_tile_answer, vector_tile_answer
+from server.registry.catalogue import Collection, RepresentationKind
+from tiles.grids import all_grid_ids, grid, tile_matrix_set_document
 from tiles.maps import map_image
 
 Kind = RepresentationKind
@@ -34,101 +55,141 @@ def register(blueprint: Blueprint) -> None:
         blueprint.add_url_rule(f"{base}/{prefix}", f"{name}_tilesets", tilesets, defaults=options)
         blueprint.add_url_rule(f"{base}/{prefix}/<grid_id>", f"{name}_tileset", tileset, defaults=options)
     blueprint.add_url_rule(f"{base}/tiles/{tile}", view_func=vector)
+    blueprint.add_url_rule(f"{base}/tiles/<grid_id>.pmtiles", "tile_archive", archive)
+    blueprint.add_url_rule("/ogc/tiles", view_func=dataset_tilesets)
+    blueprint.add_url_rule("/ogc/tiles/<grid_id>", "dataset_tileset", dataset_tileset_of)
+    blueprint.add_url_rule(f"/ogc/tiles/{tile}", view_func=dataset_tile)
     blueprint.add_url_rule(f"{base}/map/tiles/{tile}", view_func=map_tile)
     blueprint.add_url_rule(f"{base}/map", view_func=map_)
     blueprint.add_url_rule("/ogc/tileMatrixSets", view_func=tile_matrix_sets)
     blueprint.add_url_rule("/ogc/tileMatrixSets/<grid_id>", view_func=tile_matrix_set)
 
 
-def _tileset(url: str, root: str, collection: Collection, kind: RepresentationKind, grid_id: str) -> Any:
-    properties = collection.representations[kind].properties
-    lowest = int(properties.get("min_zoom", 0))
-    highest = min(int(properties.get("max_zoom", 20)), grid(grid_id).max_zoom)
-    form, media_type = ("mvt", MVT) if kind is Kind.TILES else ("png", "image/png")
-    box = bounds84(collection)
-    return {
-        "title": f"{collection.title('en')} ({grid_id})",
-        "dataType": "vector" if kind is Kind.TILES else "map",
-        "crs": grid(grid_id).crs if "://" in grid(grid_id).crs else grid(grid_id).uri,
-        "tileMatrixSetURI": grid(grid_id).uri,
-        "tileMatrixSetLimits": tileset_limits(grid_id, box, lowest, highest),
-        "boundingBox": {"lowerLeft": [box[0], box[1]], "upperRight": [box[2], box[3]], "crs": CRS84},
-        "links": [
-            link(f"{url}/{grid_id}", "self", "application/json"),
-            link(f"{root}/tileMatrixSets/{grid_id}", f"{REL}tiling-scheme", "application/json"),
-            link(f"{url}/{grid_id}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}?f={form}", "item", media_type)
-            | {"templated": True},
-        ],
-    }
-
-
-def _tilejson(url: str, collection: Collection, grid_id: str) -> Any:
-    properties = collection.representations[Kind.TILES].properties
-    kinds = {"integer": "Number", "number": "Number", "boolean": "Boolean"}
-    return {
-        "tilejson": "3.0.0",
-        "name": collection.title("en"),
-        "attribution": collection.attribution,
-        "tiles": [f"{url}/{grid_id}/{{z}}/{{y}}/{{x}}?f=mvt"],
-        "minzoom": properties.get("min_zoom", 0),
-        "maxzoom": properties.get("max_zoom", 20),
-        "bounds": list(bounds84(collection)),
-        "vector_layers": [
-            {
-                "id": collection.id,
-                "fields": {field.name: kinds.get(field.type, "String") for field in collection.fields},
-            }
-        ],
-    }
-
-
-def _offered(collection: Collection, kind: RepresentationKind) -> list[str]:
-    return list(collection.representations[kind].properties.get("tile_matrix_sets", grid_ids()))
-
-
 def _url(public_id: str, kind: RepresentationKind) -> str:
     return f"{context().url_of(public_id)}/{'tiles' if kind is Kind.TILES else 'map/tiles'}"
+
+
+def _answer(here: RequestContext, document: Any, collection: Collection | None = None) -> Response:
+    """The document, as JSON or as a page."""
+    if here.format("json", "html") == "html":
+        page = here.services.pages.document(
+            here.page_request(), document, here.tenant, collection=collection, kind="tilesets"
+        )
+        return respond(html_answer(page))
+    return respond(json_answer(document))
 
 
 def tilesets(public_id: str, kind: RepresentationKind) -> Response:
     """The tilesets of a collection."""
     here = context()
     here.only()
-    collection, _ = here.having(public_id, kind)
+    allowed = here.having(public_id, kind)
     url = _url(public_id, kind)
     document = {
         "links": [link(url, "self", "application/json")],
         "tilesets": [
-            _tileset(url, here.root, collection, kind, grid_id) for grid_id in _offered(collection, kind)
+            collection_tileset(url, here.root, allowed, kind, grid_id)
+            for grid_id in offered(allowed[0], kind)
         ],
     }
-    if here.format("json", "html") == "html":
-        page = here.services.pages.document(
-            here.page_request(), document, here.tenant, collection=collection, kind="tilesets"
-        )
-        return respond(html_answer(page))
-    return respond(json_answer(document))
+    return _answer(here, document, allowed[0])
 
 
 def tileset(public_id: str, grid_id: str, kind: RepresentationKind) -> Response:
     """One tileset; `f=tilejson` gives TileJSON 3.0 of a vector tileset."""
     here = context()
     given = here.only()
-    collection, _ = here.having(public_id, kind)
-    if grid_id not in _offered(collection, kind):
-        raise NotFound(
-            f"no tileset {grid_id!r} of {public_id!r}; there are: {', '.join(_offered(collection, kind))}"
-        )
+    collection, decision = allowed = here.having(public_id, kind)
+    sets = offered(collection, kind)
+    if grid_id not in sets and grid_id not in (all_grid_ids() if kind is Kind.TILES else ()):
+        raise NotFound(f"no tileset {grid_id[:100]!r} of {public_id!r}; there are: {', '.join(sets)}")
     url = _url(public_id, kind)
     if given.get("f") == "tilejson" and kind is Kind.TILES:
-        return respond(json_answer(_tilejson(url, collection, grid_id)))
-    document = _tileset(url, here.root, collection, kind, grid_id)
-    if here.format("json", "html") == "html":
-        page = here.services.pages.document(
-            here.page_request(), document, here.tenant, collection=collection, kind="tilesets"
+        template = f"{url}/{grid_id}/{{z}}/{{y}}/{{x}}?f=mvt"
+        layers = [(allowed, collection.id)]
+        document = tilejson(collection.title("en"), collection.attribution, template, layers, grid_id)
+        return respond(json_answer(document, private=decision.key != "public"))
+    return _answer(here, collection_tileset(url, here.root, allowed, kind, grid_id), collection)
+
+
+def _chosen(here: RequestContext, given: dict[str, str]) -> tuple[list[tuple[Allowed, str]], str]:
+    """The collections of a dataset tileset with their public ids, and the parameter that says so in addresses of tiles.
+
+    Raises NotFound where there is none.
+    """
+    names = parse_collections(given.get("collections"))
+    chosen = chosen_collections(here.services, here.catalogue, here.scope, here.who, names)
+    if not chosen:
+        raise NotFound("there is no collection with vector tiles here")
+    query = "" if names is None else f"&collections={quote(','.join(names), safe=',.')}"
+    return [(allowed, here.scope.public_id(allowed[0])) for allowed in chosen], query
+
+
+def dataset_tilesets() -> Response:
+    """The vector tilesets of all collections together."""
+    here = context()
+    layers, query = _chosen(here, here.only("collections"))
+    url = f"{here.root}/tiles"
+    some = layers[:MOST_LAYERS]
+    document = {
+        "links": [link(url, "self", "application/json")],
+        "tilesets": [
+            dataset_tileset(url, here.root, _dataset_title(here), some, grid_id, query)
+            for grid_id in dataset_grids()
+        ],
+    }
+    return _answer(here, document)
+
+
+def dataset_tileset_of(grid_id: str) -> Response:
+    """A vector tileset of all collections together, or of those that `collections` names; `f=tilejson` gives TileJSON 3.0."""
+    here = context()
+    given = here.only("collections")
+    layers, query = _chosen(here, given)
+    grid(grid_id)
+    url = f"{here.root}/tiles"
+    some, title = layers[:MOST_LAYERS], _dataset_title(here)
+    if given.get("f") == "tilejson":
+        template = f"{url}/{grid_id}/{{z}}/{{y}}/{{x}}?f=mvt{query}"
+        credit = ", ".join(dict.fromkeys(found.attribution for (found, _), _ in some if found.attribution))
+        private = any(decision.key != "public" for (_, decision), _ in some)
+        return respond(json_answer(tilejson(title, credit, template, some, grid_id), private=private))
+    return _answer(here, dataset_tileset(url, here.root, title, some, grid_id, query))
+
+
+def _dataset_title(here: RequestContext) -> str:
+    return here.tenant.titles["en"] if here.tenant is not None else here.services.settings.pages.title_en
+
+
+def dataset_tile(grid_id: str, zoom: str, row: str, column: str) -> Response:
+    """A vector tile with a layer for each collection: those that `collections` names, or all that lie in it."""
+    here = context()
+    given = here.only("collections", "asof")
+    names = parse_collections(given.get("collections"))
+    asof = given.get("asof")
+    return respond(
+        dataset_tile_answer(
+            here.services,
+            chosen_collections(here.services, here.catalogue, here.scope, here.who, names),
+            here.scope,
+            parse_address((grid_id, zoom, row, column)),
+            given.get("f"),
+            None if asof is None else parse_asof(asof),
+            here.environ,
         )
-        return respond(html_answer(page))
-    return respond(json_answer(document))
+    )
+
+
+def archive(public_id: str, grid_id: str) -> Response:
+    """The tiles that were built when the collection was published, as one PMTiles file, whole or by byte ranges."""
+    here = context()
+    here.only()
+    collection, decision = here.having(public_id, Kind.TILES)
+    if grid_id != ARCHIVE_GRID or not has_archive(collection, decision):
+        raise NotFound(f"there is no archive of {grid_id[:100]!r} tiles of {public_id!r}")
+    name = str(collection.representations[Kind.TILES].properties["archive"])
+    file = contained(collection.directory, name)
+    return send_file(here, collection, decision, file, media_type=PMTILES)
 
 
 def vector(public_id: str, grid_id: str, zoom: str, row: str, column: str) -> Response:
@@ -186,24 +247,18 @@ def tile_matrix_sets() -> Response:
             {
                 "id": grid_id,
                 "title": grid(grid_id).title,
-                "uri": grid(grid_id).uri,
+                **({"uri": uri} if (uri := grid(grid_id).uri) else {}),
+                "crs": grid(grid_id).crs,
                 "links": [link(f"{here.root}/tileMatrixSets/{grid_id}", "self", "application/json")],
             }
-            for grid_id in grid_ids()
+            for grid_id in all_grid_ids()
         ]
     }
-    if here.format("json", "html") == "html":
-        page = here.services.pages.document(here.page_request(), document, here.tenant, kind="tilesets")
-        return respond(html_answer(page))
-    return respond(json_answer(document))
+    return _answer(here, document)
 
 
 def tile_matrix_set(grid_id: str) -> Response:
     """One tile matrix set (OGC 17-083r4)."""
     here = context()
     here.only()
-    document = tile_matrix_set_document(grid_id)
-    if here.format("json", "html") == "html":
-        page = here.services.pages.document(here.page_request(), document, here.tenant, kind="tilesets")
-        return respond(html_answer(page))
-    return respond(json_answer(document))
+    return _answer(here, tile_matrix_set_document(grid_id))
