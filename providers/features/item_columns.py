@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import shapely
 
-from providers.features.crs import reference_system, transform_between
+from providers.features.crs import ReferenceSystem, reference_system, transform_between
 from providers.features.query import CRS84
 from providers.features.source import NO_FIELDS, FeatureColumns, FeatureSource
 
@@ -22,14 +22,19 @@ def item_columns(
     feature = orjson.loads(found.body)
     shape = feature.get("geometry")
     geometry = None if shape is None else shapely.from_geojson(orjson.dumps(shape))
-    if geometry is not None:
-        given = reference_system(uri)
-        if given.swap:
-            geometry = shapely.transform(geometry, lambda x, y: (y, x), interleaved=False)
-        move = transform_between(given, source.storage)
-        if move is not None:
-            geometry = shapely.transform(geometry, move, interleaved=False)
     geometries = np.empty(1, dtype=object)
-    geometries[0] = geometry
+    geometries[0] = None if geometry is None else _stored(geometry, reference_system(uri), source.storage)
     columns = {name: [value] for name, value in feature["properties"].items()}
     return FeatureColumns([0], [feature_id], geometries, columns)
+
+
+def _stored(geometry: shapely.Geometry, given: ReferenceSystem, storage: ReferenceSystem) -> shapely.Geometry:
+    """A geometry as it came on the wire in `given`, in the storage CRS with x = east."""
+    coordinates = shapely.get_coordinates(geometry, include_z=bool(shapely.has_z(geometry)))
+    first, second = (1, 0) if given.swap else (0, 1)
+    x, y = coordinates[:, first].copy(), coordinates[:, second].copy()
+    move = transform_between(given, storage)
+    if move is not None:
+        x, y = move(x, y)
+    coordinates[:, 0], coordinates[:, 1] = x, y
+    return shapely.set_coordinates(geometry, coordinates)

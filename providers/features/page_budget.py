@@ -76,7 +76,7 @@ class BudgetedColumns:
 
 class _Slice[Payload](NamedTuple):
     payload: Payload
-    count: int
+    features: int
     size: int
     cursor: Cursor | None
     matched: int | None
@@ -151,17 +151,17 @@ def _within[Payload](
     first = query.limit if query.hits_only else _fitting(query.limit, sizes.get(key), budget.body_bytes)
     started = clock()
     part = ask(query if first >= query.limit else replace(query, limit=first))
-    sizes.learn(key, part.count, part.size)
-    slices, count, size = [part], part.count, part.size
+    sizes.learn(key, part.features, part.size)
+    slices, count, size = [part], part.features, part.size
     while part.cursor is not None and count < query.limit:
         left = budget.body_bytes - size
         if left <= 0 or clock() - started > budget.seconds:
             break
         wanted = _fitting(query.limit - count, size / max(1, count), left)
         part = ask(replace(query, limit=wanted, offset=0, cursor=part.cursor))
-        sizes.learn(key, part.count, part.size)
+        sizes.learn(key, part.features, part.size)
         slices.append(part)
-        count += part.count
+        count += part.features
         size += part.size
     matched = slices[0].matched
     if matched is None and part.cursor is None and query.cursor is None and (count or not query.offset):
