@@ -21,10 +21,11 @@ from providers.features.cql2 import strings
 from providers.features.crs import Transform
 from providers.features.query import GEOMETRY, BBox, Filter
 from providers.features.schema import FieldDefinition
-from providers.features.store.filter_sql_functions import MARGIN, PREFIX, Relation
+from providers.features.store.filter_sql_functions import MARGIN, Relation
 from providers.features.store.geopackage import quote
 from providers.features.store.select import (
     ANYTHING,
+    FUNCTION_PREFIX,
     NOTHING,
     Condition,
     IndexRange,
@@ -38,7 +39,7 @@ _INT64 = 1 << 63
 _MAXIMUM_BOXES = 8  # of alternatives; beyond, key ranges save little
 _ENVELOPE_MEETS = "f.maxx >= ? AND f.minx <= ? AND f.maxy >= ? AND f.miny <= ?"
 _ENVELOPE_WITHIN = "f.minx >= ? AND f.miny >= ? AND f.maxx <= ? AND f.maxy <= ?"
-_RELATES = f"{PREFIX}relates(?, a.geom)"
+_RELATES = f"{FUNCTION_PREFIX}relates(?, a.geom)"
 
 _RELATION_NAMES: Mapping[type[ast.Node], str] = {
     ast.GeometryIntersects: "intersects",
@@ -142,7 +143,7 @@ class _SqlWriter(Evaluator):  # type: ignore[misc] # pygeofilter carries no type
             return Sql(f"({value.text} = ?)", (*value.arguments, literals[0]))
         if tokens == (strings.ANY, *literals, strings.ANY) and literals:
             return Sql(f"(instr({value.text}, ?) > 0)", (*value.arguments, literals[0]))
-        test = Sql(f"{PREFIX}like({value.text}, ?)", (*value.arguments, node.pattern))
+        test = Sql(f"{FUNCTION_PREFIX}like({value.text}, ?)", (*value.arguments, node.pattern))
         begins = _begins_with(value, node.pattern)
         return test if begins is None else _joined(begins, "AND", test)
 
@@ -161,7 +162,7 @@ class _SqlWriter(Evaluator):  # type: ignore[misc] # pygeofilter carries no type
     @handle(*_ARRAY_FUNCTIONS)  # type: ignore[untyped-decorator]
     def array(self, node: ast.ArrayPredicate, own: Sql, _other: Any) -> Sql:
         """A relation of a JSON array kept as text to a literal one."""
-        text = f"{PREFIX}{_ARRAY_FUNCTIONS[type(node)]}({own.text}, ?)"
+        text = f"{FUNCTION_PREFIX}{_ARRAY_FUNCTIONS[type(node)]}({own.text}, ?)"
         return Sql(text, (*own.arguments, orjson.dumps(node.rhs).decode()))
 
     @handle(ast.Arithmetic, subclasses=True)  # type: ignore[untyped-decorator]
@@ -174,7 +175,7 @@ class _SqlWriter(Evaluator):  # type: ignore[misc] # pygeofilter carries no type
     @handle(ast.Function)  # type: ignore[untyped-decorator]
     def function(self, node: ast.Function, *arguments: Sql) -> Sql:
         """One of the functions of `cql2.arithmetic.FUNCTIONS`."""
-        text = f"{PREFIX}{node.name}({', '.join(item.text for item in arguments)})"
+        text = f"{FUNCTION_PREFIX}{node.name}({', '.join(item.text for item in arguments)})"
         return Sql(text, tuple(given for item in arguments for given in item.arguments))
 
     @handle(ast.Attribute)  # type: ignore[untyped-decorator]
@@ -210,7 +211,7 @@ def _relation_sql(relation: Relation, box: BBox) -> Sql:
 
 def _cost(sql: Sql) -> int:
     """Relations of geometries cost ten times as much as other functions of ours, these as much more than SQLite's own."""
-    return 2 if _RELATES in sql.text else 1 if PREFIX in sql.text else 0
+    return 2 if _RELATES in sql.text else 1 if FUNCTION_PREFIX in sql.text else 0
 
 
 def _joined(left: Sql, operator: str, right: Sql) -> Sql:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from providers.features.crs import Transform
 from providers.features.query import BBox
 from providers.features.store.geopackage import header_size
+from providers.features.store.select import FUNCTION_PREFIX
 
-PREFIX = "chengtu_"
 _INT64 = 1 << 63
 MARGIN = 1e-7
 """Degrees: envelopes in the store are those of rounded coordinates."""
@@ -146,7 +146,7 @@ def register_filter_functions(connection: sqlite3.Connection) -> None:
 def _register(
     connection: sqlite3.Connection, name: str, arguments: int, function: Callable[..., Any]
 ) -> None:
-    connection.create_function(PREFIX + name, arguments, function, deterministic=True)
+    connection.create_function(FUNCTION_PREFIX + name, arguments, function, deterministic=True)
 
 
 def _fitting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from providers.features.crs import ReferenceSystem, reference_system, transform_
 from providers.features.query import CRS84, Cursor, CursorValue, ItemQuery
 from providers.features.schema import CollectionSchema, FieldDefinition
 from providers.features.store.budget import PAGE_SECONDS, Clock
-from providers.features.store.plan import Selector, look_up
+from providers.features.store.plan import Selector, look_up, stored_count
 from providers.features.store.search import phrase_condition
 from providers.features.store.select import (
     KEYS,
@@ -105,11 +105,6 @@ def count(connection: sqlite3.Connection, selector: Selector, question: Question
     """The exact number of features that match, wherever the cursor stands."""
     everything = question.selection._replace(cursor=None)
     return stored_count(connection) if everything.is_all else selector.count(connection, everything)
-
-
-def stored_count(connection: sqlite3.Connection) -> int:
-    """The number of features in the store."""
-    return int(connection.execute("SELECT value FROM chengtu_state WHERE name = 'count'").fetchone()[0])
 
 
 def answer(

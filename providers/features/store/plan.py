@@ -147,14 +147,16 @@ class Selector:
             total += len(look_up(connection, KEYS, selection, outside, -1))
         return int(total)
 
-    def candidates(self, connection: sqlite3.Connection, condition: Condition) -> list[int] | None:
+    def candidates(
+        self, connection: sqlite3.Connection, condition: Condition, most: int | None = None
+    ) -> list[int] | None:
         """The sorted keys of the shortest path, or None where every path is long; the condition is still to be tested."""
+        limit = CANDIDATES if most is None else most
         best: list[int] | None = None
         for path in condition.paths:
             if not all(part.index in self._indexes for part in path):
                 continue
-            most = CANDIDATES if best is None else len(best) - 1
-            found = _entries(connection, path, most)
+            found = _entries(connection, path, limit if best is None else len(best) - 1)
             if found is not None:
                 best = found
             if best is not None and len(best) <= _LOOKUP:
@@ -268,6 +270,11 @@ class Selector:
         """Whether every centre lies in the box, so that key ranges see every feature."""
         west, south, east, north = self._facts.space
         return box.west <= west and box.south <= south and box.east >= east and box.north >= north
+
+
+def stored_count(connection: sqlite3.Connection) -> int:
+    """The number of features in the store."""
+    return int(connection.execute("SELECT value FROM chengtu_state WHERE name = 'count'").fetchone()[0])
 
 
 def look_up(

@@ -33,13 +33,14 @@ from providers.features.store.connections import StoreConnection, connect
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.geopackage import decode_geometries, quote
 from providers.features.store.layout import StoreFacts
-from providers.features.store.pages import Answer, answer, count, question_of, stored_count, without_asof
-from providers.features.store.plan import Selector
-from providers.features.store.select import BODIES, Payload, Row, Selection, boxes_of
+from providers.features.store.pages import Answer, answer, count, question_of, without_asof
+from providers.features.store.plan import Selector, stored_count
+from providers.features.store.select import BODIES, FUNCTION_PREFIX, Payload, Row, Selection, boxes_of
 from providers.features.store.values import shown_values
 from providers.features.store.zorder import MAXIMUM_KEY
 
 _IDLE_CONNECTIONS = 8
+_PART = 20_000  # rows read in one transaction
 _NO_PAGE = FeaturePage([], None, 0)
 _SERVED_CRS = ("EPSG:4326", "EPSG:3857", "EPSG:4490")
 
@@ -157,13 +158,25 @@ class FeatureStore:
         """
         chosen = self._chosen(fields)
         payload = _columns_payload(chosen, with_geometry=True)
-        with self.snapshot() as connection:
-            if zoom is not None and bbox is not None and zoom < self.facts.full_zoom:
-                most = limit if limit >= 0 else MAXIMUM_KEY
+        if zoom is not None and bbox is not None and zoom < self.facts.full_zoom:
+            most = limit if limit >= 0 else MAXIMUM_KEY
+            with self.snapshot() as connection:
                 rows = self._selector.overview(connection, payload, bbox, max(zoom, 0), most)
-            else:
-                rows = self._selector.rows(connection, payload, Selection(boxes_of(bbox)), limit)
+        else:
+            rows = self._read_rows(payload, Selection(boxes_of(bbox)), limit)
         return _as_columns(rows, chosen)
+
+    def _read_rows(self, payload: Payload, selection: Selection, limit: int) -> list[Row]:
+        """Rows in key order, in parts, so that no transaction stays open for long."""
+        rows: list[Row] = []
+        while True:
+            wanted = _PART if limit < 0 else min(_PART, limit - len(rows))
+            with self.snapshot() as connection:
+                part = self._selector.rows(connection, payload, selection, wanted)
+            rows = rows + part if rows else part
+            if len(part) < wanted or len(rows) == limit:
+                return rows
+            selection = selection._replace(cursor=part[-1][0])
 
     def slices(self, fields: Sequence[str] | None = None, size: int = 10_000) -> Iterator[FeatureColumns]:
         """The whole store ascending by key, `size` features at a time; no transaction stays open between two slices."""
@@ -225,6 +238,13 @@ class FeatureStore:
 
         return open_to_edits(self)
 
+    @property
+    def closed(self) -> bool:
+        """Whether edits are not let in."""
+        from providers.features.store.editor import is_closed
+
+        return is_closed(self)
+
     def copy_to(self, path: Path) -> None:
         """A consistent copy of a store that may be under edit."""
         from providers.features.store.editor import copy_store
@@ -265,7 +285,7 @@ class FeatureStore:
     def _answer(self, query: ItemQuery, payload: Payload, hidden: frozenset[str]) -> Answer:
         question = question_of(query, self.schema, self.storage, hidden)
         with self.snapshot() as connection:
-            if question.selection.condition:
+            if FUNCTION_PREFIX in question.selection.condition.sql:
                 connection.prepare_for_filters()
             if query.hits_only:
                 return Answer([], None, count(connection, self._selector, question))

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from providers.features.schema import FieldDefinition
-from providers.features.store.filter_sql_functions import PREFIX
 from providers.features.store.geopackage import quote
-from providers.features.store.select import ANYTHING, NOTHING, Condition
+from providers.features.store.select import ANYTHING, FUNCTION_PREFIX, NOTHING, Condition
 
 # Characters without case that no other character is folded to: those of Chinese, Japanese and Korean, and ASCII's.
 _CASELESS = ((0x20, 0x40), (0x5B, 0x60), (0x7B, 0x7E), (0x3000, 0x9FFF), (0xAC00, 0xD7A3), (0x20000, 0x3FFFF))
@@ -38,7 +37,7 @@ def phrase_condition(
             tests += [f"instr({column}, ?)" for column in columns]
             arguments += [phrase] * len(columns)
         else:
-            tests += [f"{PREFIX}holds_phrase(?, {', '.join(part)})" for part in _calls(columns)]
+            tests += [f"{FUNCTION_PREFIX}holds_phrase(?, {', '.join(part)})" for part in _calls(columns)]
             arguments += [phrase.casefold()] * len(_calls(columns))
     return Condition(" OR ".join(tests), tuple(arguments))
 

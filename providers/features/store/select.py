@@ -16,6 +16,8 @@ from providers.features.schema import FieldDefinition
 from providers.features.store.geopackage import quote
 
 type Row = tuple[Any, ...]
+FUNCTION_PREFIX = "chengtu_"
+"""How the names of SQL functions begin that a connection gets by `prepare_for_filters`."""
 
 
 class Payload(NamedTuple):
