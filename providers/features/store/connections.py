@@ -39,7 +39,7 @@ def connect(path: Path) -> StoreConnection:
             uri=True,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=256,
+            cached_statements=128,
             factory=StoreConnection,
         )
         for pragma in (

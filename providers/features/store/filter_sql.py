@@ -36,6 +36,7 @@ from providers.features.store.select import (
 from providers.features.store.values import stored_instant
 
 _INT64 = 1 << 63
+_SHORT_LIST = 32
 _MAXIMUM_BOXES = 8  # of alternatives; beyond, key ranges save little
 _ENVELOPE_MEETS = "f.maxx >= ? AND f.minx <= ? AND f.maxy >= ? AND f.miny <= ?"
 _ENVELOPE_WITHIN = "f.minx >= ? AND f.miny >= ? AND f.maxx <= ? AND f.maxy <= ?"
@@ -126,8 +127,8 @@ class _SqlWriter(Evaluator):  # type: ignore[misc] # pygeofilter carries no type
     @handle(ast.In)  # type: ignore[untyped-decorator]
     def one_of(self, _node: ast.In, value: Sql, *options: Sql) -> Sql:
         """One of several values."""
-        text = f"({value.text} IN ({', '.join(item.text for item in options)}))"
-        return Sql(text, (*value.arguments, *(given for item in options for given in item.arguments)))
+        listed = _list_sql([given for item in options for given in item.arguments])
+        return Sql(f"({value.text} IN ({listed.text}))", value.arguments + listed.arguments)
 
     @handle(ast.IsNull)  # type: ignore[untyped-decorator]
     def is_null(self, node: ast.IsNull, value: Sql) -> Sql:
@@ -235,6 +236,16 @@ def _stored(value: Any) -> Any:
     return value
 
 
+def _list_sql(values: list[Any]) -> Sql:
+    """The inside of IN (...): a long list is one argument, so that statements stay small and few.
+
+    Reals are not written as JSON: SQLite need not read back the very same number.
+    """
+    if len(values) > _SHORT_LIST and not any(isinstance(value, float) for value in values):
+        return Sql("SELECT value FROM json_each(?)", (orjson.dumps(values).decode(),))
+    return Sql(", ".join("?" * len(values)), tuple(values))
+
+
 def _begins_with(value: Sql, pattern: str) -> Sql | None:
     """The range of texts that begin as a pattern does, None where it begins with a wildcard."""
     prefix = strings.like_prefix(pattern)
@@ -289,8 +300,8 @@ def _range_of(node: Any, column: Sql) -> Sql | None:
             return None
         return Sql(f"{column.text} BETWEEN ? AND ?", (_stored(node.low), _stored(node.high)))
     if isinstance(node, ast.In):
-        marks = ", ".join("?" * len(node.sub_nodes))
-        return Sql(f"{column.text} IN ({marks})", tuple(map(_stored, node.sub_nodes)))
+        listed = _list_sql([_stored(value) for value in node.sub_nodes])
+        return Sql(f"{column.text} IN ({listed.text})", listed.arguments)
     if isinstance(node, ast.IsNull):
         return None if node.not_ else Sql(f"{column.text} IS NULL")
     return _like_range(node, column) if isinstance(node, ast.Like) else None

@@ -41,6 +41,7 @@ from providers.features.store.select import (
 from providers.features.store.zorder import MAXIMUM_KEY, WHOLE, KeyRange, join_ranges
 
 CANDIDATES = 5000  # as many keys are sorted and looked up rather than searched for along the key order
+_PATHS = 16  # that are looked into, of one condition
 _LOOKUP = 512  # keys of one look-up statement
 _FIRST_STEP = 2_000  # features examined between two looks at the clock; doubled up to
 _LONGEST_STEP = 16_000
@@ -153,7 +154,7 @@ class Selector:
         """The sorted keys of the shortest path, or None where every path is long; the condition is still to be tested."""
         limit = CANDIDATES if most is None else most
         best: list[int] | None = None
-        for path in condition.paths:
+        for path in condition.paths[:_PATHS]:
             if not all(part.index in self._indexes for part in path):
                 continue
             found = _entries(connection, path, limit if best is None else len(best) - 1)
