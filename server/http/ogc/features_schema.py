@@ -25,6 +25,8 @@ from server.registry.catalogue import Collection, RepresentationKind
 
 _SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 _GEOMETRY_TITLES = {"en": "Geometry", "zh": "几何"}
+# Filters call the geometry by the first of these that no field has (providers.features.cql2.checking).
+_GEOMETRY_NAMES = ("geometry", "geom", "the_geom")
 _ID_TITLES = {"en": "Identifier", "zh": "标识"}
 _SPATIAL_TYPES = ("point", "multipoint", "linestring", "multilinestring", "polygon", "multipolygon")
 _CONSTRAINTS = (
@@ -96,8 +98,9 @@ def _free(name: str, schema: CollectionSchema) -> str:
 def queryables_of(schema: CollectionSchema, hidden: frozenset[str], language: str) -> Document:
     """The properties that `filter` and the parameters of items can name: the geometry and the visible fields."""
     properties: Document = {}
-    if "geometry" not in schema.by_name:
-        properties["geometry"] = _spatial(schema, language, 1)
+    name = next((name for name in _GEOMETRY_NAMES if name not in schema.by_name), None)
+    if name is not None:
+        properties[name] = _spatial(schema, language, 1)
     return properties | _fields(schema, hidden, 2)
 
 

@@ -12,15 +12,12 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from providers.errors import (
-    InvalidParameter,
     ItemExists,
     ItemNotFound,
     ReadOnlySource,
-    UnknownReferenceSystem,
     VersionConflict,
 )
 from providers.features.collection_json import feature_bytes
-from providers.features.crs import reference_system
 from providers.features.query import CRS84
 from providers.features.source import Edit, EditableSource, EditKind, EditResult, Version
 from server.http.answer import CORS_HEADERS, PREFLIGHT_HEADERS, Answer, Header
@@ -29,13 +26,13 @@ from server.http.errors import (
     MethodNotAllowed,
     PreconditionFailed,
     PreconditionRequired,
-    UnsupportedMediaType,
 )
 from server.http.feature_links import GEOJSON, item_links, item_url
 from server.http.features import FeatureRequest, item_etag
 from server.http.ogc.documents import CATALOGUE_ID
 from server.http.ogc.features_request import feature_request, may_write, writing_request
 from server.http.ogc.search import FILTER_TYPES
+from server.http.ogc.transactions_headers import check_type, content_crs, target_of, version_in
 from server.registry.catalogue import RepresentationKind
 
 FEATURE_TYPES = (
@@ -146,87 +143,8 @@ def item_options(public_id: str, feature_id: str) -> Response:
     return _options(public_id, ("PUT", "PATCH", "DELETE"), ("Accept-Patch", MERGE_PATCH))
 
 
-# --- headers of a request ------------------------------------------------------------------------------------------------
-
-
-def _check_type(allowed: tuple[str, ...], header: str) -> None:
-    """Refuse bodies of other media types, and coded ones."""
-    names = ", ".join(allowed)
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding != "identity":
-        raise UnsupportedMediaType(
-            f"Content-Encoding is {coding[:100]!r}; allowed: identity", [("Accept-Encoding", "identity")]
-        )
-    if request.mimetype not in allowed:
-        found = request.content_type or "not given"
-        raise UnsupportedMediaType(
-            f"Content-Type is {found[:200]!r}; allowed here: {names}",
-            [(header, names)] if header else [],
-        )
-
-
-def _content_crs() -> str:
-    """The CRS of the coordinates in the body (Content-Crs). Raises InvalidParameter."""
-    header = request.headers.get("Content-Crs")
-    if header is None:
-        return CRS84
-    text = header.strip()
-    uri = text[1:-1] if text.startswith("<") and text.endswith(">") else text
-    try:
-        return reference_system(uri).uri
-    except UnknownReferenceSystem as error:
-        raise InvalidParameter("Content-Crs", text, f"a CRS URI like <{CRS84}> ({error})") from error
-
-
 def _body(here: RequestContext) -> bytes:
     return here.services.bodies.read(request.stream, request.content_length)
-
-
-def version_in(tag: str, generation: int) -> str | None:
-    """The version in an entity tag of an item, None where it is weak, not ours, or of another generation."""
-    tag = tag.strip()
-    if len(tag) < 2 or tag[0] != '"' or tag[-1] != '"':
-        return None
-    made_for, dot, rest = tag[1:-1].partition(".")
-    if not dot or made_for != str(generation):
-        return None
-    return rest.rpartition("-")[0] or rest
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """The feature an edit is for: whether there is one, and the version it has to be in (None: any)."""
-
-    exists: bool
-    version: Version | None = None
-
-
-def _target(editing: _Editing, feature_id: str) -> _Target:
-    """What If-Match and If-None-Match say of the feature (RFC 9110, 13.1; Part 4, optimistic locking with ETags).
-
-    Raises PreconditionFailed and VersionConflict where they do not hold, PreconditionRequired where If-Match is missing.
-    """
-    found = editing.asked.source.item(feature_id)
-    if request.headers.get("If-None-Match", "").strip() == "*" and found is not None:
-        raise PreconditionFailed(f"If-None-Match is *, and there is an item {feature_id[:200]!r}")
-    header = request.headers.get("If-Match")
-    if header is None:
-        if found is not None and editing.requires_if_match:
-            raise PreconditionRequired(
-                "this collection is edited with If-Match only: send the ETag of the item you have read, or * to edit any"
-            )
-        return _Target(found is not None)
-    if found is None:
-        raise PreconditionFailed(f"If-Match is given, and there is no item {feature_id[:200]!r}")
-    if header.strip() == "*":
-        return _Target(True)
-    generation = editing.asked.generation
-    if str(found.version) not in {version_in(tag, generation) for tag in header.split(",")}:
-        raise VersionConflict(
-            f"If-Match is {header[:200]!r}, and item {feature_id[:200]!r} is in version {found.version} of generation "
-            f"{generation}: read it again, then edit"
-        )
-    return _Target(True, found.version)
 
 
 # --- one feature ---------------------------------------------------------------------------------------------------------
@@ -235,7 +153,7 @@ def _target(editing: _Editing, feature_id: str) -> _Target:
 def create(public_id: str) -> Response:
     """POST to items: a new feature. 201 with its address and ETag."""
     editing = _editing(public_id)
-    _check_type(FEATURE_TYPES, "Accept-Post")
+    check_type(FEATURE_TYPES, "Accept-Post")
     result = editing.run([_feature(editing, EditKind.CREATE)])[0]
     return _told(editing, result, created=True)
 
@@ -244,7 +162,7 @@ def edit_item(public_id: str, feature_id: str, method: str) -> Response:
     """PUT, PATCH and DELETE of one feature."""
     editing = _editing(public_id)
     if method == "DELETE":
-        target = _target(editing, feature_id)
+        target = target_of(editing.asked, feature_id, required=editing.requires_if_match)
         if not target.exists:
             raise ItemNotFound(feature_id)
         editing.run([Edit(EditKind.DELETE, feature_id, version=target.version)])
@@ -255,8 +173,8 @@ def edit_item(public_id: str, feature_id: str, method: str) -> Response:
 
 
 def _put(editing: _Editing, feature_id: str) -> Response:
-    _check_type(FEATURE_TYPES, "Accept-Post")
-    target = _target(editing, feature_id)
+    check_type(FEATURE_TYPES, "Accept-Post")
+    target = target_of(editing.asked, feature_id, required=editing.requires_if_match)
     if not target.exists:
         return _put_new(editing, feature_id)
     edit = _feature(editing, EditKind.REPLACE, feature_id, target.version)
@@ -281,7 +199,7 @@ def _feature(
     from providers.features.edits import parse_feature  # not before somebody edits
 
     source = editing.asked.source
-    crs = _content_crs()
+    crs = content_crs()
     return parse_feature(
         _body(editing.here),
         source.schema,
@@ -297,12 +215,12 @@ def _feature(
 def _patch(editing: _Editing, feature_id: str) -> Response:
     from providers.features.edits import parse_merge_patch
 
-    _check_type((MERGE_PATCH,), "Accept-Patch")
-    target = _target(editing, feature_id)
+    check_type((MERGE_PATCH,), "Accept-Patch")
+    target = target_of(editing.asked, feature_id, required=editing.requires_if_match)
     if not target.exists:
         raise ItemNotFound(feature_id)
     source = editing.asked.source
-    crs = _content_crs()
+    crs = content_crs()
     edit = parse_merge_patch(
         _body(editing.here),
         source.schema,
@@ -347,8 +265,8 @@ def transactions(public_id: str) -> Response:
     from providers.features.edits import parse_transaction
 
     editing = _editing(public_id)
-    _check_type(_BATCH_TYPES, "Accept-Post")
-    source, crs = editing.asked.source, _content_crs()
+    check_type(_BATCH_TYPES, "Accept-Post")
+    source, crs = editing.asked.source, content_crs()
     edits = parse_transaction(
         _body(editing.here),
         source.schema,

@@ -108,6 +108,13 @@ def test_if_match_takes_a_list_and_a_star(send: Any, made: Any) -> None:
     assert send("DELETE", url).status == 404
 
 
+def test_if_none_match_keeps_a_version_from_being_edited(send: Any, made: Any) -> None:
+    url, etag = made
+    for tag in (etag, f"W/{etag}", "*", f'"x", {etag}'):
+        assert send("PUT", url, feature(), if_none_match=tag, if_match=etag).status == 412
+    assert send("PUT", url, feature(), if_none_match='"1.77-a"', if_match=etag).status == 204
+
+
 def test_a_merge_patch_changes_what_it_names(send: Any, made: Any) -> None:
     url, etag = made
     patch = {"properties": {"kind": "商业", "built": None}}
