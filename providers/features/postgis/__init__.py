@@ -10,7 +10,7 @@ from providers.features.postgis.changes import change_sql
 from providers.features.postgis.describing import TableDescription, describe, list_tables
 from providers.features.postgis.facts import Description
 from providers.features.postgis.fragments import fragment_sql
-from providers.features.postgis.pools import close_pools, database
+from providers.features.postgis.pools import close_pools
 from providers.features.postgis.source import PostgisSource
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def open_postgis(description: Mapping[str, Any], settings: SourceSettings) -> Po
         raise StoreError(
             f"The settings name no database connection {checked.connection!r}; there are: {known}"
         )
-    return PostgisSource(database(connection_string, checked.connection), checked)
+    return PostgisSource(connection_string, checked)
 
 
 def _checked(description: Mapping[str, Any]) -> Description:

@@ -121,8 +121,9 @@ def _schema(
 
 def _version_sql(table: Table, description: Description) -> str:
     if description.version is None:
-        # xmin is the transaction that wrote the row; the rows of a view have none, their content speaks for them.
-        return "md5(a::text)" if table.is_view else "a.xmin::text"
+        # xmin is the transaction that wrote the row. The rows of views have none, those of partitioned tables cannot give it
+        # back from an INSERT: their content speaks for them.
+        return "a.xmin::text" if table.has_row_versions else "md5(a::text)"
     column = table.columns.get(description.version)
     if column is None or column.kind is not Kind.INTEGER:
         raise StoreError(

@@ -168,8 +168,13 @@ def close_pools() -> None:
         each.close()
 
 
+def statement_timeout() -> str:
+    """How long a statement may take, as PostgreSQL writes it."""
+    return f"{STATEMENT_SECONDS}s"
+
+
 def _configure(connection: Connection) -> None:
-    connection.execute(_SETTINGS, (f"{STATEMENT_SECONDS}s",))
+    connection.execute(_SETTINGS, (statement_timeout(),))
     connection.prepare_threshold = 3
 
 

@@ -110,7 +110,7 @@ class Selector:
         """
         keys = [(self.fields[key.field], key.descending) for key in query.sortby]
         cursor = self._checked_cursor(query, len(keys))
-        columns = "".join(f", ({column.sorted})::text" for column, _ in keys)
+        columns = "".join(f", {_cursor_text(column)}" for column, _ in keys)
         statement = replace(statement, cursor_columns=f"{columns}, {self.key_column}")
         if not keys:
             after = ("", ()) if cursor is None else self._after_key(cursor[-1])
@@ -184,6 +184,12 @@ class Selector:
         value = f"%s::{column.sorted_type}"
         text = f"({missing} OR {column.sorted} {sign} {value} OR ({column.sorted} = {value} AND {rest}))"
         return text, (cursor[0], cursor[0], *arguments)
+
+
+def _cursor_text(column: Column) -> str:
+    """The sort value as a cursor keeps it: exact, as text; null where it is as good as missing."""
+    text = f"({column.sorted})::text"
+    return f"CASE WHEN {column.present} THEN {text} END" if column.may_be_odd else text
 
 
 def _order(column: Column, descending: bool) -> str:

@@ -12,7 +12,7 @@ import psycopg
 from providers.errors import InvalidParameter, StoreError
 from providers.features.crs import ReferenceSystem
 from providers.features.postgis.facts import Description, Facts, read_facts
-from providers.features.postgis.pools import Connection, Database
+from providers.features.postgis.pools import Connection, Database, database
 from providers.features.postgis.reading import (
     as_columns,
     cheap_count,
@@ -52,13 +52,18 @@ class PostgisSource:
     kind = "postgis"
     abilities = _ABILITIES
 
-    def __init__(self, database: Database, description: Description) -> None:
+    def __init__(self, connection_string: str, description: Description) -> None:
         """Looks the table up. Raises StoreError, SourceUnavailable."""
-        self.database = database
+        self._connection_string = connection_string
         self.description = description
         self._lock = threading.Lock()
         self._facts: Facts | None = None
         self.facts()
+
+    @property
+    def database(self) -> Database:
+        """The pool of this process: another one after a fork."""
+        return database(self._connection_string, self.description.connection)
 
     # --- what it is ----------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,12 @@ from pyproj.exceptions import CRSError
 from providers.errors import StoreError
 from providers.features.crs import ReferenceSystem, describe_crs, reference_system, transform_between
 from providers.features.postgis.columns import Column, Kind, kind_of, quoted
-from providers.features.postgis.pools import Connection
+from providers.features.postgis.pools import Connection, statement_timeout
 from providers.features.query import CRS84
 
 _READABLE_KINDS = "rvmfp"  # table, view, materialised view, foreign table, partitioned table
+_EXTENT_TIME = "3s"
+_WORLD = (-180.0, -90.0, 180.0, 90.0)
 _EXACT_ROWS = (
     50_000  # up to here rows are counted and extents computed; above, the planner's figures are taken
 )
@@ -108,6 +110,7 @@ class GeometryColumn:
                 f"(CASE WHEN GeometryType({text}) IN ('POLYHEDRALSURFACE', 'TIN')"  # noqa: S608 - quoted names
                 f" THEN (SELECT ST_Multi(ST_Collect(CASE WHEN GeometryType(d.geom) = 'TRIANGLE' THEN"
                 f" ST_MakePolygon(ST_ExteriorRing(d.geom)) ELSE d.geom END)) FROM ST_Dump({text}) d)"
+                f" WHEN GeometryType({text}) = 'TRIANGLE' THEN ST_MakePolygon(ST_ExteriorRing({text}))"
                 f" WHEN ST_HasArc({text}) THEN ST_CurveToLine({text}) ELSE {text} END)"
             )
         if self.has_m:
@@ -123,6 +126,7 @@ class Table:
     name: str
     oid: int
     is_view: bool
+    has_row_versions: bool
     may_write: bool
     has_icu: bool
     title: str | None
@@ -130,7 +134,6 @@ class Table:
     columns: dict[str, Column]
     key: Column
     geometry: GeometryColumn | None
-    fragment_comment: str | None = None
 
     @property
     def sql(self) -> str:
@@ -169,6 +172,7 @@ def read_table(
         name,
         oid,
         is_view=kind not in "rp",
+        has_row_versions=kind == "r",
         may_write=may_write and kind in "rp",
         has_icu=has_icu,
         title=title,
@@ -313,7 +317,10 @@ def _storage(connection: Connection, srid: int, called: str) -> ReferenceSystem:
 
 
 def extent_of(connection: Connection, table: Table) -> tuple[float, ...]:
-    """The extent in CRS84: exact for small tables, from the planner's statistics for large ones (a little too large or small)."""
+    """The extent in CRS84: exact for small tables and quick views, from the planner's statistics for large tables.
+
+    The whole world where a view takes longer than it should.
+    """
     if table.geometry is None:
         return ()
     column = table.geometry.sql
@@ -325,7 +332,16 @@ def extent_of(connection: Connection, table: Table) -> tuple[float, ...]:
     if not table.is_small and not table.is_view:
         row = _estimated_extent(connection, table)
     if row is None:
-        row = connection.execute(exact.encode(), ()).fetchone()
+        try:
+            connection.execute("SELECT set_config('statement_timeout', %s, false)", (_EXTENT_TIME,))
+            row = connection.execute(exact.encode(), ()).fetchone()
+        except psycopg.errors.QueryCanceled:
+            return _WORLD
+        finally:
+            if not connection.broken:
+                connection.execute(
+                    "SELECT set_config('statement_timeout', %s, false)", (statement_timeout(),)
+                )
     if row is None or row[0] is None:
         return ()
     return _in_crs84(row, table.geometry)
@@ -339,8 +355,8 @@ def _estimated_extent(connection: Connection, table: Table) -> tuple[Any, ...] |
             " FROM (SELECT ST_EstimatedExtent(%s, %s, %s) e) t",
             (table.schema, table.name, table.geometry.name),
         ).fetchone()
-    except psycopg.errors.InternalError:
-        return None  # never analysed
+    except (psycopg.InternalError, psycopg.errors.InvalidName, psycopg.errors.UndefinedTable):
+        return None  # never analysed, or a name that the function cannot take
     return row if row is not None and row[0] is not None else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,3 +185,78 @@ def embedded(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Feat
         writer.add(content.geometries, content.columns, content.ids)
         writer.finish()
     return open_store(Path(path))
+
+
+def _protobuf(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Field numbers and values of a message: whole numbers, or bytes."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        result = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return result
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            yield key >> 3, number()
+            continue
+        size = {1: 8, 5: 4}.get(key & 7) or number()
+        yield key >> 3, data[at : at + size]
+        at += size
+
+
+def _value(message: bytes) -> Any:
+    ((kind, value),) = _protobuf(message)
+    if kind == 1:
+        return value.decode()
+    if kind in (2, 3):
+        return struct.unpack("<f" if kind == 2 else "<d", value)[0]
+    if kind == 6:
+        return (value >> 1) ^ -(value & 1)
+    return bool(value) if kind == 7 else value
+
+
+def _decode_layer(layer: bytes) -> tuple[str, list[dict[str, Any]]]:
+    parts = list(_protobuf(layer))
+    (name,) = [value.decode() for field, value in parts if field == 1]
+    keys = [value.decode() for field, value in parts if field == 3]
+    values = [_value(value) for field, value in parts if field == 4]
+    features = []
+    for message in [value for field, value in parts if field == 2]:
+        found = dict(_protobuf(message))
+        tags = list(_packed(found.get(2, b"")))
+        features.append(
+            {
+                "id": found.get(1),
+                "geometry": found[4],
+                "properties": {keys[k]: values[v] for k, v in zip(tags[::2], tags[1::2], strict=True)},
+            }
+        )
+    return name, features
+
+
+def _packed(data: bytes) -> Iterator[int]:
+    result = shift = 0
+    for byte in data:
+        result |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield result
+            result = shift = 0
+
+
+@pytest.fixture(scope="session")
+def decode_tile() -> Callable[[bytes], dict[str, list[dict[str, Any]]]]:
+    """Layers of a Mapbox vector tile by name: ids, properties and the commands of the geometry."""
+
+    def decode(data: bytes) -> dict[str, list[dict[str, Any]]]:
+        return dict(_decode_layer(layer) for field, layer in _protobuf(data) if field == 3)
+
+    return decode
