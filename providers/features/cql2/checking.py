@@ -306,7 +306,15 @@ class Checker:
             if node.name.lower() in _PREDICATES:
                 raise Refusal(node.name.upper(), "a value there, not a condition")
             raise Refusal(f"the function {node.name[:60]!r}", f"the functions {sorted(DEFINITIONS)}")
-        return _call(definition, [self._term(argument) for argument in node.arguments])
+        terms = [self._term(argument) for argument in node.arguments]
+        if (
+            self._untyped
+            and definition.name == "casei"
+            and len(terms) == 1
+            and terms[0].kind is not Kind.TEXT
+        ):
+            return terms[0]  # matchCase of something that has no case
+        return _call(definition, terms)
 
 
 def _call(definition: FunctionDefinition, terms: list[Term]) -> Term:
@@ -325,7 +333,8 @@ def _call(definition: FunctionDefinition, terms: list[Term]) -> Term:
     if not all(term.is_literal for term in terms):
         return Term(ast.Function(definition.name, [term.node for term in terms]), returns, False)
     value = definition.call(*(term.node for term in terms))
-    return number(value) if returns is Kind.NUMBER else Term(value, returns, True)
+    untyped = any(term.untyped for term in terms)
+    return number(value) if returns is Kind.NUMBER else Term(value, returns, True, untyped)
 
 
 _ARITHMETIC: Final[dict[type[ast.Node], Callable[[Any, Any], Any]]] = {

@@ -20,12 +20,12 @@ _ROUNDING: Final = 1e-9  # degrees by which a transformation may step over the e
 
 def to_crs84(literal: GeometryLiteral | BoxLiteral, crs: str) -> shapely.Geometry:
     """The shape in CRS84 (x = longitude), two-dimensional and valid. Raises Refusal."""
-    if isinstance(literal, BoxLiteral):
-        return _box(literal, literal.crs or crs)
-    return _shape(literal.shape, literal.crs or crs)
+    crs = crs if literal.crs is None else known_crs(literal.crs)
+    return _box(literal, crs) if isinstance(literal, BoxLiteral) else _shape(literal, crs)
 
 
-def _shape(shape: shapely.Geometry, crs: str) -> shapely.Geometry:
+def _shape(literal: GeometryLiteral, crs: str) -> shapely.Geometry:
+    shape = literal.shape
     shown = shapely.to_wkt(shape, rounding_precision=6)[:80]
     count = shapely.get_num_coordinates(shape)
     if count > MAXIMUM_VERTICES:
@@ -34,19 +34,20 @@ def _shape(shape: shapely.Geometry, crs: str) -> shapely.Geometry:
         raise Refusal(shown, "a geometry that is not empty")
     if not np.isfinite(shapely.get_coordinates(shape)).all():
         raise Refusal(shown, "finite coordinates")
-    moved = _unwrapped(_in_crs84(shapely.force_2d(shape), crs))
+    moved = _unwrapped(_in_crs84(shapely.force_2d(shape), crs, literal.in_gis_order))
     _check_place(moved, shown, crs)
     if not shapely.is_valid(moved):
         raise Refusal(shown, f"a valid geometry ({shapely.is_valid_reason(moved)})")
     return moved
 
 
-def _in_crs84(shape: shapely.Geometry, crs: str) -> shapely.Geometry:
+def _in_crs84(shape: shapely.Geometry, crs: str, in_gis_order: bool) -> shapely.Geometry:
     if crs in (CRS84, CRS84H):
         return shape
     system = reference_system(crs)
+    swap = system.swap and not in_gis_order
     coordinates = shapely.get_coordinates(shape)
-    x, y = (coordinates[:, 1], coordinates[:, 0]) if system.swap else (coordinates[:, 0], coordinates[:, 1])
+    x, y = (coordinates[:, 1], coordinates[:, 0]) if swap else (coordinates[:, 0], coordinates[:, 1])
     transform = transform_between(system, reference_system(CRS84))
     if transform is not None:
         x, y = transform(x, y)
@@ -94,6 +95,8 @@ def _box(literal: BoxLiteral, crs: str) -> shapely.Geometry:
     if len(numbers) == 6:
         del numbers[5], numbers[2]
     first, second, third, fourth = numbers
+    if literal.in_gis_order and reference_system(crs).swap:
+        first, second, third, fourth = second, first, fourth, third
     try:
         west, south, east, north = bbox_to_crs84((first, second, third, fourth), reference_system(crs))
     except ValueError as error:

@@ -32,18 +32,20 @@ ARITHMETIC_FUNCTIONS: Final = {"%": "mod", "div": "idiv", "^": "pow"}
 
 @dataclass(frozen=True, slots=True)
 class GeometryLiteral:
-    """A geometry as written. `crs` is the URI it is in, None for the request's `filter-crs`."""
+    """A geometry as written. `crs` names what it is in, None for the request's `filter-crs`; `in_gis_order`: x is east."""
 
     shape: shapely.Geometry
     crs: str | None = None
+    in_gis_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BoxLiteral:
-    """The corners of a BBOX as written, in the axis order of its CRS (`crs` as above)."""
+    """The corners of a BBOX as written (`crs` and `in_gis_order` as above)."""
 
     numbers: tuple[float, ...]
     crs: str | None = None
+    in_gis_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
