@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from providers.outgoing.errors import RemoteUnavailable
+from providers.outgoing.errors import RemoteStumbled, RemoteUnavailable
 
 
 class BreakerState(StrEnum):
@@ -59,6 +59,9 @@ class CircuitBreaker:
         self._enter(name)
         try:
             yield
+        except RemoteStumbled:
+            self._succeeded()
+            raise
         except RemoteUnavailable as error:
             self._failed(error.retry_after)
             raise

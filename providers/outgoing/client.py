@@ -17,7 +17,7 @@ from providers.errors import AnswerTooLarge
 from providers.outgoing.addresses import Origin, OutgoingPolicy, check_host, split_url
 from providers.outgoing.breaker import CircuitBreaker, bulkheads
 from providers.outgoing.connections import Connection, Connections, told
-from providers.outgoing.errors import RemoteUnavailable
+from providers.outgoing.errors import RemoteStumbled, RemoteUnavailable
 
 MEBIBYTE = 1 << 20
 JSON = ("application/json", "application/geo+json", "+json", "text/json", "application/vnd.geo+json")
@@ -109,14 +109,15 @@ class Client:
         accept: Sequence[str] = JSON,
         limit: int = 64 * MEBIBYTE,
         timeout: float | None = None,
+        may_post: bool = False,
     ) -> Answer:
-        """GET, or a POST of the same parameters as a form where the URL would be too long for servers.
+        """GET; with `may_post` a POST of the same parameters as a form where the URL would be too long for servers.
 
         Answers below 500 come back as they are, with the body of any media type where they are errors; raises
         RemoteUnavailable for everything else, AnswerTooLarge above `limit` bytes (decoded).
         """
         query = urlencode(params or {})
-        if len(query) > LONGEST_GET:
+        if may_post and len(query) > LONGEST_GET:
             return self._send("POST", url, query.encode(), accept, limit, timeout)
         joined = url if not query else f"{url}{'&' if '?' in url else '?'}{query}"
         return self._send("GET", joined, None, accept, limit, timeout)
@@ -202,9 +203,12 @@ class Client:
 
     def _checked(self, answer: Answer, request: _Request) -> Answer:
         """An answer that can be worked with, or RemoteUnavailable."""
-        if answer.status >= 500 or answer.status == 429:
+        if answer.status in (500, 501):
+            # The host is there, and may have stumbled over this one request: others are not shut out by it.
+            raise RemoteStumbled(f"{self.name} answers {answer.status}")
+        if answer.status > 501 or answer.status == 429:
             raise RemoteUnavailable(f"{self.name} answers {answer.status}", _retry_after(answer))
-        if answer.status in (401, 403, 407):
+        if answer.status in (401, 407):
             raise RemoteUnavailable(
                 f"{self.name} answers {answer.status}: it does not accept the credentials given for it, or wants some"
             )

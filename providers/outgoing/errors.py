@@ -3,6 +3,7 @@
 ```
 SourceUnavailable (providers.errors)
 └── RemoteUnavailable       the remote service does not answer now, or may not be asked (HTTP 503)
+    └── RemoteStumbled      it has answered this one request with an error of its own (HTTP 503)
 ```
 """
 
@@ -21,3 +22,7 @@ class RemoteUnavailable(SourceUnavailable):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class RemoteStumbled(RemoteUnavailable):
+    """A remote service has answered one request with an error of its own (500, 501); it does not count as being down."""

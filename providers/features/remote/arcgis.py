@@ -12,7 +12,7 @@ import orjson
 from providers.errors import InvalidParameter, StoreError
 from providers.features.query import Cursor, ItemQuery
 from providers.features.remote.arcgis_sql import Shape, WhereWriter, literal, split_shape
-from providers.features.remote.conditions import boxes_of, cannot, condition_of
+from providers.features.remote.conditions import boxes_of, cannot, condition_of, refused
 from providers.features.remote.documents import json_object, shown, text_of
 from providers.features.remote.esri_json import geometry_of, to_esri
 from providers.features.remote.facts import RemoteFacts
@@ -133,18 +133,16 @@ class ArcgisLayer:
         offset = 0 if keyed else _offset(asked)
         params |= self._shown(facts, asked.fields, asked.geometry)
         if details["pages"]:
-            params |= {"resultRecordCount": str(wanted)} | ({"resultOffset": str(offset)} if offset else {})
+            # One more than wanted tells whether there is another page, where the service may give as many.
+            number = {"resultRecordCount": str(min(wanted + 1, details["most"]))}
+            params |= number | ({"resultOffset": str(offset)} if offset else {})
         if details["sorts"]:
             params["orderByFields"] = _order(asked.query, facts)
-        document = self._query(
-            params, conditional=bool(asked.query.filter or asked.query.q or asked.query.bbox)
-        )
-        batch = self._features(document, facts)
-        given, more = len(batch.ids), bool(document.get("exceededTransferLimit"))
-        if given > wanted:
+        document = self._query(params, query=asked.query)
+        batch, more = self._features(document, facts), bool(document.get("exceededTransferLimit"))
+        if len(batch.ids) > wanted:
             batch, more = Batch(batch.ids[:wanted], batch.geometries[:wanted], batch.rows[:wanted]), True
-        # Servers differ in whether a page that was cut by the number asked for counts as "exceeded".
-        more = (more or given >= wanted) and bool(batch.ids)
+        more = more and bool(batch.ids)
         if more and not keyed and not details["pages"]:
             raise cannot(self.kind, f"more than {wanted} features by a service without paging", "limit")
         last: Cursor = (int(batch.ids[-1]),) if keyed and batch.ids else (_BY_NUMBER, offset + len(batch.ids))
@@ -168,15 +166,15 @@ class ArcgisLayer:
         params = self._conditions(facts, asked, None)
         if params is None:
             return 0
-        return _count_in(self._query({**params, "returnCountOnly": "true"}, conditional=True))
+        return _count_in(self._query({**params, "returnCountOnly": "true"}, query=asked.query))
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _ask(self, url: str, params: Mapping[str, str], *, conditional: bool = False) -> dict[str, Any]:
+    def _ask(self, url: str, params: Mapping[str, str], *, query: ItemQuery | None = None) -> dict[str, Any]:
         """A JSON document; ArcGIS answers errors with status 200."""
         sent = {"f": "json", **params}
         answer = self._client.get(
-            url, sent, accept=_ACCEPT, limit=_LARGEST_METADATA if not params else 64 << 20
+            url, sent, accept=_ACCEPT, limit=_LARGEST_METADATA if not params else 64 << 20, may_post=True
         )
         if answer.status >= 400:
             raise RemoteUnavailable(f"{self.name} answers {answer.status}")
@@ -185,20 +183,16 @@ class ArcgisLayer:
         if not isinstance(error, dict):
             return document
         reason, code = shown(error.get("message")), error.get("code")
-        if conditional and code == 400:
-            raise cannot(
-                self.kind,
-                f"this request, which the service refuses ({reason or 'no reason given'}),",
-                "items",
-            )
+        if query is not None and code == 400:
+            raise refused(self.kind, query, reason or "no reason given")
         if code in (498, 499, 403):
             raise RemoteUnavailable(
                 f"{self.name} does not accept the credentials given for it, or wants some"
             )
         raise RemoteUnavailable(f"{self.name} answers an error ({code}: {reason or 'no reason given'})")
 
-    def _query(self, params: Mapping[str, str], *, conditional: bool = False) -> dict[str, Any]:
-        return self._ask(f"{self._url}/{self._layer}/query", params, conditional=conditional)
+    def _query(self, params: Mapping[str, str], *, query: ItemQuery | None = None) -> dict[str, Any]:
+        return self._ask(f"{self._url}/{self._layer}/query", params, query=query)
 
     def _fields(self, document: Mapping[str, Any]) -> tuple[tuple[FieldDefinition, ...], str]:
         """The fields whose names are safe in SQL, and the object id's name."""

@@ -15,7 +15,9 @@ from pygeofilter import ast
 from providers.errors import UnsupportedQuery
 from providers.features.query import BBox, ItemQuery, TimeInterval
 from providers.features.schema import CollectionSchema, FieldDefinition
+from providers.features.source import Ability, asked_abilities
 
+_OURS = frozenset({Ability.CRS, Ability.PROPERTIES, Ability.SKIP_GEOMETRY, Ability.CURSOR, Ability.OFFSET})
 COMPARISONS: Mapping[type, str] = {
     ast.Equal: "=",
     ast.NotEqual: "<>",
@@ -145,6 +147,14 @@ def instant_text(moment: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds where there are any."""
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
     return f"{text[:19]}Z" if text.endswith(".000") else f"{text}Z"
+
+
+def refused(kind: str, query: ItemQuery, reason: str) -> UnsupportedQuery:
+    """The service's own refusal of a request, naming the parameters that were passed on to it."""
+    names = [ability.value for ability in asked_abilities(query) if ability not in _OURS] or ["items"]
+    return UnsupportedQuery(
+        f"Parameter {', '.join(map(repr, names))}: refused by this collection's store ({kind}), which says: {reason}"
+    )
 
 
 def cannot(kind: str, what: str, parameter: str = "filter") -> UnsupportedQuery:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 import numpy as np
 import orjson
@@ -18,7 +18,7 @@ from owslib.ogcapi.features import Features
 from providers.errors import InvalidParameter, StoreError
 from providers.features.cql2 import to_text
 from providers.features.query import Cursor, ItemQuery
-from providers.features.remote.conditions import cannot, condition_of, typed
+from providers.features.remote.conditions import cannot, condition_of, refused, typed
 from providers.features.remote.conformance import Cql2Support
 from providers.features.remote.documents import json_object, shown, text_of
 from providers.features.remote.facts import RemoteFacts
@@ -61,6 +61,7 @@ _RESERVED = frozenset(
     ]
 )
 _MAXIMUM_TOKEN = 2_000
+_LONGEST_QUERY = 6_000  # characters; many servers refuse request lines above 8,000
 _SAMPLE = 3
 _LARGEST_METADATA = 8 << 20
 _LARGEST_COLLECTIONS = 32 << 20
@@ -79,6 +80,8 @@ class GuardedFeatures(Features):  # type: ignore[misc]  # OWSLib has no types
     def answer(self, path: str, params: Mapping[str, Any], limit: int) -> Answer:
         """GET of a path below the landing page."""
         texts = {name: str(value) for name, value in params.items()}
+        if len(urlencode(texts)) > _LONGEST_QUERY:
+            raise cannot("features", "a request longer than servers take in a URL")
         url = self._build_url(path)
         # No `f`: the Accept header says what is wanted, and a parameter that a service does not know may be refused.
         return self._client.get(url, texts, limit=limit)
@@ -171,7 +174,7 @@ class OgcApiFeatures:
             sent[facts.details["offset"]] = str(asked.query.offset)
         sent["limit"] = str(max(asked.limit, 1))
         answer = self._api.answer(f"{self._path}/items", sent, 64 << 20)
-        document = self._document(answer, conditional=bool(params))
+        document = self._document(answer, query=asked.query if params else None)
         batch = geojson_batch(document, self._id_field)
         if len(batch.ids) > asked.limit:
             raise Misfit(f"{len(batch.ids)} features where {asked.limit} were asked for")
@@ -189,7 +192,7 @@ class OgcApiFeatures:
         answer = self._api.answer(f"{self._path}/items/{quote(feature_id, safe='')}", {}, 64 << 20)
         if answer.status in (400, 404, 410):
             return NOTHING
-        return geojson_batch({"features": [self._document(answer, conditional=False)]})
+        return geojson_batch({"features": [self._document(answer, query=None)]})
 
     def matched(self, facts: RemoteFacts, asked: Asked) -> int | None:
         """`numberMatched` of a page of one feature."""
@@ -197,7 +200,9 @@ class OgcApiFeatures:
         if params is None:
             return 0
         answer = self._api.answer(f"{self._path}/items", {**params, "limit": "1"}, 64 << 20)
-        return geojson_batch(self._document(answer, conditional=bool(params)), self._id_field).number_matched
+        return geojson_batch(
+            self._document(answer, query=asked.query if params else None), self._id_field
+        ).number_matched
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -271,13 +276,13 @@ class OgcApiFeatures:
             params |= _equalities(query, facts)
         return params
 
-    def _document(self, answer: Answer, *, conditional: bool) -> dict[str, Any]:
+    def _document(self, answer: Answer, *, query: ItemQuery | None) -> dict[str, Any]:
         """The JSON of an answer. A 400 to a request with conditions is the service's refusal of them."""
         if answer.status < 300:
             return json_object(answer, self.name)
         reason = _reason(answer)
-        if answer.status in (400, 422, 501) and conditional:
-            raise cannot(self.kind, f"this request, which the service refuses ({reason}),", "items")
+        if answer.status in (400, 422, 501) and query is not None:
+            raise refused(self.kind, query, reason)
         raise RemoteUnavailable(f"{self.name} answers {answer.status} ({reason})")
 
     def _next(

@@ -17,7 +17,7 @@ from lxml import etree
 from providers.errors import AnswerTooLarge, InvalidParameter, StoreError, UnsupportedQuery
 from providers.features.crs import reference_system
 from providers.features.query import Cursor, ItemQuery
-from providers.features.remote.conditions import boxes_of, cannot, condition_of
+from providers.features.remote.conditions import boxes_of, condition_of, refused
 from providers.features.remote.documents import json_object, local_name, shown, text_of, xml_root
 from providers.features.remote.facts import RemoteFacts
 from providers.features.remote.fes import FilterWriter
@@ -46,6 +46,9 @@ _LARGEST_CAPABILITIES = 64 << 20
 _LARGEST_ANSWER = 64 << 20
 _WITHOUT_PAGING = 10_000  # features that are read and thrown away at most, of a service without startIndex
 _SAMPLE = 5
+_TRIED = ItemQuery(
+    offset=1
+)  # a request that shows whether the service can do something: a refusal is an answer
 _ACCEPT = (*JSON, *XML, "application/vnd.ogc.gml", "text/gml")
 
 
@@ -104,6 +107,7 @@ class WebFeatureType:
                 "swap": None if self._axes is None else self._axes == "yx",
                 "json_swap": self._axes == "yx",
                 "pages": capabilities.version.startswith("2"),
+                "counts": True,
             },
         )
         return self._tried(facts)
@@ -128,10 +132,10 @@ class WebFeatureType:
         if asked.query.sortby:
             params["sortBy"] = _sorting(asked.query, facts)
         params |= _property_names(facts, asked)
-        batch = self._features(facts, params, conditional=_is_conditional(asked.query))
+        batch = self._features(facts, params, query=asked.query)
         given = len(batch.ids)
         part = slice(skipped, skipped + asked.limit)
-        matched = batch.number_matched
+        matched = batch.number_matched if facts.details["counts"] else None
         end = offset + len(batch.ids[part])
         more = given > skipped + asked.limit or (
             given > 0
@@ -150,26 +154,26 @@ class WebFeatureType:
         )
 
     def one(self, facts: RemoteFacts, feature_id: str, fields: tuple[FieldDefinition, ...]) -> Batch:
-        """The feature of this id. A service that refuses the id does not have it."""
+        """The feature of this id. A service that refuses the id (400, or 403 of OGC 09-025r2 table 3) does not have it."""
         name = "resourceID" if facts.details["version"].startswith("2") else "featureID"
         if "," in feature_id or "(" in feature_id:
             return NOTHING  # would be a list of ids
         asked = Asked(ItemQuery(), fields, frozenset(), 1, None)
         params = {**_base(facts), name: feature_id, **_property_names(facts, asked)}
         answer = self._get(facts, {**params, **_format(facts)})
-        if answer.status in (400, 404):
+        if answer.status in (400, 403, 404):
             return NOTHING
-        batch = self._read(facts, answer, conditional=False, may_refuse=True)
+        batch = self._read(facts, answer, query=None, may_refuse=True)
         return batch if len(batch.ids) <= 1 else NOTHING
 
     def matched(self, facts: RemoteFacts, asked: Asked) -> int | None:
         """`resultType=hits`."""
         params = self._conditions(facts, asked)
-        if params is None:
-            return 0
+        if params is None or not facts.details["counts"]:
+            return 0 if params is None else None
         answer = self._get(facts, {**params, "resultType": "hits"})
         root = xml_root(answer.body, self.name)
-        self._raise_exceptions(root, answer, conditional=_is_conditional(asked.query))
+        self._raise_exceptions(root, answer, query=asked.query)
         return _number(root.get("numberMatched")) if _is_2(facts) else _number(root.get("numberOfFeatures"))
 
     # --- inside ----------------------------------------------------------------------------------------------------
@@ -196,13 +200,9 @@ class WebFeatureType:
     def _tried(self, facts: RemoteFacts) -> RemoteFacts:
         """Facts with what a few features have shown: the output format that carries ids, axis order, paging, sorting, count."""
         facts, sample = self._sampled(facts)
-        details = dict(facts.details)
         if self._axes is None and _looks_exchanged(sample, facts.bbox):
-            if details["format"]:
-                details["json_swap"] = True
-            else:
-                details["swap"] = not AxisRule(facts.storage).swaps(details["srs"])
-        facts = replace(facts, details=details)
+            facts = self._exchanged_axes(facts)
+        details = dict(facts.details)
         abilities = set(facts.abilities)
         if len(sample.ids) > 1:
             details["pages"] = self._answers(facts, {"startIndex": "1", _count_name(facts): "1"}) == [
@@ -213,27 +213,40 @@ class WebFeatureType:
         ):
             abilities.add(Ability.SORTBY)
         asked = Asked(ItemQuery(hits_only=True), (), frozenset(), 0, None)
-        return replace(
-            facts, details=details, abilities=frozenset(abilities), count=self.matched(facts, asked)
-        )
+        count = self.matched(facts, asked)
+        if count is None or count < len(sample.ids):
+            # Some servers count wrongly: theirs are not passed on.
+            abilities.discard(Ability.HITS)
+            details["counts"], count = False, None
+        return replace(facts, details=details, abilities=frozenset(abilities), count=count)
+
+    def _exchanged_axes(self, facts: RemoteFacts) -> RemoteFacts:
+        """Facts with the axis order by which features lie inside the stated extent, unchanged where neither does."""
+        name = "json_swap" if facts.details["format"] else "swap"
+        for order in (True, False):
+            tried = replace(facts, details={**facts.details, name: order})
+            sample = self._features(tried, {**_base(tried), _count_name(tried): str(_SAMPLE)}, query=None)
+            if not _looks_exchanged(sample, facts.bbox):
+                return tried
+        return facts
 
     def _sampled(self, facts: RemoteFacts) -> tuple[RemoteFacts, Batch]:
         """A few features, in GeoJSON where that has ids, else in GML."""
         params = {**_base(facts), _count_name(facts): str(_SAMPLE)}
         if facts.details["format"]:
             try:
-                return facts, self._features(facts, params, conditional=False)
+                return facts, self._features(facts, params, query=None)
             except (Misfit, RemoteUnavailable):
                 facts = replace(facts, details={**facts.details, "format": None})
         try:
-            return facts, self._features(facts, params, conditional=False)
+            return facts, self._features(facts, params, query=None)
         except Misfit as error:
             raise RemoteUnavailable(f"{self.name} answers with {error}") from None
 
     def _answers(self, facts: RemoteFacts, params: Mapping[str, str]) -> list[str]:
         """The ids that a request gives, [] where the service refuses it."""
         try:
-            return self._features(facts, {**_base(facts), **params}, conditional=True).ids
+            return self._features(facts, {**_base(facts), **params}, query=_TRIED).ids
         except (UnsupportedQuery, Misfit, RemoteUnavailable):
             return []
 
@@ -259,13 +272,13 @@ class WebFeatureType:
         return params
 
     def _get(self, facts: RemoteFacts, params: Mapping[str, str]) -> Answer:
-        return self._client.get(self._url, params, accept=_ACCEPT, limit=_LARGEST_ANSWER)
+        return self._client.get(self._url, params, accept=_ACCEPT, limit=_LARGEST_ANSWER, may_post=True)
 
-    def _features(self, facts: RemoteFacts, params: Mapping[str, str], *, conditional: bool) -> Batch:
-        return self._read(facts, self._get(facts, {**params, **_format(facts)}), conditional=conditional)
+    def _features(self, facts: RemoteFacts, params: Mapping[str, str], *, query: ItemQuery | None) -> Batch:
+        return self._read(facts, self._get(facts, {**params, **_format(facts)}), query=query)
 
     def _read(
-        self, facts: RemoteFacts, answer: Answer, *, conditional: bool, may_refuse: bool = False
+        self, facts: RemoteFacts, answer: Answer, *, query: ItemQuery | None, may_refuse: bool = False
     ) -> Batch:
         if answer.status < 300 and answer.body.lstrip()[:1] == b"{":
             batch = geojson_batch(json_object(answer, self.name))
@@ -279,10 +292,10 @@ class WebFeatureType:
         root = xml_root(answer.body, self.name)
         if may_refuse and "Exception" in local_name(root):
             return NOTHING
-        self._raise_exceptions(root, answer, conditional=conditional)
+        self._raise_exceptions(root, answer, query=query)
         return _gml_batch(root, facts)
 
-    def _raise_exceptions(self, root: etree._Element, answer: Answer, *, conditional: bool) -> None:
+    def _raise_exceptions(self, root: etree._Element, answer: Answer, *, query: ItemQuery | None) -> None:
         name = local_name(root)
         if "Exception" not in name and answer.status < 300:
             return
@@ -292,8 +305,8 @@ class WebFeatureType:
             if (text := (node.text or "").strip())
         )
         reason = shown(words) or "no reason given"
-        if conditional:
-            raise cannot(self.kind, f"this request, which the service refuses ({reason}),", "items")
+        if query is not None and _is_conditional(query):
+            raise refused(self.kind, query, reason)
         raise RemoteUnavailable(f"{self.name} answers an exception ({reason})")
 
 
@@ -343,7 +356,15 @@ def _property_names(facts: RemoteFacts, asked: Asked) -> dict[str, str]:
 
 
 def _is_conditional(query: ItemQuery) -> bool:
-    return bool(query.filter or query.q or query.equals or query.bbox or query.datetime or query.sortby)
+    return bool(
+        query.filter
+        or query.q
+        or query.equals
+        or query.bbox
+        or query.datetime
+        or query.sortby
+        or query.offset
+    )
 
 
 def _offset(asked: Asked) -> int:
@@ -397,8 +418,11 @@ def _properties(
         name = local_name(child)
         if name == geometry_field or (not geometry_field and len(child) and is_geometry(child[0])):
             geometry = next((item for item in child if is_geometry(item)), geometry)
-        elif name in names and not len(child) and child.text is not None:
-            row[name] = child.text
+        elif name in names:
+            # An instant may come as a GML object around its position; other nested values are not simple properties.
+            value = child if not len(child) else child.find("{*}timePosition")
+            if value is not None and value.text is not None:
+                row[name] = value.text
     return row, geometry
 
 

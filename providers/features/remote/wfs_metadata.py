@@ -23,9 +23,10 @@ from providers.outgoing import RemoteUnavailable
 _READERS: Mapping[str, Any] = {"1.1.0": WebFeatureService_1_1_0, "2.0.0": WebFeatureService_2_0_0}
 _XSD = "{http://www.w3.org/2001/XMLSchema}"
 _TYPES: Mapping[str, tuple[str, str | None]] = {
-    **dict.fromkeys(("date",), ("string", "date")),
-    **dict.fromkeys(("dateTime",), ("string", "date-time")),
-    **dict.fromkeys(("boolean",), ("boolean", None)),
+    "date": ("string", "date"),
+    # MapServer writes instants as GML time objects.
+    **dict.fromkeys(("dateTime", "TimeInstantType", "TimeInstantPropertyType"), ("string", "date-time")),
+    "boolean": ("boolean", None),
     **dict.fromkeys(("double", "float", "decimal"), ("number", None)),
     **dict.fromkeys(
         [
