@@ -220,8 +220,9 @@ def _bodies(
 
 _TOUCHED = (
     "SELECT minx, miny, maxx, maxy FROM fragment_past WHERE past_until > ? AND minx IS NOT NULL",
-    "SELECT f.minx, f.miny, f.maxx, f.maxy FROM chengtu_edited e CROSS JOIN fragment f ON f.key = e.key"
-    " WHERE e.since > ? AND f.minx IS NOT NULL",
+    # Not as a join: SQLite would look at every feature of the collection first, to build a filter for it.
+    "SELECT minx, miny, maxx, maxy FROM fragment WHERE minx IS NOT NULL"
+    " AND key IN (SELECT key FROM chengtu_edited WHERE since > ?)",
 )
 
 
