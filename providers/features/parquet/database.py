@@ -34,18 +34,20 @@ class _Process:
     def cursor(self, folder: Path) -> Any:
         """This thread's connection to a database that may read `folder`."""
         name = f"{folder}/"
-        database = self.database
-        if database is None or name not in self.folders:
+        if not self._reaches(name):
             with self.lock:
-                if self.database is None or name not in self.folders:
+                if not self._reaches(name):
                     folders = self.folders | {name}
                     self.database = _make_database(sorted(folders))
                     self.folders = folders
-                database = self.database
+        database = self.database
         if getattr(self.local, "database", None) is not database:
             self.local.cursor = database.cursor()
             self.local.database = database
         return self.local.cursor
+
+    def _reaches(self, name: str) -> bool:
+        return name in self.folders or any(name.startswith(folder) for folder in self.folders)
 
 
 _state: list[_Process] = []  # at most one
@@ -146,7 +148,7 @@ def _over_arrow(function: Callable[..., Any], arity: int, result: str) -> Callab
 
 
 def run(folder: Path, statement: str, arguments: Sequence[Any] = (), seconds: float = QUERY_SECONDS) -> Any:
-    """The Arrow table a statement gives. `folder` is where its files lie; `arguments` stand for $1, $2, ...
+    """The Arrow table a statement gives. `folder` is one that its files lie in or below; `arguments` stand for $1, $2, ...
 
     Raises AnswerTooLarge (time, memory), StoreCorrupt (a file that cannot be read), StoreError (anything else).
     """

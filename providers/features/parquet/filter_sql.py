@@ -58,6 +58,7 @@ _TWO_NUMBERS: Mapping[str, str] = {
     # DuckDB's pow raises an error where there is no real result
     "pow": "CASE WHEN {0} < 0 AND {1} <> trunc({1}) OR {0} = 0 AND {1} < 0 THEN NULL ELSE pow({0}, {1}) END",
 }
+_WHOLE_NUMBERS: Mapping[str, str] = {"mod": "{0} % nullif({1}, 0)", "idiv": "{0} // nullif({1}, 0)"}
 _EXTREMES: Mapping[str, str] = {"minimum": "least", "maximum": "greatest"}
 
 
@@ -142,6 +143,12 @@ class FilterSql:
             return self._bind(value.astimezone(UTC).replace(tzinfo=None))
         return self._bind(value)
 
+    def _is_whole(self, value: Any) -> bool:
+        """A whole number that has not been calculated with."""
+        if isinstance(value, ast.Attribute):
+            return self._columns[value.name].definition.type == "integer"
+        return type(value) is int
+
     def _double(self, value: Any) -> str:
         return f"CAST({self._scalar(value)} AS DOUBLE)"
 
@@ -153,6 +160,10 @@ class FilterSql:
             return f"length({self._scalar(node.arguments[0])})"
         if name in _ONE_NUMBER:
             return _finite(_ONE_NUMBER[name].format(self._double(node.arguments[0])))
+        if name in _WHOLE_NUMBERS and all(self._is_whole(item) for item in node.arguments):
+            # beyond 2**53 doubles are not exact
+            whole = (f"CAST({self._scalar(item)} AS HUGEINT)" for item in node.arguments)
+            return f"({_WHOLE_NUMBERS[name].format(*whole)})"
         if name in _TWO_NUMBERS:
             return _finite(_TWO_NUMBERS[name].format(*(self._double(item) for item in node.arguments)))
         if name in _EXTREMES:

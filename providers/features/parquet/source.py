@@ -46,15 +46,20 @@ class ParquetSource:
     """The features of one file, or of the files of one folder. Implements `FeatureSource`."""
 
     def __init__(
-        self, path: Path, id_field: str | None, time_field: str | None, crs: ReferenceSystem | None
+        self,
+        path: Path,
+        id_field: str | None = None,
+        time_field: str | None = None,
+        crs: ReferenceSystem | None = None,
+        file_roots: Sequence[Path] = (),
     ) -> None:
         """Raises StoreMissing, StoreCorrupt, StoreError."""
         self._path = path
-        self._id_field = id_field
-        self._time_field = time_field
-        self._stated = crs
+        self._load: Callable[[], ParquetState] = lambda: load_state(
+            path, id_field, time_field, crs, file_roots
+        )
         self._lock = threading.Lock()
-        self._state = load_state(path, id_field, time_field, crs)
+        self._state = self._load()
 
     @property
     def kind(self) -> str:
@@ -97,7 +102,7 @@ class ParquetSource:
             return state
         with self._lock:
             if self._state.identity != identity:
-                self._state = load_state(self._path, self._id_field, self._time_field, self._stated)
+                self._state = self._load()
             return self._state
 
     def page(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> FeaturePage:
@@ -170,7 +175,7 @@ class ParquetSource:
         raise SourceUnavailable(f"{self._path.name!r} is being replaced; ask again")
 
 
-def open_parquet(description: Mapping[str, Any], _settings: SourceSettings) -> ParquetSource:
+def open_parquet(description: Mapping[str, Any], settings: SourceSettings) -> ParquetSource:
     """The source that a description tells: `path` (a file, or a folder of files), `id`, `time`, and `crs` where files state none.
 
     Raises StoreMissing, StoreCorrupt, StoreError.
@@ -180,6 +185,7 @@ def open_parquet(description: Mapping[str, Any], _settings: SourceSettings) -> P
         optional_name(description, "id"),
         optional_name(description, "time"),
         stated_crs(description),
+        settings.file_roots,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,7 @@ def _text(value: str) -> str:
 
 @dataclass(frozen=True)
 class ParquetState:
-    """Files, and what is in them. `rows` counts by file; `types` are DuckDB's by column name."""
+    """Files, and what is in them. `folder` holds them all; `rows` counts by file; `types` are DuckDB's by column name."""
 
     identity: str
     folder: Path
@@ -104,12 +104,16 @@ def relation_of(files: tuple[Path, ...]) -> str:
 
 
 def load_state(
-    path: Path, id_field: str | None, time_field: str | None, stated: ReferenceSystem | None
+    path: Path,
+    id_field: str | None,
+    time_field: str | None,
+    stated: ReferenceSystem | None,
+    file_roots: Sequence[Path] = (),
 ) -> ParquetState:
-    """Look at the files. Raises StoreMissing, StoreCorrupt, StoreError."""
+    """Look at the files; those below one of `file_roots` share one database. Raises StoreMissing, StoreCorrupt, StoreError."""
     files = files_of(path)
     identity = identity_of(files)
-    folder = files[0].parent
+    folder = next((root for root in file_roots if path.is_relative_to(root)), files[0].parent)
     relation = relation_of(files)
     statement = f"DESCRIBE SELECT * FROM {relation}"  # noqa: S608 - names of files, quoted
     described = run(folder, statement, (), OPENING_SECONDS)
