@@ -6,7 +6,7 @@ An instant is the interval from itself to itself, an open end lies beyond every 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeGuard
 
 from pygeofilter import ast
 
@@ -53,19 +53,16 @@ def relate(name: str, first: Span, second: Span) -> Condition:
     """What a temporal function says of two spans. Raises Refusal where dates meet date-times of other fields."""
     if name == "t_disjoint":
         return either(relate("t_before", first, second), relate("t_after", first, second))
-    compared = [
-        (first[mine], operator, second[theirs], _ordered(operator, first[mine], second[theirs]))
-        for mine, operator, theirs in _RULES[name]
-    ]
     conditions: list[Condition] = []
-    for left, _, right, condition in compared:
-        if isinstance(left, Endless) or isinstance(right, Endless):
-            finite = [end for end in (left, right) if isinstance(end, Term)]
-            others = [item[3] for item in compared if item[3] is not condition]
-            if condition == _holds(finite) and all(_mentions(others, end) for end in finite):
-                continue  # the other comparisons are unknown already where this value is missing
+    for mine, operator, theirs in _RULES[name]:
+        condition = _ordered(operator, first[mine], second[theirs])
         if condition not in conditions:
             conditions.append(condition)
+    # "known" says nothing new of a value that another comparison looks at
+    for condition in [item for item in conditions if _is_known(item)]:
+        others = [item for item in conditions if item is not condition]
+        if any(_looks_at(other, condition.lhs) for other in others):
+            conditions = others
     return all_of(conditions)
 
 
@@ -89,11 +86,9 @@ def _side(end: End) -> int:
     return end.side if isinstance(end, Endless) else 0
 
 
-def _holds(finite: list[Term]) -> Condition:
-    return known(finite[0]) if finite else True
+def _is_known(condition: Condition) -> TypeGuard[ast.Equal]:
+    return isinstance(condition, ast.Equal) and condition.lhs is condition.rhs
 
 
-def _mentions(conditions: list[Condition], end: Term) -> bool:
-    return any(
-        isinstance(condition, ast.Comparison) and condition.lhs is end.node for condition in conditions
-    )
+def _looks_at(condition: Condition, node: Any) -> bool:
+    return isinstance(condition, ast.Comparison) and (condition.lhs is node or condition.rhs is node)
