@@ -15,7 +15,7 @@ _LONGEST = 8192  # characters
 def query_parameters(environ: Environ) -> list[tuple[str, str]]:
     """Name and value pairs in their order, decoded.
 
-    Raises InvalidParameter where there are more than 64, or more than 8192 characters of them.
+    Raises InvalidParameter where there are more than 64, or more than 8192 characters of them, or where it is not UTF-8.
     """
     query = environ.get("QUERY_STRING", "")
     if not query:
@@ -27,11 +27,14 @@ def query_parameters(environ: Environ) -> list[tuple[str, str]]:
             query,
             f"{_LONGEST} characters",
         )
-    if not query.isascii():
-        # PEP 3333: bytes read as Latin-1; clients that do not percent-encode send UTF-8.
-        query = query.encode("latin-1", "replace").decode(errors="replace")
     try:
-        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        if not query.isascii():
+            # PEP 3333: bytes read as Latin-1; clients that do not percent-encode send UTF-8.
+            query = query.encode("latin-1").decode()
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
+    except UnicodeError as error:
+        message = "the query string is not UTF-8, percent-encoded"
+        raise InvalidParameter(message, "query string", query, "UTF-8, percent-encoded") from error
     except ValueError as error:
         message = f"the query string has more than {_MOST_FIELDS} parameters"
         raise InvalidParameter(message, "query string", query, f"{_MOST_FIELDS} parameters") from error

@@ -16,7 +16,7 @@ JSON = "application/json"
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
 RING = [[113.9, 22.6], [113.91, 22.6], [113.91, 22.61], [113.9, 22.6]]
 LONG = "x" * 5000
-DEEP = 100_000
+DEEP = 1_500_000  # with the members around them almost 10 MB
 
 # --- parameters of items ---------------------------------------------------------------------------------------------
 
@@ -372,6 +372,32 @@ def test_cql2_json(editing_client: Any, text: str) -> None:
         assert_named(editing_client.get(f"{ITEMS}?{asked}"))
     posted = editing_client.request("POST", ITEMS, text.encode(), content_type="application/query-cql-json")
     assert_named(posted)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "name=%ff",
+        "name=%c3%28",
+        "%ff=1",
+        "name=%ed%a0%80",
+        "filter=name='%fe%ff'",
+        "q=%80",
+        "&".join(f"a{number}=1" for number in range(65)),
+        "name=" + "x" * 9000,
+    ],
+    ids=_short,
+)
+def test_query_strings(editing_client: Any, editing_slow_client: Any, query: str) -> None:
+    for lane in (editing_client, editing_slow_client):
+        assert_named(lane.get(f"{ITEMS}?{query}"), "query string")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "gb18030"])
+def test_bodies_of_another_encoding(editing_client: Any, editing_city: Any, encoding: str) -> None:
+    text = json.dumps(properties(name="ÄÖ"), ensure_ascii=False)
+    reply = _sent(editing_client, editing_city.token, "POST", ITEMS, text.encode(encoding), GEOJSON)
+    assert_named(reply, "body")
 
 
 def _sent(client: Any, token: str, method: str, url: str, document: Any, content_type: str) -> Any:
