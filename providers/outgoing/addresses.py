@@ -67,7 +67,7 @@ class OutgoingPolicy:
         """Whether a connection for `origin` may go to this address."""
         inner = unwrapped(address)
         if not self.is_named(origin):
-            return self.outgoing and _is_global(inner) and _is_global(address)
+            return self.outgoing and _is_global(inner)
         if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
             return origin.host == str(address) and not inner.is_multicast
         return True
@@ -89,9 +89,6 @@ def unwrapped(address: Address) -> Address:
 
 
 def _is_global(address: Address) -> bool:
-    """A mapped address is judged by what it holds (`unwrapped`): as such it counts as global."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return True
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_link_local)
 
 

@@ -10,6 +10,7 @@ import http.client
 import socket
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from functools import cache
@@ -146,6 +147,7 @@ class Connections:
         self._tls = tls
         self._idle: dict[Origin, deque[Connection]] = {}
         self._lock = Lock()
+        weakref.finalize(self, _close_all, self._idle)
 
     def take(self, origin: Origin) -> tuple[Connection, bool]:
         """A connection, and whether it has been used before (the other side may have closed it since)."""
@@ -169,6 +171,12 @@ class Connections:
                 idle.append(connection)
                 return
         connection.close()
+
+
+def _close_all(idle: dict[Origin, deque[Connection]]) -> None:
+    for connections in idle.values():
+        while connections:
+            connections.pop().close()
 
 
 def told(error: BaseException) -> str:

@@ -54,14 +54,19 @@ class RawServer:
 
     def answer(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
-            if self.tls is not None:
-                connection = self.tls.wrap_socket(connection, server_side=True)
-            request = connection.recv(65536)
-            self.requests.append(request)
-            if callable(self.play):
-                self.play(connection, request)
+            if self.tls is None:
+                self.talk(connection)
             else:
-                connection.sendall(self.play)
+                with self.tls.wrap_socket(connection, server_side=True) as secured:
+                    self.talk(secured)
+
+    def talk(self, connection: socket.socket) -> None:
+        request = connection.recv(65536)
+        self.requests.append(request)
+        if callable(self.play):
+            self.play(connection, request)
+        else:
+            connection.sendall(self.play)
 
 
 @pytest.fixture
