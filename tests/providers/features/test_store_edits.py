@@ -223,7 +223,7 @@ def test_an_edited_store_is_as_one_built_of_the_same_features(
     mixed: FeatureStore, build_store: Callable[..., Any], sample_of: Callable[..., Any]
 ) -> None:
     random = np.random.default_rng(11)
-    for _ in range(12):
+    for _ in range(5):
         mixed.edit(random_edits(random, ids(mixed), 60))
     found = mixed.read()
     sample = sample_of(list(found.geometries), found.ids, **found.columns)
@@ -245,7 +245,7 @@ def test_an_edited_store_is_as_one_built_of_the_same_features(
 
 def test_tables_beside_the_features_are_in_step(mixed: FeatureStore) -> None:
     random = np.random.default_rng(12)
-    for _ in range(6):
+    for _ in range(3):
         mixed.edit(random_edits(random, ids(mixed), 60))
     facts = mixed.facts
     with contextlib.closing(sqlite3.connect(mixed.path)) as connection:

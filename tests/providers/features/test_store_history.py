@@ -17,11 +17,18 @@ import pytest
 import shapely
 
 from providers.errors import InvalidParameter, ReadOnlySource
+from providers.features.cql2 import parse_filter
 from providers.features.crs import crs_uri
 from providers.features.query import BBox, ItemQuery, SortKey, TimeInterval
+from providers.features.schema import CollectionSchema, FieldDefinition
 from providers.features.source import Edit, EditKind, FeatureColumns
 from providers.features.store import FeatureStore
 
+FIELDS = (
+    FieldDefinition("名称", "string"),
+    FieldDefinition("height", "number"),
+    FieldDefinition("floors", "integer"),
+)
 QUERIES = (
     ItemQuery(limit=70),
     ItemQuery(limit=5000),
@@ -34,6 +41,15 @@ QUERIES = (
     ItemQuery(sortby=(SortKey("height", True), SortKey("名称")), limit=90),
     ItemQuery(sortby=(SortKey("floors"),), bbox=BBox(113.85, 22.6, 114.0, 22.8), limit=50),
     ItemQuery(q=("改 5",), limit=30),
+    ItemQuery(
+        filter=parse_filter(
+            "height > 30 AND CASEI(名称) LIKE '%3%' AND S_INTERSECTS(geometry, BBOX(113.8, 22.6, 114.1, 22.8))",
+            "cql2-text",
+            CollectionSchema(FIELDS),
+        ),
+        sortby=(SortKey("floors"),),
+        limit=7,
+    ),
     ItemQuery(offset=150, limit=30),
     ItemQuery(properties=("名称",), skip_geometry=True, limit=60),
     ItemQuery(crs=crs_uri("EPSG:4547"), bbox=BBox(113.9, 22.7, 113.95, 22.75), limit=60),
