@@ -51,7 +51,7 @@ class Filter:
     `node` is a pygeofilter tree, or True or False where no feature has to be looked at. Names are those of visible fields
     (`GEOMETRY` stands for the geometry), literals have the types of the fields they meet, geometries are shapely in CRS84
     (x = longitude). `text` is its canonical CQL2 text: equal for equal filters, good for ETags. `fields` are the names it
-    mentions, GEOMETRY among them. Which nodes there are is told in `providers.features.cql2.checking`.
+    mentions, GEOMETRY among them. Which nodes there are is told in `providers.features.cql2`.
     """
 
     node: Node | bool

@@ -1,6 +1,6 @@
 """From the common tree to the one that stores evaluate: names and types checked, geometries in CRS84, literals folded.
 
-What comes out is described in `providers.features.query.Filter` and, node by node, in `docs/reference/filters.md`.
+What comes out is described in `providers.features.query.Filter` and, node by node, in the docstring of this package.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import math
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
@@ -11,14 +14,16 @@ from providers.errors import InvalidParameter, StaleCursor
 from providers.features.crs import CRS84H
 from providers.features.parser import (
     QueryLimits,
+    cursor_mark,
     decode_cursor,
     encode_cursor,
     parse_bbox,
     parse_datetime,
     parse_item_crs,
     parse_item_query,
+    parse_search_body,
 )
-from providers.features.query import CRS84, BBox, ItemQuery, TimeInterval
+from providers.features.query import CRS84, BBox, ItemQuery, SortKey, TimeInterval
 from providers.features.schema import CollectionSchema, FieldDefinition
 
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
@@ -255,8 +260,47 @@ def test_equality_of_the_wrong_type(name: str, value: str) -> None:
         ([("properties", "secret")], "properties"),
         ([("secret", "x")], "secret"),
         ([("Limit", "1")], "Limit"),
-        ([("filter", "floors > 3")], "filter"),
-        ([("sortby", "height")], "sortby"),
+        ([("limit", "+5")], "limit"),
+        ([("limit", " 5")], "limit"),
+        ([("limit", "5.0")], "limit"),
+        ([("limit", "٣")], "limit"),
+        ([("floors", "1_0")], "floors"),
+        ([("floors", "+5")], "floors"),
+        ([("floors", "１")], "floors"),
+        ([("floors", str(1 << 63))], "floors"),
+        ([("height", "1_0.5")], "height"),
+        ([("height", "1e999")], "height"),
+        ([("名称", "a\0b")], "名称"),
+        ([("名称", "\ud800")], "名称"),
+        ([("bbox", "1_0,2,30,4")], "bbox"),
+        ([("bbox", "１,2,3,4")], "bbox"),
+        ([("bbox", "+1,2,3,4")], "bbox"),
+        ([("filter", "floors >")], "filter"),
+        ([("filter", "")], "filter"),
+        ([("filter", "secret = 'x'")], "filter"),
+        ([("filter", "floors > 3"), ("filter-lang", "cql2-json")], "filter"),
+        ([("filter", "floors > 3"), ("filter-lang", "ecql")], "filter-lang"),
+        ([("filter", "floors > 3"), ("filter-crs", "EPSG:0")], "filter-crs"),
+        ([("filter-lang", "cql2-text")], "filter-lang"),
+        ([("filter-crs", CRS84)], "filter-crs"),
+        ([("sortby", "")], "sortby"),
+        ([("sortby", "depth")], "sortby"),
+        ([("sortby", "-secret")], "sortby"),
+        ([("sortby", "geometry")], "sortby"),
+        ([("sortby", "--height")], "sortby"),
+        ([("sortby", "height,-height")], "sortby"),
+        ([("sortby", "height,")], "sortby"),
+        ([("q", "")], "q"),
+        ([("q", "a,,b")], "q"),
+        ([("q", ",".join(map(str, range(17))))], "q"),
+        ([("q", "x" * 201)], "q"),
+        ([("q", "\0")], "q"),
+        ([("asof", "2999-01-01T00:00:00Z")], "asof"),
+        ([("asof", "2024-01-01")], "asof"),
+        ([("asof", "2024-01-01T00:00:00")], "asof"),
+        ([("asof", "2024-13-01T00:00:00Z")], "asof"),
+        ([("asof", "yesterday")], "asof"),
+        ([("offset", "1"), ("cursor", encode_cursor(3, (1,)))], "offset"),
         ([("limit", "1"), ("limit", "1")], "limit"),
         ([("floors", "1"), ("floors", "2")], "floors"),
     ],
@@ -323,3 +367,166 @@ def test_parameters_of_one_item(pairs: list[tuple[str, str]]) -> None:
 def test_limits_are_finite() -> None:
     assert math.isfinite(QueryLimits().maximum)
     assert parse_item_query([], SCHEMA).limit == QueryLimits().default
+
+
+def test_filter_sort_search_and_state() -> None:
+    query = parse(
+        ("filter", "floors > 3"),
+        ("sortby", "-height, 名称,+floors"),
+        ("q", "楼, tower ,楼"),
+        ("asof", "2024-05-01T08:00:00+08:00"),
+    )
+    assert query.filter is not None
+    assert query.filter.text == "floors > 3"
+    assert query.sortby == (SortKey("height", True), SortKey("名称"), SortKey("floors"))
+    assert query.q == ("楼", "tower")
+    assert query.asof == "2024-05-01T00:00:00Z"
+
+
+def test_filter_languages_and_crs() -> None:
+    text = parse(("filter", "S_INTERSECTS(geometry, POINT(22.5 114))"), ("filter-crs", EPSG + "4490")).filter
+    document = '{"op": "s_intersects", "args": [{"property": "geometry"}, {"type": "Point", "coordinates": [114, 22.5]}]}'
+    found = parse(("filter", document), ("filter-lang", "cql2-json")).filter
+    assert text is not None
+    assert found is not None
+    assert text.text == found.text == "S_INTERSECTS(geometry, POINT (114 22.5))"
+
+
+def test_cursor_belongs_to_its_query() -> None:
+    """A changed order or condition is told apart; a changed limit is none."""
+    sorted_query = (("sortby", "-height"), ("filter", "floors > 3"))
+    token = encode_cursor(3, (12.5, 7), cursor_mark(parse(*sorted_query)))
+    assert parse(*sorted_query, ("cursor", token), ("limit", "5")).cursor == (12.5, 7)
+    assert parse(("cursor", token), *sorted_query).cursor == (12.5, 7)
+    for other in (
+        (("sortby", "height"), ("filter", "floors > 3")),
+        (("sortby", "-height"), ("filter", "floors > 4")),
+        (("sortby", "-height"),),
+        (*sorted_query, ("q", "x")),
+        (),
+    ):
+        with pytest.raises(InvalidParameter, match="start without cursor"):
+            parse(*other, ("cursor", token))
+
+
+@pytest.mark.parametrize(
+    ("sortby", "values"),
+    [
+        ("height", (1,)),
+        ("height", (1, 2, 3)),
+        ("height", ("tall", 3)),
+        ("height", (True, 3)),
+        ("height", (1.5, 2.5)),
+        ("height", (1.5, None)),
+        ("height", (1.5, True)),
+        ("名称", (5, 3)),
+        ("名称", ("a\0", 3)),
+        ("listed", ("yes", 3)),
+        ("built", ("yesterday", 3)),
+        ("built", (1.5, 3)),
+        ("floors", (1 << 63, 3)),
+    ],
+)
+def test_forged_cursors(sortby: str, values: tuple[str | int | float | None, ...]) -> None:
+    token = (
+        encode_cursor(3, values, cursor_mark(parse(("sortby", sortby))))
+        if values[0] != 1 << 63
+        else "WzMsMV0x"
+    )
+    with pytest.raises(InvalidParameter) as caught:
+        parse(("sortby", sortby), ("cursor", token))
+    assert caught.value.name == "cursor"
+
+
+def search(document: dict[str, Any]) -> ItemQuery:
+    return parse_search_body(document, SCHEMA, LIMITS, 3, frozenset({"secret"}))
+
+
+def test_a_search_body_means_the_same_as_parameters() -> None:
+    found = search(
+        {
+            "bbox": [113.5, 22, 114, 23],
+            "datetime": "2024-05-01/..",
+            "limit": 5,
+            "skipGeometry": True,
+            "properties": ["height", "名称"],
+            "sortby": [{"field": "height", "direction": "desc"}, "名称", {"field": "floors"}],
+            "q": ["楼", "tower"],
+            "filter": {"op": ">", "args": [{"property": "floors"}, 3]},
+            "listed": True,
+            "floors": 5,
+            "height": 2.5,
+        }
+    )
+    assert found == parse(
+        ("bbox", "113.5,22,114,23"),
+        ("datetime", "2024-05-01/.."),
+        ("limit", "5"),
+        ("skipGeometry", "true"),
+        ("properties", "height,名称"),
+        ("sortby", "-height,名称,floors"),
+        ("q", "楼,tower"),
+        ("filter", "floors > 3"),
+        ("listed", "true"),
+        ("floors", "5"),
+        ("height", "2.5"),
+    )
+    assert search({"filter": "floors > 3", "sortby": "-height"}) == parse(
+        ("filter", "floors > 3"), ("sortby", "-height")
+    )
+    assert search({}) == parse()
+
+
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [
+        ({"limit": True}, "limit"),
+        ({"limit": 5.0}, "limit"),
+        ({"limit": None}, "limit"),
+        ({"limit": [5]}, "limit"),
+        ({"bbox": [1, 2, 3]}, "bbox"),
+        ({"bbox": [1, 2, 3, "4"]}, "bbox"),
+        ({"bbox": [1, 2, 3, True]}, "bbox"),
+        ({"bbox": {"west": 1}}, "bbox"),
+        ({"datetime": 2024}, "datetime"),
+        ({"crs": 4326}, "crs"),
+        ({"filter": None}, "filter"),
+        ({"filter": []}, "filter"),
+        ({"filter": {"op": "=", "args": [{"property": "secret"}, "x"]}}, "filter"),
+        ({"filter": {"op": "="}}, "filter"),
+        ({"filter-lang": "cql2-json"}, "filter-lang"),
+        ({"sortby": {"field": "height", "direction": "up"}}, "sortby"),
+        ({"sortby": [{"field": 5}]}, "sortby"),
+        ({"sortby": [{"field": "height", "nulls": "first"}]}, "sortby"),
+        ({"sortby": 5}, "sortby"),
+        ({"properties": "height,depth"}, "properties"),
+        ({"properties": ["secret"]}, "properties"),
+        ({"properties": [5]}, "properties"),
+        ({"q": [5]}, "q"),
+        ({"q": []}, "q"),
+        ({"skipGeometry": 5}, "skipGeometry"),
+        ({"secret": "x"}, "secret"),
+        ({"depth": 5}, "depth"),
+        ({"height": None}, "height"),
+        ({"height": [1]}, "height"),
+        ({"floors": 1e300}, "floors"),
+    ],
+)
+def test_search_bodies_that_are_refused(document: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        search(document)
+    assert caught.value.name == name
+    assert "secret" not in caught.value.allowed
+
+
+def test_plain_queries_load_no_filter_parser() -> None:
+    """Requests without a filter, most of all, must not wait for lark and pygeofilter."""
+    code = (
+        "import sys\n"
+        "from providers.features.parser import parse_item_query\n"
+        "from providers.features.schema import CollectionSchema\n"
+        "parse_item_query({'bbox': '1,2,3,4', 'limit': '5'}, CollectionSchema(()))\n"
+        "print([name for name in ('lark', 'pygeofilter', 'providers.features.cql2') if name in sys.modules])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
