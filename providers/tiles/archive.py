@@ -63,11 +63,10 @@ def build_pmtiles(
     flat = (box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]) if box else (0.0, 0.0, 0.0, 0.0)
     with ArchiveWriter(path) as writer:
         if box:
-            columns, rows = _tiles_of(box, min_zoom)
             for zoom in range(min_zoom, max_zoom + 1):
+                columns, rows = _tiles_of(box, zoom)
                 numbers = tile_numbers(zoom, columns, rows)
                 order = np.argsort(numbers)
-                filled = np.zeros(len(order), dtype=np.bool_)
                 for done, index in enumerate(order.tolist(), 1):
                     tile = vector_tile(
                         source,
@@ -79,11 +78,8 @@ def build_pmtiles(
                         tile_fields=tile_fields,
                     )
                     writer.add(int(numbers[index]), tile)
-                    filled[index] = bool(tile)
                     if progress is not None:
                         progress(done, len(order))
-                # Whatever a tile shows, the one above it shows or stands for: below an empty one there is nothing.
-                columns, rows = _children(columns[filled], rows[filled])
         metadata = {
             "name": layer,
             "attribution": attribution,
@@ -100,15 +96,6 @@ def _tiles_of(box: tuple[float, ...], zoom: int) -> tuple[NDArray[np.int64], NDA
     rows = np.arange(max(found.min_row - 1, 0), min(found.max_row + 1, last) + 1)
     grid_columns, grid_rows = np.meshgrid(columns, rows)
     return grid_columns.ravel(), grid_rows.ravel()
-
-
-def _children(
-    columns: NDArray[np.int64], rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return (
-        (2 * columns[:, None] + np.array([0, 1, 0, 1])).ravel(),
-        (2 * rows[:, None] + np.array([0, 0, 1, 1])).ravel(),
-    )
 
 
 def _held(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -20,7 +20,6 @@ from tiles.vector.geometry import TileFrame, encode_geometries
 from tiles.vector.layer import MOST_BYTES, bounded_layer
 from tiles.vector.message import Commands, Tags
 from tiles.vector.paths import (
-    FULL,
     LINESTRING,
     MARK_AREA,
     POINT,
@@ -145,7 +144,8 @@ class LayerDetail(NamedTuple):
     most_bytes: int
 
 
-FULL_DETAIL = LayerDetail(1.0, FULL, MOST_BYTES)
+FULL_DETAIL = LayerDetail(1.0, Detail(marks=True), MOST_BYTES)
+"""Of tiles that show every feature: a polygon smaller than a cell is a small square."""
 OVERVIEW_DETAIL = LayerDetail(2.0, Detail(MARK_AREA, marks=True), MOST_BYTES)
 """Of tiles that are not to show every feature."""
 
