@@ -167,3 +167,25 @@ def test_head_has_no_body(client: Any, slow_client: Any) -> None:
         reply = lane.request("HEAD", ITEMS)
         assert (reply.status, reply.body) == (200, b"")
         assert int(reply.headers["Content-Length"]) > 100
+
+
+@pytest.mark.parametrize("error", ["AnswerTooLarge", "SourceUnavailable"])
+def test_costly_failures_are_found_out_once_and_told_alike(
+    client: Any, slow_client: Any, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    from providers import errors
+    from providers.features.store import FeatureStore
+
+    calls = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        calls.append(1)
+        raise getattr(errors, error)("it takes too long; ask for less")
+
+    monkeypatch.setattr(FeatureStore, "page", fail)
+    hot = client.get(ITEMS)
+    assert len(calls) == 1
+    slow = slow_client.get(ITEMS)
+    assert hot.status == slow.status in (400, 503)
+    assert hot.json == slow.json
+    assert hot.headers == slow.headers
