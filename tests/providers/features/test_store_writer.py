@@ -364,7 +364,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     with FeatureStoreWriter(later, fields=(), storage_crs="OGC:CRS84") as writer:
         writer.finish()
     connection = sqlite3.connect(later)
-    connection.execute("""UPDATE chengtu_meta SET value = replace(value, '"format":1', '"format":99')""")
+    connection.execute("""UPDATE chengtu_meta SET value = replace(value, '"format":2', '"format":99')""")
     connection.commit()
     connection.close()
     with pytest.raises(StoreCorrupt, match="format 99"):
