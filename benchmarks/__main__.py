@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from benchmarks import peers
-from benchmarks.dataset import batches, plain_geopackage
+from benchmarks import database_peers, peers
+from benchmarks.city import chengtu, publish, register_table, settings_of
+from benchmarks.dataset import plain_geopackage
+from benchmarks.growth import grow
 from benchmarks.load import (
     Row,
     fetch,
+    filter_script,
+    first_answer,
     item_script,
     items_script,
     measure,
@@ -32,104 +31,16 @@ from benchmarks.load import (
     tile_script,
     warm,
 )
-from benchmarks.processes import (
-    cpu_seconds,
-    find_program,
-    free_port,
-    memory_megabytes,
-    running,
-    tree,
-    wait_for,
-)
-from providers.features.schema import FieldDefinition
-from providers.features.store import FeatureStoreWriter
-from server.registry.catalogue import Field, Representation, RepresentationKind
-from server.registry.drafts import CollectionDraft
-from server.registry.registry import open_registry
-from server.registry.staging import staging_folder
-from server.settings import load_settings
+from benchmarks.processes import cpu_seconds, find_program, memory_megabytes, tree
+from benchmarks.report import growth_section, report
 
 ROOT = Path(__file__).resolve().parent.parent
-_FIELDS = (
-    FieldDefinition("name", "string"),
-    FieldDefinition("address", "string"),
-    FieldDefinition("kind", "string"),
-    FieldDefinition("height", "number"),
-    FieldDefinition("floors", "integer"),
-    FieldDefinition("year_built", "integer"),
-    FieldDefinition("energy", "number"),
-    FieldDefinition("updated", "string", "date"),
-)
 _ITEMS, _PAGE, _ITEM = "items, bbox, 100", "items, page of 1000", "one item"
+_CRS, _GZIP = "items, bbox, 100, crs=EPSG:4547", "items, bbox, 100, gzip"
+_FILTER = "CQL2: kind = and height >, 100"
 _TILE, _KEPT_TILE, _MAP = "vector tile z15, made", "vector tile z15, kept, gzip", "map tile z15, kept on disk"
 _ZOOM = 15
-
-
-def publish(home: Path, count: int) -> None:
-    """Publish the data set into `home` as `bench.buildings`, unless it is there."""
-    settings = load_settings((), {"CHENGTU_DATA_HOME": str(home)})
-    with open_registry(settings) as registry:
-        if any((home / "collections" / "bench" / "buildings").glob("g*/features.gpkg")):
-            return
-        if not any(tenant.id == "bench" for tenant in registry.list_tenants()):
-            registry.add_tenant("bench", "Benchmark")
-        with staging_folder(home) as folder:
-            staged = folder / "generation"
-            staged.mkdir()
-            with FeatureStoreWriter(
-                staged / "features.gpkg", fields=_FIELDS, storage_crs="EPSG:4326", time_field="updated"
-            ) as writer:
-                for geometries, columns in batches(count):
-                    writer.add(geometries, columns)
-                summary = writer.finish()
-            grids = ["WebMercatorQuad", "WorldCRS84Quad"]
-            kinds: dict[RepresentationKind, dict[str, Any]] = {
-                RepresentationKind.FEATURES: {
-                    "geometry_type": summary.geometry_type,
-                    "count": summary.count,
-                    "time_field": "updated",
-                    "id_field": None,
-                },
-                RepresentationKind.TILES: {"min_zoom": 10, "max_zoom": 18, "tile_matrix_sets": grids},
-                RepresentationKind.MAP: {"tile_matrix_sets": grids},
-            }
-            draft = CollectionDraft(
-                tenant="bench",
-                id="buildings",
-                titles={"en": "Buildings of the benchmark"},
-                bbox=summary.bbox,
-                storage_crs="http://www.opengis.net/def/crs/EPSG/0/4326",
-                fields=tuple(Field(f.name, f.type, f.format, f.column) for f in summary.fields),
-            )
-            representations = [
-                Representation(kind, "features.gpkg", 0, properties=properties)
-                for kind, properties in kinds.items()
-            ]
-            registry.publish(draft, representations, staged, False)
-
-
-@contextmanager
-def chengtu(home: Path, work: Path, workers: int = 2) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """Our server; gives pid, port, and the seconds until its port was open and until it was ready."""
-    port = free_port()
-    command = [
-        *(str(Path(sys.executable).with_name("chengtu")), "serve", "--home", str(home)),
-        *("--port", str(port), "--workers", str(workers)),
-    ]
-    # As installed: modules are compiled once, and kept here even where the source folders may not be written.
-    variables = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(work / "bytecode")}
-    address = f"http://127.0.0.1:{port}"
-    started = time.monotonic()
-    with running(command, f"{address}/health/live", work / "chengtu.log", variables, pause=0.01) as pid:
-        opened = time.monotonic() - started
-        # Connections are shared out among the workers: several answers in a row mean that all are there.
-        for _ in range(4 * workers):
-            wait_for(f"{address}/health/ready", 60)
-        yield (
-            pid,
-            port,
-            {"s until the port is open": opened, "s until it is ready": time.monotonic() - started},
-        )
+_CGCS2000 = "http://www.opengis.net/def/crs/EPSG/0/4547"
 
 
 def _measure_all(
@@ -140,6 +51,7 @@ def _measure_all(
 ) -> list[Row]:
     rows = []
     for workload, script, seconds, connections in scripts:
+        first_answer(script, address)
         rows.append(measure(name, workload, script, address, cpu, seconds, connections))
         _show(rows[-1])
     return rows
@@ -174,8 +86,11 @@ def ours(home: Path, work: Path, count: int, seconds: int) -> tuple[list[Row], d
         facts["MB of memory of a worker at rest"] = memory()
         scripts = [
             (_ITEMS, items_script(f"{base}/items", 0.005, 100), seconds, 16),
+            (_GZIP, items_script(f"{base}/items", 0.005, 100, "gzip"), seconds, 16),
+            (_CRS, items_script(f"{base}/items?crs={_CGCS2000}", 0.005, 100), seconds, 16),
             (_PAGE, items_script(f"{base}/items", 0.02, 1000), seconds, 16),
             (_ITEM, item_script(f"{base}/items/%d", count), seconds, 16),
+            (_FILTER, filter_script(f"{base}/items?limit=100"), seconds, 16),
         ]
         rows = _measure_all(name, address, used, scripts)
         rows.append(_made_tiles(name, tile_addresses(tile_path, _ZOOM, address), used))
@@ -229,72 +144,99 @@ def plain_mapproxy(bin_folder: Path, home: Path, work: Path, seconds: int) -> li
         )
 
 
-def vanilla(bin_folder: Path, work: Path, count: int, seconds: int) -> list[Row]:
-    """The rows of vanilla pygeoapi: on PostGIS, and on the GeoPackage where its Python may load SpatiaLite."""
-    rows = []
-    with ExitStack() as stack:
-        database_pid, database_port = stack.enter_context(peers.postgis(work))
+def on_postgis(bin_folder: Path, home: Path, work: Path, base: Path, count: int, seconds: int) -> list[Row]:
+    """The rows of everything that stands on the same PostGIS: ours, vanilla pygeoapi, tipg, MapServer."""
+    rows: list[Row] = []
+    with peers.postgis(work) as (database_pid, database_port):
+        rows += _ours_on_postgis(home, work, database_pid, database_port, count, seconds)
+        rows += _bare_tiles(database_pid, database_port)
         collections = {"postgis": "pygeoapi, PostGIS"}
         if peers.has_spatialite(bin_folder):
             collections["gpkg"] = "pygeoapi, GeoPackage"
         else:
             print("  pygeoapi on GeoPackage is left out: it needs a Python whose sqlite3 may load SpatiaLite")
-        pid, port = stack.enter_context(
-            peers.pygeoapi(bin_folder, work, database_port, "gpkg" in collections)
-        )
-        address = f"http://127.0.0.1:{port}"
-
-        def used() -> float:
-            return cpu_seconds([pid, database_pid])
-
-        for collection, name in collections.items():
-            base = f"/collections/{collection}/items"
-            scripts = [
-                (_ITEMS, items_script(f"{base}?f=json", 0.005, 100), seconds, 4),
-                (_PAGE, items_script(f"{base}?f=json", 0.02, 1000), seconds, 4),
-                (_ITEM, item_script(f"{base}/%d?f=json", count), seconds, 4),
-            ]
-            rows += _measure_all(name, address, used, scripts)
-        path = "/collections/postgis/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt"
-        # Half a minute each: two say enough.
-        tiles = tile_addresses(path, _ZOOM, address)
-        rows.append(_made_tiles("pygeoapi, PostGIS", tiles[len(tiles) // 2 :][:2], used))
+        with peers.pygeoapi(bin_folder, work, database_port, "gpkg" in collections) as (pid, port):
+            address = f"http://127.0.0.1:{port}"
+            used = _cpu_of(pid, database_pid)
+            for collection, name in collections.items():
+                scripts = _peer_scripts(f"/collections/{collection}/items", "?f=json", count, seconds)
+                rows += _measure_all(name, address, used, scripts)
+            path = "/collections/postgis/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt"
+            # Half a minute each: two say enough.
+            tiles = tile_addresses(path, _ZOOM, address)
+            rows.append(_made_tiles("pygeoapi, PostGIS", tiles[len(tiles) // 2 :][:2], used))
+        with database_peers.tipg(peers.environment(ROOT, base, "tipg"), work, database_port) as (pid, port):
+            address, used = f"http://127.0.0.1:{port}", _cpu_of(pid, database_pid)
+            scripts = _peer_scripts("/collections/public.buildings/items", "?f=geojson", count, seconds)
+            rows += _measure_all("tipg, PostGIS", address, used, scripts)
+            path = "/collections/public.buildings/tiles/WebMercatorQuad/{z}/{x}/{y}"
+            rows.append(_made_tiles("tipg, PostGIS", tile_addresses(path, _ZOOM, address), used))
+        with database_peers.mapserver(work, database_port) as (pids, port):
+            address, used = f"http://127.0.0.1:{port}", _cpu_of(*pids, database_pid)
+            scripts = _peer_scripts("/peer/ogcapi/collections/buildings/items", "?f=json", count, seconds)
+            rows += _measure_all("MapServer, PostGIS", address, used, scripts[:2])  # no item by id, no CQL2
     return rows
 
 
-def report(rows: list[Row], facts: dict[str, float], count: int) -> str:
-    """The page docs/benchmarks.md."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Made by `make bench` ([how](how-to/run-benchmarks.md)). CPU is that of the server's processes and, for PostGIS, of the",
-        "database, divided by the requests answered: the steadiest figure on a shared machine. Every server runs under granian",
-        "with two workers, one server after the other, on the same data and the same random requests of fixed seed, sent by wrk",
-        "over loopback. Answers are not compressed, but for the vector tile that is kept. The best of three runs counts.",
-        "",
-        f"{count:,} polygons with eight attributes. {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
-        f"{platform.machine()}, Python {platform.python_version()}, pygeoapi {version('pygeoapi')}, "
-        f"MapProxy {version('mapproxy')}, granian {version('granian')}.",
-        "",
-        "| work | server | CPU ms a request | requests/s | p50 ms | p99 ms | bytes | errors |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
+def _cpu_of(*pids: int) -> Callable[[], float]:
+    return lambda: cpu_seconds(pids)
+
+
+def _peer_scripts(items: str, form: str, count: int, seconds: int) -> list[tuple[str, str, int, int]]:
+    return [
+        (_ITEMS, items_script(f"{items}{form}", 0.005, 100), seconds, 4),
+        (_PAGE, items_script(f"{items}{form}", 0.02, 1000), seconds, 4),
+        (_ITEM, item_script(f"{items}/%d{form}", count), seconds, 4),
+        (_FILTER, filter_script(f"{items}{form}&limit=100"), seconds, 4),
     ]
-    for workload in dict.fromkeys(row.workload for row in rows):
-        for row in sorted((row for row in rows if row.workload == workload), key=lambda row: row.cpu_ms):
-            lines.append(
-                f"| {row.workload} | {row.server} | {row.cpu_ms:,.3f} | {row.requests_per_second:,.1f} | {row.p50_ms} | "
-                f"{row.p99_ms} | {row.bytes_per_request:,} | {row.bad} |"
+
+
+def _ours_on_postgis(
+    home: Path, work: Path, database_pid: int, database_port: int, count: int, seconds: int
+) -> list[Row]:
+    """Ours on the table as it is, then with a column of encoded features."""
+    settings = settings_of(home, database_port)
+    register_table(settings, "table")
+    peers.add_fragments(database_port)
+    register_table(settings, "fragments", "fragment")
+    rows: list[Row] = []
+    with chengtu(home, work, settings=settings) as (pid, port, _):
+        address, used = f"http://127.0.0.1:{port}", _cpu_of(pid, database_pid)
+        for collection, name in (
+            ("table", "Chengtu, PostGIS"),
+            ("fragments", "Chengtu, PostGIS with fragments"),
+        ):
+            base = f"/t/bench/ogc/collections/{collection}"
+            rows += _measure_all(
+                name, address, used, _peer_scripts(f"{base}/items", "?f=json", count, seconds)
             )
-    lines += [
-        "",
-        "Requests a second are those of two workers beside wrk on this machine; for a vector tile that is made, of one client.",
-        "A row with errors is not a result.",
-        "",
-        "| start and memory | |",
-        "|---|--:|",
-        *(f"| {name} | {value:.2f} |" for name, value in facts.items()),
-    ]
-    return "\n".join(lines) + "\n"
+        path = "/t/bench/ogc/collections/table/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt"
+        rows.append(_made_tiles("Chengtu, PostGIS", tile_addresses(path, _ZOOM, address), used))
+    peers.drop_fragments(database_port)
+    return rows
+
+
+def _bare_tiles(database_pid: int, database_port: int) -> list[Row]:
+    """ST_AsMVT asked by a driver, with nothing around it: the floor of tiles from PostGIS."""
+    with peers.bare_tiles(database_port) as make:
+        places = [tuple(map(int, address.split("/"))) for address in tile_addresses("{z}/{x}/{y}", _ZOOM, "")]
+        before, started, size = cpu_seconds([database_pid]), time.monotonic(), 0
+        for zoom, x, y in places:
+            size += make(zoom, x, y)
+        used, wall, count = cpu_seconds([database_pid]) - before, time.monotonic() - started, len(places)
+    row = Row(
+        "ST_AsMVT alone",
+        _TILE,
+        1,
+        round(used / count * 1000, 3),
+        round(count / wall, 1),
+        0.0,
+        0.0,
+        size // count,
+        0,
+    )
+    _show(row)
+    return [row]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -305,16 +247,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seconds", type=int, default=4, help="length of one run; three are made (default 4)"
     )
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "benchmarks", help="data, logs, rows")
+    parser.add_argument(
+        "--growth", action="store_true", help="also 50,000, 500,000 and 5 million (10 minutes, 12 GB more)"
+    )
     parser.add_argument("--ours-only", action="store_true", help="leave the peers out")
     parser.add_argument(
         "--no-write", action="store_true", help="print the page instead of writing docs/benchmarks.md"
     )
     options = parser.parse_args(arguments)
-    needed = ["wrk"] if options.ours_only else ["wrk", "ogr2ogr", "psql", "pg_ctl"]
+    needed = ["wrk"] if options.ours_only else ["wrk", "ogr2ogr", "psql", "pg_ctl", "mapserv", "nginx"]
     missing = [name for name in needed if find_program(name) is None]
     if missing:
         print(
-            f"{', '.join(missing)}: not found. `apt-get install wrk gdal-bin postgresql-15-postgis-3`, or --ours-only"
+            f"{', '.join(missing)}: not found. `apt-get install wrk gdal-bin postgresql-15-postgis-3 mapserver-bin nginx-light`, or --ours-only"
         )
         return 2
     # Ended by a signal, the servers below are stopped as well.
@@ -325,6 +270,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = work / "home"
     print(f"Making {options.features:,} polygons, or taking those of the last run", flush=True)
     publish(home, options.features)
+    if options.growth:
+        print("Measuring how the same requests fare as collections grow", flush=True)
+        grown, downloaded = grow(base, options.seconds, _show)
+        (base / "growth.json").write_text(
+            json.dumps({"rows": [asdict(row) for row in grown], "download": downloaded}, indent=1)
+        )
     print("Measuring Chengtu", flush=True)
     rows, facts = ours(home, work, options.features, options.seconds)
     if not options.ours_only:
@@ -333,9 +284,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plain_geopackage(store, work / "buildings.gpkg")
         bin_folder = peers.environment(ROOT, base)
         rows += plain_mapproxy(bin_folder, home, work, options.seconds)
-        rows += vanilla(bin_folder, work, options.features, options.seconds)
+        rows += on_postgis(bin_folder, home, work, base, options.features, options.seconds)
     (work / "rows.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    page = report(rows, facts, options.features)
+    page = report(rows, facts, options.features) + growth_section(base)
     if options.no_write:
         print(page)
     else:

@@ -10,8 +10,9 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
+from benchmarks.dataset import EAST, KINDS, NORTH, SOUTH, WEST
 
 _REPORT = """
 function done(summary, latency, requests)
@@ -41,23 +42,35 @@ class Row:
     bad: int
 
 
-def _box(path: str, size: float) -> str:
+def _box(path: str, size: float, coding: str) -> str:
     return (
         f"local x = {WEST} + math.random() * {EAST - WEST - size}\n"
         f"local y = {SOUTH} + math.random() * {NORTH - SOUTH - size}\n"
-        f'return wrk.format("GET", string.format("{path}", x, y, x + {size}, y + {size}))'
+        f'return wrk.format("GET", string.format("{path}", x, y, x + {size}, y + {size}), '
+        f'{{["Accept-Encoding"] = "{coding}"}})'
     )
 
 
-def items_script(path: str, size: float, limit: int) -> str:
-    """Lua that asks for a page of items in a random box of `size` degrees."""
+def items_script(path: str, size: float, limit: int, coding: str = "identity") -> str:
+    """Lua that asks for a page of items in a random box of `size` degrees, in a content coding."""
     joined = "&" if "?" in path else "?"
-    return _box(f"{path}{joined}bbox=%.5f,%.5f,%.5f,%.5f&limit={limit}", size)
+    return _box(f"{path}{joined}bbox=%.5f,%.5f,%.5f,%.5f&limit={limit}", size, coding)
 
 
 def item_script(path: str, count: int) -> str:
     """Lua that asks for random items; `path` holds %d."""
     return f'return wrk.format("GET", string.format("{path}", math.random(1, {count})))'
+
+
+def filter_script(path: str) -> str:
+    """Lua that asks for items of a random kind above a random height, by CQL2 text; `path` ends in a parameter."""
+    kinds = ", ".join(f'"{quote(kind)}"' for kind in KINDS)
+    expression = "kind%%3D%%27%s%%27%%20AND%%20height%%3E%d"
+    return (
+        f"local kinds = {{{kinds}}}\n"
+        f'return wrk.format("GET", "{path}&filter-lang=cql2-text&filter=" .. '
+        f'string.format("{expression}", kinds[math.random(#kinds)], math.random(30, 60)))'
+    )
 
 
 def tile_of(longitude: float, latitude: float, zoom: int) -> tuple[int, int]:
@@ -115,6 +128,16 @@ def measure(
                 )
             )
     return min(rows, key=lambda row: row.cpu_ms)
+
+
+def first_answer(script: str, address: str) -> None:
+    """Ask until a first request is answered, which takes some servers seconds; for a minute at most."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(f"function request()\n{script}\nend\n{_REPORT}")
+        file.flush()
+        for _ in range(12):
+            if _wrk(file.name, address, 5, 1)["requests"]:
+                return
 
 
 def _wrk(script: str, address: str, seconds: int, connections: int) -> dict[str, int]:

@@ -7,22 +7,24 @@ import os
 import shutil
 import subprocess
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import yaml
 
 from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
 from benchmarks.processes import find_program, free_port, running
+from providers.features.postgis import fragment_sql
 
 Row = dict[str, Any]
 
 
-def environment(root: Path, work: Path) -> Path:
-    """The `bin` folder of the peers' own virtual environment, made when it is not there or its pinned list has changed."""
-    folder = work / "peers"
-    pinned = root / "benchmarks" / "peers.txt"
+def environment(root: Path, work: Path, name: str = "peers") -> Path:
+    """The `bin` folder of a virtual environment of peers, made when it is not there or its pinned list has changed."""
+    folder = work / name
+    pinned = root / "benchmarks" / f"{name}.txt"
     mark = folder / "installed.txt"
     if not mark.is_file() or mark.read_bytes() != pinned.read_bytes():
         print("  installing the peers", flush=True)
@@ -207,6 +209,53 @@ def _load(work: Path, port: int) -> None:
     ]
     subprocess.run(command, check=True)
     subprocess.run(["psql", "-q", address, "-c", "VACUUM ANALYZE buildings"], check=True)
+
+
+def add_fragments(port: int) -> None:
+    """Give the table a column of encoded features, as docs/how-to/publish-postgis.md tells."""
+    script = fragment_sql(f"postgresql://postgres@127.0.0.1:{port}/postgres", "public", "buildings")
+    address = f"host=127.0.0.1 port={port} dbname=postgres user=postgres"
+    subprocess.run(
+        ["psql", "-q", "-v", "ON_ERROR_STOP=1", address],
+        input=script,
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    subprocess.run(["psql", "-q", address, "-c", "VACUUM FULL ANALYZE buildings"], check=True)
+
+
+def drop_fragments(port: int) -> None:
+    """Take the column away again: the peers get the table as it was."""
+    address = f"host=127.0.0.1 port={port} dbname=postgres user=postgres"
+    for statement in (
+        "DROP TRIGGER chengtu_fragment ON buildings",
+        "ALTER TABLE buildings DROP COLUMN fragment",
+        "VACUUM FULL ANALYZE buildings",
+    ):
+        subprocess.run(["psql", "-q", "-v", "ON_ERROR_STOP=1", address, "-c", statement], check=True)
+
+
+_BARE_TILE = """
+SELECT ST_AsMVT(tile, 'buildings', 4096, 'geom', 'id') FROM (
+  SELECT ST_AsMVTGeom(ST_Transform(b.geom, 3857), ST_TileEnvelope(%(z)s, %(x)s, %(y)s), 4096, 64, true) AS geom,
+         b.id, name, address, kind, height, floors, year_built, energy, updated::text
+  FROM buildings b
+  WHERE b.geom && ST_Transform(ST_TileEnvelope(%(z)s, %(x)s, %(y)s, margin => 64.0 / 4096), 4326)
+) AS tile"""
+
+
+@contextlib.contextmanager
+def bare_tiles(port: int) -> Iterator[Callable[[int, int, int], int]]:
+    """Gives a function (zoom, x, y) -> bytes of the tile that ST_AsMVT makes of the table."""
+    with psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", autocommit=True) as connection:
+
+        def make(z: int, x: int, y: int) -> int:
+            cursor = connection.execute(_BARE_TILE, {"z": z, "x": x, "y": y}, prepare=True, binary=True)
+            row = cursor.fetchone()
+            return len(row[0]) if row else 0
+
+        yield make
 
 
 @contextlib.contextmanager
