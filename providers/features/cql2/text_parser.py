@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import LarkError, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 from pygeofilter import ast
 
-from providers.features.cql2.limits import MAXIMUM_TEXT, Refusal, balanced, check_length
+from providers.features.cql2.limits import MAXIMUM_NODES, MAXIMUM_TEXT, Refusal, balanced, check_length
 from providers.features.cql2.raw import (
     ARITHMETIC,
     COMPARISONS,
@@ -90,8 +91,24 @@ def _grammar() -> Lark:
         lexer="basic",
         transformer=_Builder(),
         lexer_callbacks={"NAME": _keyword},
+        postlex=_TokenLimit(),
         maybe_placeholders=False,
     )
+
+
+class _TokenLimit:
+    """Passes tokens on, up to as many as a filter may have: each costs 14 microseconds, which a long text would add up."""
+
+    always_accept = ()
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        """The same tokens. Raises Refusal."""
+        for count, token in enumerate(stream):
+            if count == MAXIMUM_NODES:
+                raise Refusal(
+                    f"a filter of more than {MAXIMUM_NODES} words and signs", f"at most {MAXIMUM_NODES}"
+                )
+            yield token
 
 
 def _kept(items: list[Any]) -> list[Any]:

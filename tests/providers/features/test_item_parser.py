@@ -428,11 +428,7 @@ def test_cursor_belongs_to_its_query() -> None:
     ],
 )
 def test_forged_cursors(sortby: str, values: tuple[str | int | float | None, ...]) -> None:
-    token = (
-        encode_cursor(3, values, cursor_mark(parse(("sortby", sortby))))
-        if values[0] != 1 << 63
-        else "WzMsMV0x"
-    )
+    token = encode_cursor(3, values, cursor_mark(parse(("sortby", sortby))))
     with pytest.raises(InvalidParameter) as caught:
         parse(("sortby", sortby), ("cursor", token))
     assert caught.value.name == "cursor"

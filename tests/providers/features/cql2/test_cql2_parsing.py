@@ -254,6 +254,7 @@ REFUSED = [
     "(" * 5000 + "a = 1" + ")" * 4999,
     "(" * 500 + "a = 1" + " AND a = 1)" * 500,
     "a = " + "9" * 5000,
+    "a = 1" + "+1" * 20_000,
     "name = '" + "x" * MAXIMUM_TEXT + "'",
     "name LIKE '" + "%a" * (MAXIMUM_WILDCARDS + 1) + "'",
     "name LIKE '" + "a" * (MAXIMUM_PATTERN + 1) + "'",
