@@ -105,6 +105,7 @@ class Column:
     deterministic: bool = True
     has_default: bool = False
     is_generated: bool = False
+    precision: int | None = None
 
     @cached_property
     def sql(self) -> str:
@@ -214,9 +215,43 @@ class Column:
         """The column as it is sorted by where it is `present`: itself, so that an index gives the order."""
         if self.kind in (Kind.TEXT, Kind.OTHER, Kind.ARRAY):
             return self.sql if self.kind is Kind.TEXT and self.binary_order else f'{self.text} COLLATE "C"'
+        if self.kind is Kind.NUMERIC and not self._fits_a_double:
+            return f"({self.sql}::float8)"  # a cursor holds no more digits than a double
         return self.sql
+
+    @property
+    def _fits_a_double(self) -> bool:
+        return self.precision is not None and self.precision <= 15
 
     @cached_property
     def sorted_type(self) -> str:
-        """The type a cursor's text is cast to."""
+        """The type a cursor's value is cast to."""
+        if self.kind is Kind.NUMERIC and not self._fits_a_double:
+            return "float8"
         return "text" if self.kind in (Kind.TEXT, Kind.OTHER, Kind.ARRAY) else self.type_sql
+
+    @cached_property
+    def cursor_value(self) -> str:
+        """The sort value as a cursor holds it: a number, a truth value or text; null where it is as good as missing."""
+        text = f"({self.sorted})"
+        if self.kind is Kind.INTEGER:
+            text += "::int8"
+        elif self.kind is Kind.REAL:
+            text += "::text::float8"
+        elif self.kind in (Kind.NUMERIC, Kind.DOUBLE):
+            text += "::float8"
+        elif self.kind is not Kind.BOOLEAN:
+            text += "::text"
+        return f"CASE WHEN {self.present} THEN {text} END" if self.may_be_odd else text
+
+    def takes_cursor(self, value: object) -> bool:
+        """Whether a cursor's value can be one of this column."""
+        if value is None:
+            return True
+        if self.kind is Kind.INTEGER:
+            return type(value) is int
+        if self.kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE):
+            return type(value) in (int, float)
+        if self.kind is Kind.BOOLEAN:
+            return type(value) is bool
+        return isinstance(value, str)

@@ -287,6 +287,8 @@ class _Writer:
             return _extreme(
                 "LEAST" if name == "minimum" else "GREATEST", [_as_double(each) for each in arguments]
             )
+        if name == "mod":  # of whole numbers exact beyond what a double can hold
+            return _of_two("CASE WHEN y <> 0 THEN mod(x::numeric, y::numeric) END", first, arguments[1])
         if name in _FUNCTIONS_OF_TWO:
             return _of_two(_FUNCTIONS_OF_TWO[name], _as_double(first), _as_double(arguments[1]))
         raise UnsupportedQuery(f"The function {name!r} cannot be answered by PostGIS")
@@ -313,7 +315,6 @@ _ARITHMETIC: Final = {
     ),
 }
 _FUNCTIONS_OF_TWO: Final = {
-    "mod": "CASE WHEN y <> 0 THEN mod(x::numeric, y::numeric)::float8 END",
     "idiv": f"CASE WHEN y = 0 THEN NULL WHEN x = 0 THEN 0 WHEN ln(abs(x)) - ln(abs(y)) < -708 THEN 0"
     f" WHEN ln(abs(x)) - ln(abs(y)) < {_LARGEST_EXPONENT} THEN trunc(x / y) END",
     "pow": (

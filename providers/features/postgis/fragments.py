@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from providers.errors import StoreError
 from providers.features.postgis.columns import Column, Kind, literal, quoted
 from providers.features.postgis.pools import Connection, database
-from providers.features.postgis.tables import GeometryColumn, Table, read_table
+from providers.features.postgis.tables import FRAGMENT_MARK, GeometryColumn, Table, read_table
 
-_MARK = "chengtu fragment "
 _COMMENT = """
 SELECT col_description(a.attrelid, a.attnum) FROM pg_attribute a
 WHERE a.attrelid = %s AND a.attname = %s AND NOT a.attisdropped AND EXISTS (
@@ -29,7 +28,7 @@ def fragment_is_current(
     if column is None or table.geometry is None:
         return None
     row = connection.execute(_COMMENT, (table.oid, column)).fetchone()
-    wanted = _MARK + signature(table.key, table.geometry, list(fields.values()))
+    wanted = FRAGMENT_MARK + signature(table.key, table.geometry, list(fields.values()))
     return column if row is not None and row[0] == wanted else None
 
 
@@ -80,7 +79,7 @@ def _script(table: Table, geometry: GeometryColumn, column: str, shown: Sequence
         f'SELECT \'{{"type":"Feature","id":\' || to_json({key}::text)::text || \',"geometry":\''  # noqa: S608 - quoted names
         f" || coalesce(ST_AsGeoJSON({moved}, 7, 0), 'null') || ',\"properties\":' || {properties} || '}}' FROM (SELECT (NEW).*) a"
     ).replace("%%", "%")
-    comment = literal(_MARK + signature(table.key, geometry, shown))
+    comment = literal(FRAGMENT_MARK + signature(table.key, geometry, shown))
     return f"""BEGIN;
 ALTER TABLE {relation} ADD COLUMN IF NOT EXISTS {name} text;
 DO $do$ BEGIN

@@ -109,8 +109,8 @@ class Selector:
         Features with a value come first, in the order of an index; those without follow. Raises InvalidParameter for a foreign cursor.
         """
         keys = [(self.fields[key.field], key.descending) for key in query.sortby]
-        cursor = self._checked_cursor(query, len(keys))
-        columns = "".join(f", {_cursor_text(column)}" for column, _ in keys)
+        cursor = self._checked_cursor(query, keys)
+        columns = "".join(f", {column.cursor_value}" for column, _ in keys)
         statement = replace(statement, cursor_columns=f"{columns}, {self.key_column}")
         if not keys:
             after = ("", ()) if cursor is None else self._after_key(cursor[-1])
@@ -132,12 +132,13 @@ class Selector:
                 part = part.also(*self._after_rest(others, cursor[1:]))
             yield replace(part, order=", ".join([*rest, self.table.key.sql]))
 
-    def _checked_cursor(self, query: ItemQuery, keys: int) -> Cursor | None:
+    def _checked_cursor(self, query: ItemQuery, keys: Sequence[tuple[Column, bool]]) -> Cursor | None:
         cursor = query.cursor
         if cursor is None:
             return None
-        if len(cursor) != keys + 1 or not all(
-            value is None or isinstance(value, str) for value in cursor[:-1]
+        columns = [column for column, _ in keys]
+        if len(cursor) != len(keys) + 1 or not all(
+            column.takes_cursor(value) for column, value in zip(columns, cursor, strict=False)
         ):
             raise InvalidParameter("cursor", str(cursor), _CURSOR)
         last = cursor[-1]
@@ -184,12 +185,6 @@ class Selector:
         value = f"%s::{column.sorted_type}"
         text = f"({missing} OR {column.sorted} {sign} {value} OR ({column.sorted} = {value} AND {rest}))"
         return text, (cursor[0], cursor[0], *arguments)
-
-
-def _cursor_text(column: Column) -> str:
-    """The sort value as a cursor keeps it: exact, as text; null where it is as good as missing."""
-    text = f"({column.sorted})::text"
-    return f"CASE WHEN {column.present} THEN {text} END" if column.may_be_odd else text
 
 
 def _order(column: Column, descending: bool) -> str:

@@ -18,6 +18,7 @@ from providers.features.postgis.pools import Connection, statement_timeout
 from providers.features.query import CRS84
 
 _READABLE_KINDS = "rvmfp"  # table, view, materialised view, foreign table, partitioned table
+FRAGMENT_MARK = "chengtu fragment "  # the comment on a stored fragment begins so: it is no field
 _EXTENT_TIME = "3s"
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 _EXACT_ROWS = (
@@ -167,6 +168,9 @@ def read_table(
         raise StoreError(f"The database has the encoding {encoding}; features are served from UTF8 databases")
     found = connection.execute(_COLUMNS, {"oid": oid}).fetchall()
     columns = {column.name: column for column in map(_column, found) if column is not None}
+    columns = {
+        name: each for name, each in columns.items() if not (each.title or "").startswith(FRAGMENT_MARK)
+    }
     return Table(
         schema,
         name,
@@ -217,6 +221,7 @@ def _column(row: Sequence[Any]) -> Column | None:
         deterministic,
         default,
         generated,
+        precision,
     )
 
 

@@ -286,6 +286,7 @@ def test_stored_fragments_are_the_features(
     encoded = [json.loads(body) for body in city.page(query).bodies]
     assert [json.loads(body) for body in source.page(query).bodies] == encoded
     assert "fragment" not in source.schema.by_name
+    assert "fragment" not in open_table("stored").schema.by_name
     source.edit([Edit(EditKind.UPDATE, "1", properties={"floors": 99})])
     item = source.item("1")
     assert item is not None
