@@ -10,13 +10,13 @@ import numpy as np
 import orjson
 
 from providers.errors import InvalidParameter, StoreError
-from providers.features.query import Cursor, ItemQuery
+from providers.features.query import ItemQuery
 from providers.features.remote.arcgis_sql import Shape, WhereWriter, literal, split_shape
 from providers.features.remote.conditions import boxes_of, cannot, condition_of, refused
 from providers.features.remote.documents import json_object, shown, text_of
 from providers.features.remote.esri_json import geometry_of, to_esri
 from providers.features.remote.facts import RemoteFacts
-from providers.features.remote.service import NOTHING, Asked, Batch, RemoteLayer, feature_id_of
+from providers.features.remote.service import NOTHING, Asked, Batch, Place, RemoteLayer, feature_id_of
 from providers.features.remote.values import Misfit
 from providers.features.schema import FieldDefinition
 from providers.features.source import Ability
@@ -52,7 +52,7 @@ _ALWAYS = frozenset(
         Ability.HITS,
     }
 )
-_BY_NUMBER = "offset"  # in a cursor: the page goes on by its number, not after an object id
+_BY_NUMBER = "page from "  # in a cursor: the page goes on by its number, not after an object id
 _LARGEST_METADATA = 16 << 20
 
 
@@ -124,9 +124,9 @@ class ArcgisLayer:
     def batch(self, facts: RemoteFacts, asked: Asked) -> Batch:
         """One page: by object id where nothing else is sorted by, else by its number."""
         details = facts.details
-        by_number = asked.cursor is not None and asked.cursor[:1] == (_BY_NUMBER,)
+        by_number = isinstance(asked.place, str)
         keyed = details["sorts"] and not asked.query.sortby and not asked.query.offset and not by_number
-        params = self._conditions(facts, asked, _after(asked.cursor, details["oid"]) if keyed else None)
+        params = self._conditions(facts, asked, _after(asked.place, details["oid"]) if keyed else None)
         if params is None:
             return Batch([], np.empty(0, dtype=object), [], None, 0)
         wanted = min(asked.limit, details["most"])
@@ -145,7 +145,7 @@ class ArcgisLayer:
         more = more and bool(batch.ids)
         if more and not keyed and not details["pages"]:
             raise cannot(self.kind, f"more than {wanted} features by a service without paging", "limit")
-        last: Cursor = (int(batch.ids[-1]),) if keyed and batch.ids else (_BY_NUMBER, offset + len(batch.ids))
+        last = int(batch.ids[-1]) if keyed and batch.ids else f"{_BY_NUMBER}{offset + len(batch.ids)}"
         return Batch(
             batch.ids,
             batch.geometries,
@@ -287,7 +287,7 @@ class ArcgisLayer:
     @staticmethod
     def _known_count(asked: Asked, batch: Batch, more: bool) -> int | None:
         """Exact where the first page is the last one too; counting would be another request."""
-        return None if more or asked.cursor is not None or asked.query.offset else len(batch.ids)
+        return None if more or asked.place is not None or asked.query.offset else len(batch.ids)
 
 
 def _is_safe(name: str) -> bool:
@@ -301,21 +301,22 @@ def _own_name(name: Any, fields: tuple[FieldDefinition, ...]) -> str | None:
     return name if any(item.name == name and item.format is not None for item in fields) else None
 
 
-def _after(cursor: Cursor | None, oid: str) -> str | None:
-    if cursor is None:
+def _after(place: Place | None, oid: str) -> str | None:
+    if place is None:
         return None
-    if len(cursor) != 1 or type(cursor[0]) is not int:
-        raise InvalidParameter("cursor", str(cursor)[:60], "a cursor taken from a next link")
-    return f"{oid} > {literal(cursor[0])}"
+    if type(place) is not int:
+        raise InvalidParameter("cursor", str(place)[:60], "a cursor taken from a next link")
+    return f"{oid} > {literal(place)}"
 
 
 def _offset(asked: Asked) -> int:
-    cursor = asked.cursor
-    if cursor is None:
+    place = asked.place
+    if place is None:
         return asked.query.offset
-    if len(cursor) != 2 or cursor[0] != _BY_NUMBER or type(cursor[1]) is not int or cursor[1] < 0:
-        raise InvalidParameter("cursor", str(cursor)[:60], "a cursor taken from a next link")
-    return cursor[1]
+    number = place.removeprefix(_BY_NUMBER) if isinstance(place, str) else ""
+    if not (number.isascii() and number.isdigit() and len(number) < 16):
+        raise InvalidParameter("cursor", str(place)[:60], "a cursor taken from a next link")
+    return int(number)
 
 
 def _order(query: ItemQuery, facts: RemoteFacts) -> str:

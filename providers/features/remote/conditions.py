@@ -151,7 +151,8 @@ def instant_text(moment: datetime) -> str:
 
 def refused(kind: str, query: ItemQuery, reason: str) -> UnsupportedQuery:
     """The service's own refusal of a request, naming the parameters that were passed on to it."""
-    names = [ability.value for ability in asked_abilities(query) if ability not in _OURS] or ["items"]
+    names = [ability.value for ability in asked_abilities(query) if ability not in _OURS]
+    names = names or (["items"] if query.cursor is None else ["cursor"])
     return UnsupportedQuery(
         f"Parameter {', '.join(map(repr, names))}: refused by this collection's store ({kind}), which says: {reason}"
     )

@@ -17,7 +17,7 @@ from owslib.ogcapi.features import Features
 
 from providers.errors import InvalidParameter, StoreError
 from providers.features.cql2 import to_text
-from providers.features.query import Cursor, ItemQuery
+from providers.features.query import ItemQuery
 from providers.features.remote.conditions import cannot, condition_of, refused, typed
 from providers.features.remote.conformance import Cql2Support
 from providers.features.remote.documents import json_object, shown, text_of
@@ -32,7 +32,7 @@ from providers.features.remote.ogc_api_metadata import (
     names_of,
     time_field_of,
 )
-from providers.features.remote.service import NOTHING, Asked, Batch, RemoteLayer, geojson_batch
+from providers.features.remote.service import NOTHING, Asked, Batch, Place, RemoteLayer, geojson_batch
 from providers.features.remote.values import Misfit
 from providers.features.schema import FieldDefinition
 from providers.features.source import Ability
@@ -169,17 +169,17 @@ class OgcApiFeatures:
         if params is None:
             return Batch([], np.empty(0, dtype=object), [], None, 0)
         sent = dict(params)
-        sent |= _paging(asked.cursor, facts)
-        if asked.query.offset and asked.cursor is None:
+        sent |= _paging(asked.place, facts)
+        if asked.query.offset and asked.place is None:
             sent[facts.details["offset"]] = str(asked.query.offset)
         sent["limit"] = str(max(asked.limit, 1))
         answer = self._api.answer(f"{self._path}/items", sent, 64 << 20)
-        document = self._document(answer, query=asked.query if params else None)
+        document = self._document(answer, query=asked.query if params or asked.place else None)
         batch = geojson_batch(document, self._id_field)
         if len(batch.ids) > asked.limit:
             raise Misfit(f"{len(batch.ids)} features where {asked.limit} were asked for")
-        cursor = self._next(document, answer.url, sent, facts) if batch.ids else None
-        return Batch(batch.ids, batch.geometries, batch.rows, cursor, batch.number_matched)
+        place = self._next(document, answer.url, sent, facts) if batch.ids else None
+        return Batch(batch.ids, batch.geometries, batch.rows, place, batch.number_matched)
 
     def one(self, facts: RemoteFacts, feature_id: str, fields: tuple[FieldDefinition, ...]) -> Batch:
         """The feature at items/{featureId}; by the id field where the source names one."""
@@ -251,7 +251,7 @@ class OgcApiFeatures:
             params["bbox"] = ",".join(f"{number:.12g}" for number in query.bbox)
         if query.datetime is not None and by_parameter:
             start, end = (moment or ".." for moment in query.datetime)
-            params["datetime"] = start if start == end else f"{start}/{end}"
+            params["datetime"] = start if start == end != ".." else f"{start}/{end}"
         if query.sortby:
             params["sortby"] = _sortby(query, facts)
         if query.filter is not None and query.filter.node is False:
@@ -287,8 +287,8 @@ class OgcApiFeatures:
 
     def _next(
         self, document: Mapping[str, Any], url: str, sent: Mapping[str, str], facts: RemoteFacts
-    ) -> Cursor | None:
-        """What the next link adds to or changes in the request, as name, value, name, value...; None on the last page."""
+    ) -> str | None:
+        """What the next link adds to or changes in the request, as a query string; None on the last page."""
         href = link_to(document, "next")
         if href is None:
             return None
@@ -302,7 +302,7 @@ class OgcApiFeatures:
         }
         if not added or sum(len(name) + len(value) for name, value in added.items()) > _MAXIMUM_TOKEN:
             raise Misfit("a next link that leads to the same page, or is too long")
-        return tuple(text for pair in added.items() for text in pair)
+        return urlencode(added)
 
 
 _SCHEMAS = ("application/schema+json", "application/json", "+json")
@@ -331,17 +331,18 @@ def _may_page(name: str, facts: RemoteFacts) -> bool:
     return lowered not in _RESERVED and lowered not in known and not lowered.startswith("filter")
 
 
-def _paging(cursor: Cursor | None, facts: RemoteFacts) -> dict[str, str]:
+def _paging(place: Place | None, facts: RemoteFacts) -> dict[str, str]:
     """The parameters in a cursor, checked like those of a link. Raises InvalidParameter."""
-    if cursor is None:
+    if place is None:
         return {}
-    pairs = dict(zip(cursor[::2], cursor[1::2], strict=False))
-    if len(cursor) % 2 or not all(
-        isinstance(name, str) and isinstance(value, str) and _may_page(name, facts)
-        for name, value in pairs.items()
-    ):
-        raise InvalidParameter("cursor", str(cursor)[:60], "a cursor taken from a next link")
-    return {str(name): str(value) for name, value in pairs.items()}
+    pairs = (
+        parse_qsl(place, keep_blank_values=True)
+        if isinstance(place, str) and len(place) <= _MAXIMUM_TOKEN
+        else []
+    )
+    if not pairs or not all(_may_page(name, facts) for name, _ in pairs):
+        raise InvalidParameter("cursor", str(place)[:60], "a cursor taken from a next link")
+    return dict(pairs)
 
 
 def _sortby(query: ItemQuery, facts: RemoteFacts) -> str:

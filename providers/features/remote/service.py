@@ -11,17 +11,20 @@ import orjson
 import shapely
 from numpy.typing import NDArray
 
-from providers.features.query import Cursor, ItemQuery
+from providers.features.query import ItemQuery
 from providers.features.remote.facts import RemoteFacts
 from providers.features.remote.values import Misfit
 from providers.features.schema import FieldDefinition
+
+type Place = str | int
+"""Where a service goes on after a batch, in its own terms: the last value of a cursor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request to a remote service.
 
-    `query` holds the conditions; `limit` and `cursor` are this request's own, for a page may need several. `fields` are those to
+    `query` holds the conditions; `limit` and `place` are this request's own, for a page may need several. `fields` are those to
     ask for: visible, wanted, in the order of the schema.
     """
 
@@ -29,7 +32,7 @@ class Asked:
     fields: tuple[FieldDefinition, ...]
     hidden: frozenset[str]
     limit: int
-    cursor: Cursor | None
+    place: Place | None
     geometry: bool = True
 
 
@@ -40,7 +43,7 @@ class Batch:
     ids: list[str]
     geometries: NDArray[np.object_]
     rows: Sequence[Mapping[str, Any]]
-    cursor: Cursor | None = None
+    place: Place | None = None
     number_matched: int | None = None
 
 

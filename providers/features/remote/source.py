@@ -13,12 +13,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from providers.errors import AnswerTooLarge, SourceUnavailable, StoreError
+from providers.errors import AnswerTooLarge, InvalidParameter, SourceUnavailable, StoreError
 from providers.features.crs import ReferenceSystem, reference_system, transform_between
-from providers.features.query import CRS84, BBox, ItemQuery
+from providers.features.query import CRS84, BBox, Cursor, ItemQuery
 from providers.features.remote.conditions import boxes_of
 from providers.features.remote.facts import FactsKeeper, RemoteFacts
-from providers.features.remote.service import Asked, Batch, RemoteService
+from providers.features.remote.service import Asked, Batch, Place, RemoteService
 from providers.features.remote.values import Misfit, shown_column
 from providers.features.schema import CollectionSchema, FieldDefinition
 from providers.features.source import (
@@ -129,7 +129,7 @@ class RemoteSource:
         batch = self._gathered(facts, query, fields, hidden)
         return FeaturePage(
             self._bodies(batch, fields, query.crs, query.skip_geometry, facts),
-            batch.cursor,
+            _cursor(batch, query),
             batch.number_matched,
             query.crs,
         )
@@ -141,7 +141,7 @@ class RemoteSource:
         fields = _shown(facts, query, hidden)
         batch = self._gathered(facts, query, fields, hidden)
         with self._fitting():
-            return ColumnPage(_as_columns(batch, fields), batch.cursor, batch.number_matched)
+            return ColumnPage(_as_columns(batch, fields), _cursor(batch, query), batch.number_matched)
 
     def item(
         self,
@@ -183,7 +183,7 @@ class RemoteSource:
         refuse_what_it_cannot(query, self)
         batches = self._batches(facts, query, chosen, _NOTHING, _READ_AT_MOST, _READ_PAGE)
         batch = _joined(list(batches))
-        if limit < 0 and batch.cursor is not None:
+        if limit < 0 and batch.place is not None:
             raise AnswerTooLarge(
                 f"{self.service.name} has more than {_READ_AT_MOST:,} features here; ask for a smaller area"
             )
@@ -218,11 +218,11 @@ class RemoteSource:
         at_once: int,
     ) -> Iterator[Batch]:
         """Answers one after the other until `query.limit` features are there, the last page, `requests` answers or 10 s."""
-        left, cursor = query.limit, query.cursor
+        left, place = query.limit, _place(query)
         until = time.monotonic() + _SECONDS
         seen: set[str] = set()
         for _ in range(requests):
-            asked = Asked(query, fields, hidden, min(left, at_once), cursor, not query.skip_geometry)
+            asked = Asked(query, fields, hidden, min(left, at_once), place, not query.skip_geometry)
             with self._fitting():
                 batch = self.service.batch(facts, asked)
                 _check_ids(batch, seen)
@@ -230,8 +230,8 @@ class RemoteSource:
                     _check_place(batch, query.bbox, facts.storage)
             yield batch
             left -= len(batch.ids)
-            cursor = batch.cursor
-            if cursor is None or left <= 0 or not batch.ids or time.monotonic() > until:
+            place = batch.place
+            if place is None or left <= 0 or not batch.ids or time.monotonic() > until:
                 return
 
     def _bodies(
@@ -285,6 +285,21 @@ def _named(facts: RemoteFacts, names: Sequence[str]) -> tuple[FieldDefinition, .
     return tuple(known[name] for name in names)
 
 
+def _cursor(batch: Batch, query: ItemQuery) -> Cursor | None:
+    """A cursor holds a value for each sort key, then the place: services page by the place alone."""
+    return None if batch.place is None else (*[None] * len(query.sortby), batch.place)
+
+
+def _place(query: ItemQuery) -> Place | None:
+    """The place in a cursor. Raises InvalidParameter."""
+    if query.cursor is None:
+        return None
+    place = query.cursor[-1] if query.cursor else None
+    if len(query.cursor) != len(query.sortby) + 1 or not isinstance(place, str | int):
+        raise InvalidParameter("cursor", str(query.cursor)[:60], "a cursor taken from a next link")
+    return place
+
+
 def _joined(batches: Sequence[Batch]) -> Batch:
     """Batches as one."""
     first, last = batches[0], batches[-1]
@@ -294,7 +309,7 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         [feature_id for batch in batches for feature_id in batch.ids],
         np.concatenate([batch.geometries for batch in batches]),
         [row for batch in batches for row in batch.rows],
-        last.cursor,
+        last.place,
         first.number_matched,
     )
 

@@ -16,7 +16,7 @@ from lxml import etree
 
 from providers.errors import AnswerTooLarge, InvalidParameter, StoreError, UnsupportedQuery
 from providers.features.crs import reference_system
-from providers.features.query import Cursor, ItemQuery
+from providers.features.query import ItemQuery
 from providers.features.remote.conditions import boxes_of, condition_of, refused
 from providers.features.remote.documents import json_object, local_name, shown, text_of, xml_root
 from providers.features.remote.facts import RemoteFacts
@@ -149,7 +149,7 @@ class WebFeatureType:
             batch.ids[part],
             batch.geometries[part],
             batch.rows[part],
-            (end,) if more and end > offset else None,
+            end if more and end > offset else None,
             matched,
         )
 
@@ -368,12 +368,12 @@ def _is_conditional(query: ItemQuery) -> bool:
 
 
 def _offset(asked: Asked) -> int:
-    cursor: Cursor | None = asked.cursor
-    if cursor is None:
+    place = asked.place
+    if place is None:
         return asked.query.offset
-    if len(cursor) != 1 or type(cursor[0]) is not int or cursor[0] < 0:
-        raise InvalidParameter("cursor", str(cursor)[:60], "a cursor taken from a next link")
-    return cursor[0]
+    if type(place) is not int or place < 0:
+        raise InvalidParameter("cursor", str(place)[:60], "a cursor taken from a next link")
+    return place
 
 
 def _rule(facts: RemoteFacts) -> AxisRule:
