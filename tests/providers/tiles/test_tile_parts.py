@@ -380,3 +380,24 @@ def test_a_projected_store_has_the_same_parts(store: FeatureStore, tmp_path: Pat
         ):
             assert one["properties"] == other["properties"]
             assert alike(one, other)
+
+
+def test_asof_shows_the_state_of_then(tmp_path: Path, decode: Decode) -> None:
+    past = build(tmp_path / "past.gpkg", mixed_shapes(12), columns_of(12))
+    tile = tile_of(114.05, 22.55, 9)
+    before = made(past, tile)
+    past.edit([Edit(EditKind.UPDATE, "3", properties={"name": "first"})])
+    (first, built) = past.history("3")
+    past.edit([Edit(EditKind.UPDATE, "3", properties={"name": "second"})])
+
+    def name(**more: Any) -> Any:
+        features = decode(made(past, tile, **more))["a"]["features"]
+        return {feature["id"]: feature["properties"]["name"] for feature in features if feature["id"] == 3}[3]
+
+    assert name() == "second"
+    assert name(asof=first.since) == "first"
+    assert name(asof=built.since) == "楼 2"
+    assert {f["id"] for f in decode(before)["a"]["features"]} == {
+        f["id"] for f in decode(made(past, tile, asof=built.since))["a"]["features"]
+    }
+    assert made(past, tile, asof="2000-01-01T00:00:00Z") == b""
