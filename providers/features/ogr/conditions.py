@@ -57,7 +57,7 @@ class OrderedSearch:
 
     def cheap_count(self, *, more: bool, returned: int) -> int | None:
         """The number matched where it is known, or where this one page holds the end of the answer."""
-        if not self._is_conditional and (self._query.bbox is None or self._state.is_indexed):
+        if not self._is_conditional:
             return len(self._candidates())
         if more or self._query.cursor is not None or (self._query.offset and not returned):
             return None
@@ -73,14 +73,8 @@ class OrderedSearch:
     def _candidates(self) -> Positions:
         """Ascending places of the features that meet the box, or may do so."""
         state, bbox = self._state, self._query.bbox
-        if state.envelopes is None:
-            if bbox is None:
-                return np.arange(len(state), dtype=np.int64)
-            near = [state.numbers_near(box, self._deadline) for box in boxes_of(bbox)]
-            found = [positions for positions in near if positions is not None]
-            if len(found) < len(near):
-                raise _too_long()
-            return np.unique(np.concatenate(found))
+        if bbox is None and not self._needs_geometry:
+            return np.arange(len(state), dtype=np.int64)
         mask = np.full(len(state), True)
         if bbox is not None:
             mask &= np.logical_or.reduce([_meets(state.envelopes, box) for box in boxes_of(bbox)])
@@ -93,12 +87,11 @@ class OrderedSearch:
 
     def _selected(self, candidates: Positions, wanted: int | None) -> Positions:
         """Those of ascending candidates that pass every condition; at most `wanted`."""
-        looks_again = self._query.bbox is not None and not self._state.is_indexed
-        if not (self._is_conditional or looks_again):
+        if not self._is_conditional:
             return candidates if wanted is None else candidates[:wanted]
         found: list[Positions] = []
         count = 0
-        for part in self._parts(candidates, reads=self._needs_geometry or looks_again):
+        for part in self._parts(candidates):
             if time.monotonic() > self._deadline:
                 raise _too_long()
             passed = part[self._passes(part)]
@@ -109,7 +102,8 @@ class OrderedSearch:
         selected = np.concatenate([np.empty(0, dtype=np.int64), *found])
         return selected if wanted is None else selected[:wanted]
 
-    def _parts(self, candidates: Positions, *, reads: bool) -> Iterator[Positions]:
+    def _parts(self, candidates: Positions) -> Iterator[Positions]:
+        reads = self._needs_geometry
         size = _GEOMETRY_CHUNK if reads else _FIRST_CHUNK
         start = 0
         while start < len(candidates):
@@ -121,7 +115,7 @@ class OrderedSearch:
         from providers.features.cql2 import matches_query
 
         state = self._state
-        if self._needs_geometry or not state.is_indexed:
+        if self._needs_geometry:
             read = state.features(positions, ())
             geometries = state.in_crs84(read.geometries)
         else:
@@ -134,8 +128,7 @@ class OrderedSearch:
         }
         numbers = state.numbers[positions].tolist()
         table = FeatureColumns(numbers, [""] * len(numbers), geometries, columns)
-        query = replace(self._query, bbox=None) if state.is_indexed else self._query
-        return matches_query(query, table, state.schema, self._hidden)
+        return matches_query(replace(self._query, bbox=None), table, state.schema, self._hidden)
 
     # --- in which order ------------------------------------------------------------------------------------------------
 

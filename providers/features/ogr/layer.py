@@ -9,7 +9,6 @@ times as fast as fiona; pyogrio cannot be told which drivers to use, so no other
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,19 +21,31 @@ from pyproj.exceptions import CRSError
 from providers.errors import StoreCorrupt, StoreError
 from providers.features.crs import ReferenceSystem, reference_system, transform_between
 from providers.features.ogr.fields import field_of, geometries_of, json_values
-from providers.features.ogr.paths import RANDOM_READ, PlacedFile, files_behind, names_its_format
-from providers.features.ogr.sessions import LayerName, gdal_errors, list_layers, open_layer
+from providers.features.ogr.paths import (
+    RANDOM_READ,
+    PlacedFile,
+    check_whole_shapefile,
+    files_behind,
+    names_its_format,
+)
+from providers.features.ogr.sessions import (
+    LayerName,
+    gdal_errors,
+    list_layers,
+    no_error_reported,
+    open_layer,
+)
 from providers.features.parquet.in_place import check_named_fields, identity_of, make_schema, storage_of
-from providers.features.query import CRS84, BBox, SortKey
+from providers.features.query import CRS84, SortKey
 from providers.features.schema import FieldDefinition
 from providers.features.source import FeatureColumns
 
 MOST_INDEXED = 1_000_000
-"""Features of a layer that an index is made of; larger layers are read in the order of the file, and by bbox."""
+"""Features of a layer whose columns are kept for conditions and sorting; larger ones are read in their order, and by bbox."""
 MOST_HELD = 200_000
 """Features of a layer in a format without random access."""
-MOST_NUMBERED = 20_000_000
-"""Features of any layer: their numbers are kept."""
+MOST_NUMBERED = 5_000_000
+"""Features of any layer: numbers and envelopes are kept, 40 bytes a feature."""
 _CHUNK = 10_000
 _ORDERS = 4  # orders of the whole layer that are kept
 
@@ -55,6 +66,7 @@ class LayerState:
     ) -> None:
         """Raises StoreCorrupt, StoreError."""
         self.place = place
+        check_whole_shapefile(place)
         self.identity = identity_of(files_behind(place))
         self.id_field = id_field
         chosen = _chosen_layer(place, layer)
@@ -77,8 +89,15 @@ class LayerState:
         self._columns: dict[str, list[Any]] = {}
         self._held: NDArray[np.object_] | None = None
         self.numbers: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self.envelopes: NDArray[np.float64] | None = None
+        self.envelopes: NDArray[np.float64] = np.empty((0, 4))
         self._read_index(most_indexed)
+        self.is_indexed = len(self.numbers) <= most_indexed
+        """Whether conditions on fields and sorting can be answered."""
+        if id_field is not None and not self.is_indexed:
+            raise StoreError(
+                f"{place.name!r} holds more than {most_indexed:,} features: ids cannot be taken from a field of it. "
+                "Leave out 'id', or publish the file"
+            )
         self._positions_by_id: dict[str, int] | None = None
         self.orders: dict[tuple[SortKey, ...], Positions] = {}
 
@@ -86,15 +105,8 @@ class LayerState:
         return len(self.numbers)
 
     @property
-    def is_indexed(self) -> bool:
-        """Whether conditions and sorting can be answered."""
-        return self.envelopes is not None
-
-    @property
     def bbox(self) -> tuple[float, ...]:
-        """CRS84; () without any geometry, or where the layer is too large to look at."""
-        if self.envelopes is None:
-            return ()
+        """CRS84; () without any geometry."""
         known = self.envelopes[~np.isnan(self.envelopes[:, 0])]
         if not len(known):
             return ()
@@ -104,53 +116,53 @@ class LayerState:
     # --- the index -------------------------------------------------------------------------------------------------
 
     def _read_index(self, most_indexed: int) -> None:
-        if self._arrow:
-            numbers, envelopes = self._arrow_index(most_indexed)
-        else:
-            numbers, envelopes = self._fiona_index(most_indexed)
-        if len(numbers) > MOST_NUMBERED:
-            raise StoreError(
-                f"{self.place.name!r} holds {len(numbers):,} features; at most {MOST_NUMBERED:,} are read in place. Publish it"
+        with self.name.session() as session:
+            try:
+                expected: int | None = len(session)
+            except TypeError:  # the driver would have to read everything
+                expected = None
+        most = MOST_NUMBERED if self.random_read else min(MOST_HELD, most_indexed)
+        if expected is not None and expected > most:
+            raise self._too_many(most)
+        numbers, envelopes = self._arrow_index() if self._arrow else self._fiona_index(most)
+        if expected is not None and expected != len(numbers):
+            raise StoreCorrupt(
+                f"{self.place.name!r} is truncated or damaged: {len(numbers)} features could be read of {expected}"
             )
         order = np.argsort(numbers, kind="stable")
-        self.numbers = numbers[order]
-        self.envelopes = envelopes[order] if envelopes is not None else None
+        self.numbers, self.envelopes = numbers[order], envelopes[order]
 
-    def _arrow_index(self, most_indexed: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-        with self.name.session() as session:
-            with_geometry = len(session) <= most_indexed
+    def _too_many(self, most: int) -> StoreError:
+        why = "" if self.random_read else " in a format without random access"
+        return StoreError(f"{self.place.name!r} holds more than {most:,} features{why}; publish it")
+
+    def _arrow_index(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         numbers, boxes = [np.empty(0, dtype=np.int64)], [np.empty((0, 4))]
-        for batch in self._arrow_batches([], read_geometry=with_geometry):
+        for batch in self._arrow_batches([], read_geometry=True):
             numbers.append(np.asarray(batch[_FID], dtype=np.int64))
-            if with_geometry:
-                boxes.append(self._boxes(_from_wkb(batch["geometry"], self.place)))
-        return np.concatenate(numbers), np.concatenate(boxes) if with_geometry else None
+            boxes.append(self._boxes(_from_wkb(batch["geometry"], self.place)))
+        return np.concatenate(numbers), np.concatenate(boxes)
 
-    def _fiona_index(self, most_indexed: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    def _fiona_index(self, most: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Formats without random access are held: a second pass over them costs what the first did."""
         numbers: list[int] = []
         boxes = [np.empty((0, 4))]
         held: list[NDArray[np.object_]] = []
         columns: dict[str, list[Any]] = {name: [] for name in self.fields}
-        most = most_indexed if self.random_read else min(MOST_HELD, most_indexed)
         for features in self._chunks():
             numbers += [int(feature.id) for feature in features]
             if len(numbers) > most:
-                if not self.random_read:
-                    raise StoreError(
-                        f"{self.place.name!r} holds more than {most:,} features in a format without random access; publish it"
-                    )
-                held, boxes = [], []
-                continue
+                raise self._too_many(most)
             geometries = geometries_of(features, self.place.name)
             boxes.append(self._boxes(geometries))
             if not self.random_read:
                 held.append(geometries)
                 for name, values in columns.items():
                     values += [feature.properties[name] for feature in features]
+        found = np.array(numbers, dtype=np.int64)
         if not self.random_read:
-            self._hold(np.array(numbers, dtype=np.int64), held, columns)
-        return np.array(numbers, dtype=np.int64), np.concatenate(boxes) if boxes else None
+            self._hold(found, held, columns)
+        return found, np.concatenate(boxes)
 
     def _hold(
         self, numbers: NDArray[np.int64], held: list[NDArray[np.object_]], columns: dict[str, list[Any]]
@@ -163,7 +175,7 @@ class LayerState:
 
     def _chunks(self) -> Iterator[list[Any]]:
         """All features, in the order of the file."""
-        with self.name.session() as session:
+        with self.name.session() as session, no_error_reported(self.place):
             features: list[Any] = []
             for feature in session.filter():
                 features.append(feature)
@@ -292,30 +304,6 @@ class LayerState:
             values = self.column(self.id_field)
             self._positions_by_id = {str(value): place for place, value in reversed(list(enumerate(values)))}
         return self._positions_by_id.get(feature_id)
-
-    def numbers_near(self, bbox: BBox, deadline: float) -> Positions | None:
-        """Places of features that GDAL's own spatial filter finds for a CRS84 box; None where time ran out."""
-        box = self._box_in_storage(bbox)
-        found: list[int] = []
-        with self.name.session() as session:
-            for number in session.keys(bbox=box) if box else session.keys():
-                found.append(int(number))
-                if not len(found) % 1000 and time.monotonic() > deadline:
-                    return None
-        return np.searchsorted(self.numbers, np.array(sorted(found), dtype=np.int64)).astype(np.int64)
-
-    def _box_in_storage(self, box: BBox) -> tuple[float, float, float, float] | None:
-        """A box around a CRS84 box in the storage CRS, a tenth larger; None where it cannot be placed there."""
-        transform = transform_between(reference_system(CRS84), self.storage)
-        if transform is None:
-            return (box.west, box.south, box.east, box.north)
-        x, y = np.meshgrid(np.linspace(box.west, box.east, 22), np.linspace(box.south, box.north, 22))
-        moved_x, moved_y = transform(x.ravel(), y.ravel())
-        if not (np.isfinite(moved_x).all() and np.isfinite(moved_y).all()):
-            return None
-        room = 0.1 * float(np.ptp(moved_x) + np.ptp(moved_y))
-        west, south = float(moved_x.min()) - room, float(moved_y.min()) - room
-        return west, south, float(moved_x.max()) + room, float(moved_y.max()) + room
 
 
 def _reads_at_random(place: PlacedFile, layer: str) -> bool:

@@ -179,3 +179,18 @@ def names_its_format(place: PlacedFile) -> bool:
         or head.startswith(b"fgb\x03fgb")
         or (head.startswith(b"\x00\x00\x27\x0a") and place.path.suffix.lower() == ".shp")
     )
+
+
+def check_whole_shapefile(place: PlacedFile) -> None:
+    """Raise StoreCorrupt where a shapefile is shorter than its header says: GDAL goes on with missing geometries."""
+    if place.is_archive or place.path.suffix.lower() != ".shp":
+        return
+    try:
+        with place.path.open("rb") as file:
+            head = file.read(28)
+            size = file.seek(0, 2)
+    except OSError as error:
+        raise StoreMissing(f"{place.name!r} cannot be read: {error.strerror or error}") from error
+    stated = int.from_bytes(head[24:28], "big") * 2
+    if len(head) < 28 or size < stated:
+        raise StoreCorrupt(f"{place.name!r} is truncated: it has {size} bytes of {stated}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -102,6 +103,38 @@ def list_layers(place: PlacedFile) -> list[str]:
             return [str(name) for name in fiona.listlayers(place.opened)]
 
 
+class _Ear(logging.Handler):
+    """Keeps what GDAL reports as an error in one thread: it goes on after errors that must not be passed over."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.thread = threading.get_ident()
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.thread and len(self.heard) < 10:
+            self.heard.append(record.getMessage())
+
+
+@contextmanager
+def no_error_reported(place: PlacedFile) -> Iterator[None]:
+    """Raise StoreCorrupt where GDAL reports an error through fiona without raising it."""
+    ear = _Ear()
+    logger = logging.getLogger("fiona")
+    logger.addHandler(ear)
+    try:
+        yield
+    finally:
+        logger.removeHandler(ear)
+    if ear.heard:
+        raise StoreCorrupt(f"{place.name!r} is truncated or damaged: {_without_folders(ear.heard[0], place)}")
+
+
+def _without_folders(said: str, place: PlacedFile) -> str:
+    plain = " ".join(said.split()).replace(place.opened, place.name)
+    return plain.replace(f"{place.path.parent}/", "")[:300]
+
+
 @contextmanager
 def gdal_errors(place: PlacedFile) -> Iterator[None]:
     """Give GDAL's errors our names, without the folders of this machine."""
@@ -116,10 +149,7 @@ def gdal_errors(place: PlacedFile) -> Iterator[None]:
         raise StoreCorrupt(
             f"Text in {place.name!r} is not in the encoding it states: {error.reason}"
         ) from error
-    except (FionaError, CPLE_BaseError, OSError, RuntimeError) as error:
-        said = (
-            " ".join(str(error).split()).replace(place.opened, place.name).replace(str(place.path.parent), "")
-        )
+    except (FionaError, CPLE_BaseError, OSError, RuntimeError, ValueError) as error:
         raise StoreCorrupt(
-            f"{place.name!r} cannot be read by the formats served in place ({', '.join(DRIVERS)}): {said[:300]}"
+            f"{place.name!r} cannot be read by the formats served in place ({', '.join(DRIVERS)}): {_without_folders(str(error), place)}"
         ) from error

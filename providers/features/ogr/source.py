@@ -39,9 +39,17 @@ from providers.features.sources import SourceSettings
 
 _INDEXED = frozenset(Ability) - {Ability.ASOF}
 _NUMBERED = frozenset(
-    (Ability.BBOX, Ability.PROPERTIES, Ability.SKIP_GEOMETRY, Ability.CRS, Ability.CURSOR, Ability.OFFSET)
+    (
+        Ability.BBOX,
+        Ability.PROPERTIES,
+        Ability.SKIP_GEOMETRY,
+        Ability.CRS,
+        Ability.CURSOR,
+        Ability.OFFSET,
+        Ability.HITS,
+    )
 )
-"""What is answered of a layer that is too large for an index."""
+"""What is answered of a layer that is too large to keep columns of."""
 
 
 class OgrSource:
@@ -73,7 +81,7 @@ class OgrSource:
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        """Everything but `asof`; less where the layer is too large for an index."""
+        """Everything but `asof`; less where the layer is too large to keep columns of."""
         return _INDEXED if self.state().is_indexed else _NUMBERED
 
     @property
@@ -88,7 +96,7 @@ class OgrSource:
 
     @property
     def bbox(self) -> tuple[float, ...]:
-        """CRS84; () without any geometry, or where the layer is too large for an index."""
+        """CRS84; () without any geometry."""
         return self.state().bbox
 
     def count(self) -> int:

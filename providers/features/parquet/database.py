@@ -38,7 +38,7 @@ class _Process:
             with self.lock:
                 if not self._reaches(name):
                     folders = self.folders | {name}
-                    self.database = _make_database(sorted(folders))
+                    self.database = make_database(sorted(folders))
                     self.folders = folders
         database = self.database
         if getattr(self.local, "database", None) is not database:
@@ -73,7 +73,8 @@ def spatial_extension() -> Path:
     return files[-1]
 
 
-def _make_database(folders: Sequence[str]) -> Any:
+def make_database(folders: Sequence[str], memory: str = _MEMORY) -> Any:
+    """A connection to a new database that reads files below `folders` (each ending in "/"), and nothing else."""
     import duckdb
 
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
@@ -84,7 +85,7 @@ def _make_database(folders: Sequence[str]) -> Any:
         "SET GLOBAL TimeZone = 'UTC'",
         # WKB stays WKB: geometries go out as they came, and metadata that DuckDB does not like do not stop it.
         "SET GLOBAL enable_geoparquet_conversion = false",
-        f"SET memory_limit = '{_MEMORY}'",
+        f"SET memory_limit = '{memory}'",
         f"SET threads = {_THREADS}",
         "SET temp_directory = ''",
         # Files may be replaced at any time; the system's page cache is as fast (measured).
@@ -152,7 +153,11 @@ def run(folder: Path, statement: str, arguments: Sequence[Any] = (), seconds: fl
 
     Raises AnswerTooLarge (time, memory), StoreCorrupt (a file that cannot be read), StoreError (anything else).
     """
-    cursor = _process().cursor(folder)
+    return ask(_process().cursor(folder), statement, arguments, seconds)
+
+
+def ask(cursor: Any, statement: str, arguments: Sequence[Any], seconds: float) -> Any:
+    """The same on a connection of one's own."""
     with _budget(cursor, seconds), _named_errors():
         return cursor.execute(statement, list(arguments)).to_arrow_table()
 
@@ -191,7 +196,7 @@ def _named_errors() -> Iterator[None]:
         ) from error
     except duckdb.OutOfMemoryException as error:
         raise AnswerTooLarge(
-            f"The answer needs more memory than the {_MEMORY} a process may take; ask for less at once"
+            "The answer needs more memory than one may take; ask for less at once"
         ) from error
     except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException) as error:
         raise StoreCorrupt(f"A Parquet file cannot be read: {_first_line(error)}") from error
