@@ -6,22 +6,23 @@ import re
 
 import numpy as np
 import psycopg
-import pyproj
+from numpy.typing import NDArray
 
 from providers.errors import UnsupportedQuery
 from providers.features.crs import reference_system, transform_between
 from providers.features.postgis.boxes import storage_boxes
-from providers.features.postgis.columns import Column, Kind, quoted
+from providers.features.postgis.columns import Kind, quoted
 from providers.features.postgis.facts import Facts
 from providers.features.postgis.pools import Connection
 from providers.features.postgis.reading import fetch
+from providers.features.postgis.tables import GeometryColumn
 from providers.features.query import CRS84, BBox
 from providers.features.source import TileWindow
 
 _EPSG = re.compile(r"http://www\.opengis\.net/def/crs/EPSG/0/([0-9]+)")
 _MOST_FEATURES = 40_000  # of one tile: the largest ones; more would not be drawn in time by any client
+_STEPS = 9  # points along an edge of a tile that another reference system bends
 _FULL_ZOOM = 14  # from here every feature and every vertex is given
-_MVT_IDS = "int8"
 
 
 def make_tile(
@@ -32,60 +33,30 @@ def make_tile(
     if geometry is None:
         return b""
     srid = _srid(window)
-    west, south, east, north = window.bounds
-    cell = (east - west) / window.extent
-    wanted = window.fields
+    shape, tail, arguments = _chosen(facts, geometry, window)
+    if srid != geometry.srid:
+        shape = f"ST_Transform({shape}, {srid:d})"
     shown = [
         column
         for name, column in facts.fields.items()
-        if name not in hidden and (wanted is None or name in wanted)
+        if name not in hidden and (window.fields is None or name in window.fields)
     ]
-    shape = geometry.readable
-    conditions: list[str] = []
-    arguments: list[float] = []
-    buffered = tuple(
-        edge + sign * cell * window.buffer for edge, sign in zip(window.bounds, (-1, -1, 1, 1), strict=True)
-    )
-    box = _storage_box(facts, window, buffered)
-    if box is not None:
-        conditions.append(
-            f"{geometry.sql} && ST_MakeEnvelope(%s::float8, %s::float8, %s::float8, %s::float8, {geometry.srid})"
-        )
-        arguments += box
-    order = ""
-    if window.zoom < _FULL_ZOOM and not geometry.type_name.endswith("Point"):
-        size = f"greatest(ST_XMax({geometry.sql}) - ST_XMin({geometry.sql}), ST_YMax({geometry.sql}) - ST_YMin({geometry.sql}))"
-        step = _storage_step(facts, window, cell)
-        if step:
-            # Half of a 256th of the tile is what a pixel shows; two cells of the tile are less than anyone sees.
-            conditions.append(f"{size} >= %s::float8")
-            arguments.append(step * window.extent / 512)
-            shape = f"ST_Simplify({shape}, {2 * step!r}::float8, TRUE)"
-        order = f" ORDER BY {size} DESC"
-    if srid != geometry.srid:
-        shape = f"ST_Transform({shape}, {srid:d})"
-    members = "".join(
-        f", {_member(column)} AS {quoted(column.name)}" for column in shown if column.name != "geom"
-    )
-    has_ids = facts.table.key.kind is Kind.INTEGER
-    key_name = _free_name("id", [column.name for column in shown])
-    geometry_name = _free_name("geom", [column.name for column in shown])
-    members = "".join(f", {_member(column)} AS {quoted(column.name)}" for column in shown)
-    key = (
-        f", CASE WHEN {facts.table.key.sql} >= 0 THEN {facts.table.key.sql}::{_MVT_IDS} END AS {quoted(key_name)}"
-        if has_ids
-        else ""
-    )
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    taken = [column.name for column in shown]
+    names = [layer, _free_name("geom", taken)]
+    members = "".join(f", ({column.shown_in_json}) AS {quoted(column.name)}" for column in shown)
+    if facts.table.key.kind is Kind.INTEGER:
+        names.append(_free_name("id", taken))
+        key = facts.table.key.sql
+        members += f", CASE WHEN {key} >= 0 THEN {key}::int8 END AS {quoted(names[2])}"
+    own = quoted(names[1])
     text = (
-        f"SELECT ST_AsMVT(t, %s, {window.extent:d}, %s{', %s' if has_ids else ''}) FROM (SELECT * FROM ("  # noqa: S608 - quoted names
+        f"SELECT ST_AsMVT(t, %s, {window.extent:d}, %s{', %s' * (len(names) - 2)}) FROM (SELECT * FROM ("  # noqa: S608 - quoted names
         f"SELECT ST_AsMVTGeom({shape}, ST_MakeEnvelope(%s::float8, %s::float8, %s::float8, %s::float8, {srid:d}),"
-        f" {window.extent:d}, {window.buffer:d}, TRUE) AS {quoted(geometry_name)}{key}{members}"
-        f" FROM {facts.table.sql} a{where}{order} LIMIT {_MOST_FEATURES:d}) s WHERE {quoted(geometry_name)} IS NOT NULL) t"
+        f" {window.extent:d}, {window.buffer:d}, TRUE) AS {own}{members}"
+        f" FROM {facts.table.sql} a{tail} LIMIT {_MOST_FEATURES:d}) s WHERE {own} IS NOT NULL) t"
     )
-    names = (layer, geometry_name, key_name) if has_ids else (layer, geometry_name)
     try:
-        rows = fetch(connection, text.encode(), (*names, west, south, east, north, *arguments))
+        rows = fetch(connection, text.encode(), (*names, *window.bounds, *arguments))
     except psycopg.errors.InternalError_ as error:
         if "SRID" in (error.diag.message_primary or ""):
             raise UnsupportedQuery(
@@ -93,6 +64,33 @@ def make_tile(
             ) from None
         raise
     return bytes(rows[0][0] or b"")
+
+
+def _chosen(facts: Facts, geometry: GeometryColumn, window: TileWindow) -> tuple[str, str, list[float]]:
+    """The shape to draw, the conditions and order of the features in the tile, and the arguments of these."""
+    west, south, east, north = window.bounds
+    cell = (east - west) / window.extent
+    room = cell * window.buffer
+    shape, order = geometry.readable, ""
+    conditions: list[str] = []
+    arguments: list[float] = []
+    box = _storage_box(facts, window, (west - room, south - room, east + room, north + room))
+    if box is not None:
+        corners = "%s::float8, %s::float8, %s::float8, %s::float8"
+        conditions.append(f"{geometry.sql} && ST_MakeEnvelope({corners}, {geometry.srid})")
+        arguments += box
+    if window.zoom < _FULL_ZOOM and not geometry.type_name.endswith("Point"):
+        own = geometry.sql
+        size = f"greatest(ST_XMax({own}) - ST_XMin({own}), ST_YMax({own}) - ST_YMin({own}))"
+        order = f" ORDER BY {size} DESC"
+        step = _storage_step(facts, window, cell)
+        if step:
+            # Half of a 256th of the tile is what a pixel shows; two cells of the tile are less than anyone sees.
+            conditions.append(f"{size} >= %s::float8")
+            arguments.append(step * window.extent / 512)
+            shape = f"ST_Simplify({shape}, {2 * step!r}::float8, TRUE)"
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return shape, f"{where}{order}", arguments
 
 
 def _srid(window: TileWindow) -> int:
@@ -106,10 +104,6 @@ def _srid(window: TileWindow) -> int:
     )
 
 
-def _member(column: Column) -> str:
-    return f"({column.shown_in_json})"
-
-
 def _free_name(wanted: str, taken: list[str]) -> str:
     while wanted in taken:
         wanted += "_"
@@ -117,24 +111,29 @@ def _free_name(wanted: str, taken: list[str]) -> str:
 
 
 def _storage_box(
-    facts: Facts, window: TileWindow, bounds: tuple[float, ...]
+    facts: Facts, window: TileWindow, bounds: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float] | None:
     """The part of the storage CRS that a tile shows; None where it cannot be told."""
     geometry = facts.table.geometry
     assert geometry is not None
     if transform_between(window.crs, geometry.storage) is None:
-        return bounds[0], bounds[1], bounds[2], bounds[3]
+        return bounds
     to_crs84 = transform_between(window.crs, reference_system(CRS84))
     if to_crs84 is None:
-        box = BBox(bounds[0], bounds[1], bounds[2], bounds[3])
+        box = BBox(*bounds)
     else:
-        transformer = pyproj.Transformer.from_crs(
-            window.crs.horizontal, reference_system(CRS84).horizontal, always_xy=True
-        )
-        found = transformer.transform_bounds(bounds[0], bounds[1], bounds[2], bounds[3], densify_pts=21)
-        if not np.isfinite(found).all() or found[0] > found[2]:
+        across, upwards = np.linspace(bounds[0], bounds[2], _STEPS), np.linspace(bounds[1], bounds[3], _STEPS)
+        x, y = np.meshgrid(across, upwards)
+        lon, lat = to_crs84(x.ravel(), y.ravel())
+        if not (np.isfinite(lon).all() and np.isfinite(lat).all()) or _wraps(lon.reshape(x.shape)):
             return None
-        box = BBox(*found)
+        room_x, room_y = float(np.ptp(lon)) / 100, float(np.ptp(lat)) / 100
+        box = BBox(
+            float(lon.min()) - room_x,
+            float(lat.min()) - room_y,
+            float(lon.max()) + room_x,
+            float(lat.max()) + room_y,
+        )
     outer, _ = storage_boxes(geometry, box, facts.selector.slack)
     return outer
 
@@ -149,3 +148,10 @@ def _storage_step(facts: Facts, window: TileWindow, cell: float) -> float:
     x, y = transform(np.array([middle_x, middle_x + cell]), np.array([middle_y, middle_y]))
     step = float(np.hypot(x[1] - x[0], y[1] - y[0]))
     return step if np.isfinite(step) else 0.0
+
+
+def _wraps(longitudes: NDArray[np.float64]) -> bool:
+    """Whether neighbouring points of a tile lie on both sides of the antimeridian."""
+    return bool(
+        (np.abs(np.diff(longitudes, axis=0)) > 180).any() or (np.abs(np.diff(longitudes, axis=1)) > 180).any()
+    )
