@@ -167,7 +167,8 @@ def parse_asof(value: str) -> str:
         raise InvalidParameter("asof", value, allowed) from None
     if moment > datetime.now(UTC):
         raise InvalidParameter("asof", value, allowed)
-    return _rfc3339(moment)
+    # Transaction times have microseconds, and the state right after an edit is asked for by its time.
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _instant(value: str, part: str, *, end: bool) -> str:

@@ -35,6 +35,7 @@ from server.registry.reader import open_catalogue_reader
 from server.settings import Settings
 from server.settings.sources import source_settings_of
 from tiles import errors as tile_errors
+from tiles.grids_own import load_tile_matrix_sets
 
 for _error, _status in (
     (provider_errors.InvalidParameter, 400),
@@ -58,6 +59,7 @@ for _error, _status in (
     (tile_errors.UnsupportedImageFormat, 400),
     (tile_errors.StyleError, 503),  # one collection cannot be drawn; the others go on
     (tile_errors.MapSourceError, 503),
+    (tile_errors.ArchiveError, 503),
     (tile_errors.TilesError, 500),
     (server_errors.IdentityError, 401),
     (server_errors.RegistryUnavailable, 503),
@@ -71,6 +73,8 @@ def make_services(settings: Settings) -> Services:
     configure_sources(source_settings_of(settings))
     threads = settings.server.blocking_threads
     configure_bulkheads(per_host=max(1, threads // 2), overall=max(1, threads - 1))
+    if settings.maps.tile_matrix_sets_directory is not None:
+        load_tile_matrix_sets(settings.maps.tile_matrix_sets_directory)
     page_settings = PageSettings(
         vendor_dir=settings.vendor_directory,
         titles={"en": settings.pages.title_en, "zh": settings.pages.title_zh},

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from providers.features.conformance import self_test
 from providers.features.store import FeatureStore
+from providers.tiles.archive import archive_zooms, build_pmtiles
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
 from server.publish.feature_store import StoredFeatures, store_features
 from server.publish.reference_systems import crs_identifier
@@ -16,6 +19,7 @@ from server.publish.styles import chosen_style
 from server.registry.catalogue import Interval, Representation, RepresentationKind
 
 FEATURES_FILE = "features.gpkg"
+TILES_FILE = "tiles.pmtiles"
 _DETAIL_ZOOMS = {"Point": 14, "MultiPoint": 14}
 _OVERVIEW_LEVELS = 3
 
@@ -31,6 +35,7 @@ def build_features(task: Task) -> Built:
         sources, path, task.request, lambda done: task.report("features", min(done, 1.0)), task.cancelled
     )
     built = describe_features(task, stored)
+    _add_tile_archive(task, path, built)
     scene = build_scene(task, stored)
     if scene is not None:
         built.representations.append(scene.representation)
@@ -71,6 +76,36 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
         interval=Interval(*summary.interval) if summary.interval else None,
         count=summary.count,
         warnings=[*stored.warnings, *(f"Self-test of {uri}: {why}" for uri, why in tested.failed.items())],
+    )
+
+
+def _add_tile_archive(task: Task, path: Path, built: Built) -> None:
+    """Build the tiles of the low zooms of a large layer ahead: each shows a choice of very many features."""
+    tiles = next(item for item in built.representations if item.kind is RepresentationKind.TILES)
+    store = FeatureStore(path)
+    zooms = archive_zooms(store, int(tiles.properties["max_zoom"]))
+    if zooms is None:
+        return
+    levels = zooms[1] - zooms[0] + 1
+    level = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal level
+        task.stage("tiles", min(1.0, (level + done / total) / levels))
+        level += done == total
+
+    task.stage("tiles")
+    build_pmtiles(
+        store,
+        task.folder / TILES_FILE,
+        *zooms,
+        layer=task.request.id,
+        attribution=task.request.attribution,
+        progress=progress,
+    )
+    archive = {"archive": TILES_FILE, "archive_zooms": list(zooms), "archive_change": 0}
+    built.representations[built.representations.index(tiles)] = replace(
+        tiles, properties={**tiles.properties, **archive}
     )
 
 

@@ -14,6 +14,7 @@ STAGES = (
     "checking",
     "reading",
     "features",
+    "tiles",
     "coverage",
     "pointcloud",
     "3dtiles",

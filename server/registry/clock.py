@@ -1,4 +1,4 @@
-"""Times as the registry keeps them: RFC 3339 in UTC to the second, which sort as text on every database."""
+"""Times as the registry keeps them: RFC 3339 in UTC to the microsecond, which sort as text on every database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 def now() -> str:
-    """The present time, such as 2026-05-01T12:00:00Z."""
+    """The present time, such as 2026-05-01T12:00:00.000000Z."""
     return _text(datetime.now(UTC))
 
 
@@ -16,4 +16,4 @@ def seconds_ago(seconds: float) -> str:
 
 
 def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

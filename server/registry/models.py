@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 _IDENTIFIER = String(63)
-_TIME = String(20)
+_TIME = String(27)
 _JSON = JSON(none_as_null=True)
 
 

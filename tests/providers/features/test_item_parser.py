@@ -380,7 +380,7 @@ def test_filter_sort_search_and_state() -> None:
     assert query.filter.text == "floors > 3"
     assert query.sortby == (SortKey("height", True), SortKey("名称"), SortKey("floors"))
     assert query.q == ("楼", "tower")
-    assert query.asof == "2024-05-01T00:00:00Z"
+    assert query.asof == "2024-05-01T00:00:00.000000Z"
 
 
 def test_filter_languages_and_crs() -> None:
