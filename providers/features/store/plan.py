@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import NamedTuple
 
 from providers.features.query import BBox
@@ -38,10 +39,12 @@ from providers.features.store.select import (
     step_sql,
     tail_arguments,
 )
-from providers.features.store.zorder import MAXIMUM_KEY, WHOLE, KeyRange, join_ranges
+from providers.features.store.zorder import AXIS_BITS, MAXIMUM_KEY, WHOLE, KeyRange, join_ranges
 
 CANDIDATES = 5000  # as many keys are sorted and looked up rather than searched for along the key order
 _PATHS = 16  # that are looked into, of one condition
+_MOST_CANDIDATES = 20_000  # in a large store
+_CELL_FEATURES = 64  # of evenly spread features, in the smallest cells a box is cut into along its edge
 _LOOKUP = 512  # keys of one look-up statement
 _FIRST_STEP = 2_000  # features examined between two looks at the clock; doubled up to
 _LONGEST_STEP = 16_000
@@ -79,27 +82,52 @@ class Selector:
     `indexes`: names of the indexes that statements may rely on; a past state has none.
     """
 
-    def __init__(self, facts: StoreFacts, indexes: frozenset[str]) -> None:
+    def __init__(self, facts: StoreFacts, indexes: frozenset[str], size: int) -> None:
+        """`size`: features in the store, roughly; ways are chosen by it."""
         self._facts = facts
         self._indexes = indexes
+        self._size = size
+        self._finest = max(0, (2 * AXIS_BITS - (size // _CELL_FEATURES).bit_length() + 1) // 2)
 
     def has_index(self, name: str) -> bool:
         """Whether an index can be relied on."""
         return name in self._indexes
 
-    def ranges(self, boxes: Sequence[BBox], cursor: int | None) -> list[KeyRange]:
-        """Key ranges after the cursor that hold every feature of the boxes but the `big` ones."""
+    def ranges(self, boxes: Sequence[BBox], cursor: int | None) -> Iterable[KeyRange]:
+        """Key ranges after the cursor that hold every feature of the boxes but the `big` ones, made as they are asked for."""
         if not boxes:
-            return [WHOLE if cursor is None else KeyRange(cursor + 1, MAXIMUM_KEY)]
+            return (WHOLE,) if cursor is None else (KeyRange(cursor + 1, MAXIMUM_KEY),)
+        facts, after = self._facts, -1 if cursor is None else cursor
+        parts = [
+            facts.space.fine_ranges(box, facts.half_width, facts.half_height, self._finest, after)
+            for box in boxes
+        ]
+        return parts[0] if len(parts) == 1 else join_ranges([item for part in parts for item in part])
+
+    def _coarse_ranges(self, boxes: Sequence[BBox]) -> list[KeyRange]:
+        """Fewer ranges, with more beside the boxes."""
         facts = self._facts
-        ranges = facts.space.ranges(boxes[0], facts.half_width, facts.half_height)
-        if len(boxes) > 1:
-            for box in boxes[1:]:
-                ranges += facts.space.ranges(box, facts.half_width, facts.half_height)
-            ranges = join_ranges(ranges)
-        if cursor is None:
-            return ranges
-        return [KeyRange(max(item.first, cursor + 1), item.last) for item in ranges if item.last > cursor]
+        return join_ranges(
+            [item for box in boxes for item in facts.space.ranges(box, facts.half_width, facts.half_height)]
+        )
+
+    def bound(self, limit: int) -> int:
+        """How many candidates are better read, sorted and cut than met one after the other along an order.
+
+        To read n of them costs n; to meet `limit` of them takes limit * size / n steps.
+        """
+        return min(_MOST_CANDIDATES, max(CANDIDATES, isqrt(max(limit, 0) * self._size)))
+
+    def has_few(self, boxes: Sequence[BBox], most: int) -> bool:
+        """Whether boxes may hold no more than `most` features, judged by their area."""
+        west, south, east, north = self._facts.space
+        whole = (east - west) * (north - south)
+        inside = sum(
+            max(0.0, min(box.east, east) - max(box.west, west))
+            * max(0.0, min(box.north, north) - max(box.south, south))
+            for box in boxes
+        )
+        return inside * self._size <= 4 * most * whole  # features stand in clusters
 
     def rows(
         self, connection: sqlite3.Connection, payload: Payload, selection: Selection, limit: int
@@ -114,7 +142,7 @@ class Selector:
         """At most `limit` rows ascending by key, or those that were found by the time the clock was up."""
         if not selection.condition:
             return Found(self.rows(connection, payload, selection, limit))
-        keys = self.candidates(connection, selection.condition)
+        keys = self.candidates(connection, selection.condition, self.bound(limit))
         if keys is not None:
             if selection.cursor is not None:
                 keys = keys[bisect_right(keys, selection.cursor) :]
@@ -134,7 +162,7 @@ class Selector:
             return len(look_up(connection, KEYS, selection, keys, -1))
         way = self._way(selection)
         boxes = selection.boxes if way.entry is None else ()
-        ranges = self.ranges(boxes, selection.cursor)
+        ranges = list(self.ranges(boxes, selection.cursor))
         statement = count_sql(len(selection.boxes), selection.condition.sql, way.index, way.sql)
         tail = (*way.arguments, *tail_arguments(selection))
         total = sum(
@@ -166,7 +194,7 @@ class Selector:
 
     def expected(self, selection: Selection, last: int, returned: int) -> float:
         """How many more features a box holds after the key `last`, judged by the `returned` ones up to it."""
-        ranges = self.ranges(selection.boxes, selection.cursor)
+        ranges = self._coarse_ranges(selection.boxes)
         looked_at = sum(min(item.last, last) - item.first + 1 for item in ranges if item.first <= last)
         rest = sum(item.last - max(item.first, last + 1) + 1 for item in ranges if item.last > last)
         return returned * rest / max(looked_at, 1)
@@ -182,7 +210,7 @@ class Selector:
         indexed = "fragment_overview" in self._indexes
         statement = overview_sql(payload, len(boxes), self._facts.full_zoom, indexed=indexed)
         tail = box_arguments(boxes)
-        ranges = self.ranges(boxes, None)
+        ranges = self._coarse_ranges(boxes)
         for level in range(zoom + 1):
             for first, last in ranges:
                 found = connection.execute(statement, (level, first, last, *tail, limit)).fetchall()

@@ -64,13 +64,14 @@ class FeatureStore:
         with self.snapshot() as connection:
             self.facts = StoreFacts.read(connection, path)
             indexes = frozenset() if self.is_past else _indexes(connection)
+            size = stored_count(connection)
         self.storage: ReferenceSystem = (
             reference_system(self.facts.storage_crs)
             if self.facts.storage_crs
             else describe_crs(pyproj.CRS.from_wkt(self.facts.storage_wkt))
         )
         self.schema = self._schema()
-        self._selector = Selector(self.facts, indexes)
+        self._selector = Selector(self.facts, indexes, size)
 
     @property
     def bbox(self) -> tuple[float, ...]:

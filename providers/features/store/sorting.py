@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from math import isqrt
 from typing import Any, NamedTuple
 
 from providers.features.query import Cursor, CursorValue, SortKey
 from providers.features.schema import FieldDefinition
 from providers.features.store.budget import Clock
 from providers.features.store.geopackage import quote
-from providers.features.store.plan import CANDIDATES, Selector, look_up, stored_count
+from providers.features.store.plan import Selector, look_up
 from providers.features.store.select import (
     ANYTHING,
     KEYS,
@@ -33,7 +32,6 @@ from providers.features.store.select import (
     tail_arguments,
 )
 
-_MOST_SORTED = 20_000
 _FIRST_STEP = 500  # index entries walked before those are looked up that pass; doubled up to
 _LONGEST_STEP = 16_000
 
@@ -89,11 +87,7 @@ def in_order(
     clock: Clock,
 ) -> Sorted:
     """At most `limit` positions after a cursor. The selection's own cursor is not looked at."""
-    most = CANDIDATES
-    if selection.boxes or selection.condition.paths:
-        # To sort n features costs n look-ups a page; to walk an index until `limit` of them are met, limit * count / n.
-        most = min(_MOST_SORTED, max(CANDIDATES, isqrt(limit * stored_count(connection))))
-    keys = _few(connection, selector, selection, most)
+    keys = _few(connection, selector, selection, selector.bound(limit))
     if keys is not None:
         rows = look_up(connection, _payload(order), selection, keys, -1)
         positions = _sorted([(*row[1:], row[0]) for row in rows], order)
@@ -134,7 +128,7 @@ def _few(
 ) -> list[int] | None:
     """Keys of which every selected feature is one, where these are few enough to be sorted here."""
     keys = selector.candidates(connection, selection.condition, most)
-    if keys is not None or not selection.boxes:
+    if keys is not None or not selection.boxes or not selector.has_few(selection.boxes, most):
         return keys
     inside = Selection(selection.boxes, ANYTHING)
     rows = selector.rows(connection, KEYS, inside, most + 1)

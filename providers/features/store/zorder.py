@@ -7,6 +7,7 @@ is a handful of key ranges, and a page of features is a scan in key order: see d
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,16 @@ def _spread(value: int) -> int:
     value = (value | value << 4) & 0x0F0F0F0F0F0F0F0F
     value = (value | value << 2) & 0x3333333333333333
     return (value | value << 1) & 0x5555555555555555
+
+
+def _gather(value: int) -> int:
+    """The bits at the even places, together: undoes `_spread`."""
+    value &= 0x5555555555555555
+    value = (value | value >> 1) & 0x3333333333333333
+    value = (value | value >> 2) & 0x0F0F0F0F0F0F0F0F
+    value = (value | value >> 4) & 0x00FF00FF00FF00FF
+    value = (value | value >> 8) & 0x0000FFFF0000FFFF
+    return (value | value >> 16) & 0x00000000FFFFFFFF
 
 
 def spread_bits(values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -82,22 +93,103 @@ class KeySpace(NamedTuple):
 
         They hold other centres too: the caller tests envelopes. A box across the antimeridian is given as two.
         """
-        left = self._cell((box.west - half_width - _ROUNDING - self.west) * self.scale_x)
-        right = self._cell((box.east + half_width + _ROUNDING - self.west) * self.scale_x)
-        bottom = self._cell((box.south - half_height - _ROUNDING - self.south) * self.scale_y)
-        top = self._cell((box.north + half_height + _ROUNDING - self.south) * self.scale_y)
+        window = self._window(box, half_width, half_height)
+        shift = window.shift()
+        return _merge(window.cells(shift), 2 * shift + SEQUENCE_BITS)
+
+    def fine_ranges(
+        self, box: BBox, half_width: float, half_height: float, finest: int, after: int
+    ) -> Iterator[KeyRange]:
+        """The same ranges after a key, as they are asked for, with less beside the box.
+
+        Cells that lie across its edge are quartered down to 2**finest cells of the grid along a side.
+        """
+        window = self._window(box, half_width, half_height)
+        shift = window.shift()
+        ranges: Iterable[KeyRange]
+        if shift <= finest:
+            ranges = _merge(window.cells(shift), 2 * shift + SEQUENCE_BITS)
+        else:
+            ranges = _joined(
+                part for cell in window.cells(shift) for part in window.parts(cell, shift, finest, after)
+            )
+        for item in ranges:
+            if item.last > after:
+                yield item if item.first > after else KeyRange(after + 1, item.last)
+
+    def _window(self, box: BBox, half_width: float, half_height: float) -> _Window:
+        return _Window(
+            self._cell((box.west - half_width - _ROUNDING - self.west) * self.scale_x),
+            self._cell((box.east + half_width + _ROUNDING - self.west) * self.scale_x),
+            self._cell((box.south - half_height - _ROUNDING - self.south) * self.scale_y),
+            self._cell((box.north + half_height + _ROUNDING - self.south) * self.scale_y),
+        )
+
+    @staticmethod
+    def _cell(value: float) -> int:
+        return 0 if value <= 0 else CELLS - 1 if value >= CELLS - 1 else int(value)
+
+
+class _Window(NamedTuple):
+    """Columns and rows of the grid, both ends included."""
+
+    left: int
+    right: int
+    bottom: int
+    top: int
+
+    def shift(self) -> int:
+        """The smallest cells (2**shift along a side) of which few cover the window."""
+        left, right, bottom, top = self
         shift = 0
         while ((right >> shift) - (left >> shift) + 1) * (
             (top >> shift) - (bottom >> shift) + 1
         ) > _MAXIMUM_CELLS:
             shift += 1
-        columns = [_spread(i) for i in range(left >> shift, (right >> shift) + 1)]
-        rows = [_spread(i) << 1 for i in range(bottom >> shift, (top >> shift) + 1)]
-        return _merge(sorted([column | row for row in rows for column in columns]), 2 * shift + SEQUENCE_BITS)
+        return shift
 
-    @staticmethod
-    def _cell(value: float) -> int:
-        return 0 if value <= 0 else CELLS - 1 if value >= CELLS - 1 else int(value)
+    def cells(self, shift: int) -> list[int]:
+        """Z-order numbers of the cells that cover the window, ascending."""
+        columns = [_spread(i) for i in range(self.left >> shift, (self.right >> shift) + 1)]
+        rows = [_spread(i) << 1 for i in range(self.bottom >> shift, (self.top >> shift) + 1)]
+        return sorted([column | row for row in rows for column in columns])
+
+    def parts(self, cell: int, shift: int, finest: int, after: int) -> Iterator[KeyRange]:
+        """A cell as key ranges, ascending, without the quarters beside the window or before a key."""
+        bits = 2 * shift + SEQUENCE_BITS
+        last = ((cell + 1) << bits) - 1
+        if last <= after:
+            return
+        column, row = _gather(cell) << shift, _gather(cell >> 1) << shift
+        end = (1 << shift) - 1
+        if column > self.right or column + end < self.left or row > self.top or row + end < self.bottom:
+            return
+        is_inside = (
+            column >= self.left
+            and column + end <= self.right
+            and row >= self.bottom
+            and row + end <= self.top
+        )
+        if is_inside or shift <= finest:
+            yield KeyRange(cell << bits, last)
+            return
+        for quarter in range(4 * cell, 4 * cell + 4):
+            yield from self.parts(quarter, shift - 1, finest, after)
+
+
+def _joined(ranges: Iterable[KeyRange]) -> Iterator[KeyRange]:
+    """Ascending ranges, neighbours joined."""
+    held: KeyRange | None = None
+    for item in ranges:
+        if held is None:
+            held = item
+        elif item.first == held.last + 1:
+            held = KeyRange(held.first, item.last)
+        else:
+            yield held
+            held = item
+    if held is not None:
+        yield held
 
 
 def _merge(cells: list[int], bits: int) -> list[KeyRange]:

@@ -223,7 +223,7 @@ def test_filter_finds_what_the_evaluation_finds(store: FeatureStore, text: str) 
 def test_answers_do_not_hang_on_the_plan(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = [ItemQuery(limit=31, filter=parse_filter(text, "cql2-text", store.schema)) for text in FILTERS]
     before = [found(store, query) for query in queries]
-    monkeypatch.setattr(plan, "CANDIDATES", 0)
+    monkeypatch.setattr(plan, "_MOST_CANDIDATES", 0)
     monkeypatch.setattr(plan, "_FIRST_STEP", 3)
     monkeypatch.setattr(plan, "_LONGEST_STEP", 50)
     assert [found(store, query) for query in queries] == before

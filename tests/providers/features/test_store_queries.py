@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -176,7 +177,7 @@ def test_many_matches_are_searched_for_along_the_key_order(
         ItemQuery(datetime=TimeInterval("2025-03-01T00:00:00Z", None), bbox=box, limit=17),
     ]
     before = [all_ids(built.store, query) for query in queries]
-    monkeypatch.setattr(plan, "CANDIDATES", 1)
+    monkeypatch.setattr(plan, "_MOST_CANDIDATES", 1)
     assert [all_ids(built.store, query) for query in queries] == before
     assert all(len(found) > 100 for found in before)
 
@@ -314,3 +315,12 @@ def test_key_ranges_cover_every_cell_of_a_box() -> None:
         assert ranges == sorted(ranges)
         assert len(ranges) <= 128
         assert all(any(first <= key <= last for first, last in ranges) for key in keys)
+        for finest in (20, 13, 6):
+            fine = list(space.fine_ranges(BBox(west, south, east, north), 0, 0, finest, -1))
+            assert fine == sorted(fine)
+            assert all(one.last + 1 < two.first for one, two in itertools.pairwise(fine))
+            assert all(any(first <= key <= last for first, last in fine) for key in keys)
+            assert sum(last - first for first, last in fine) <= sum(last - first for first, last in ranges)
+            middle = keys[0]
+            rest = list(space.fine_ranges(BBox(west, south, east, north), 0, 0, finest, middle))
+            assert all(any(first <= key <= last for first, last in rest) == (key > middle) for key in keys)

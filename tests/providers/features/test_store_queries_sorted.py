@@ -76,8 +76,7 @@ def test_every_plan_gives_the_same_order(
     wanted = [in_python(built.store, query) for query in queries]
     assert [[item["id"] for item in walk(built.store, query)] for query in queries] == wanted
     monkeypatch.setattr(plan, "CANDIDATES", 0)
-    monkeypatch.setattr(sorting, "CANDIDATES", 0)
-    monkeypatch.setattr(sorting, "_MOST_SORTED", 0)
+    monkeypatch.setattr(plan, "_MOST_CANDIDATES", 0)
     monkeypatch.setattr(sorting, "_FIRST_STEP", 5)
     assert [[item["id"] for item in walk(built.store, query)] for query in queries] == wanted
     # As a past state is read: without any index.
@@ -205,8 +204,7 @@ def test_a_search_that_takes_long_ends_its_page_and_goes_on(
     for module in (plan, sorting):
         monkeypatch.setattr(module, "_FIRST_STEP", 60)
         monkeypatch.setattr(module, "_LONGEST_STEP", 60)
-    monkeypatch.setattr(sorting, "CANDIDATES", 0)
-    monkeypatch.setattr(sorting, "_MOST_SORTED", 0)
+    monkeypatch.setattr(plan, "_MOST_CANDIDATES", 0)
     monkeypatch.setattr(sorting, "max", lambda *numbers: 60, raising=False)
     found, parts, cursor = [], 0, None
     while True:
