@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -74,6 +75,15 @@ class LayerName:
             opened.pop(key, None)
             collection.close()
             raise
+
+
+def close_sessions() -> None:
+    """Close what this thread has open (a worker that ends: GDAL must not be asked once Python is being taken down)."""
+    while _sessions.opened:
+        _sessions.opened.popitem()[1].close()
+
+
+atexit.register(close_sessions)
 
 
 def _close_others(key: tuple[int, str, str, str]) -> None:
