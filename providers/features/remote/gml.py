@@ -1,4 +1,4 @@
-"""Geometries in GML 3.1.1 and 3.2, both ways, and the features of a GML feature collection.
+"""Geometries in GML 3.1.1 and 3.2, both ways.
 
 Axis order: a CRS named by URN or URI has its authority's order, one named `EPSG:4326` or `...epsg.xml#4326` has x = east first
 (OGC 07-092r3 and the practice of WFS servers). `AxisRule` decides, or is overruled for a server that does it differently.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit
 
 import numpy as np
 import orjson
@@ -146,8 +146,9 @@ class OgcApiFeatures:
             "sortable": sorted(known & names_of(sortables)),
             "offset": self._offset_parameter(sample),
             "datetime_field": time_field,
+            "pages": True,
         }
-        return RemoteFacts(
+        facts = RemoteFacts(
             fields=fields,
             abilities=_abilities(
                 support, details, has_queryables=bool(queryables), counts=type(matched) is int
@@ -161,6 +162,11 @@ class OgcApiFeatures:
             time_field=time_field,
             count=matched if type(matched) is int else None,
             details=details,
+        )
+        if self._pages(facts):
+            return facts
+        return replace(
+            facts, abilities=facts.abilities - {Ability.CURSOR}, details={**details, "pages": False}
         )
 
     def batch(self, facts: RemoteFacts, asked: Asked) -> Batch:
@@ -179,20 +185,23 @@ class OgcApiFeatures:
         if len(batch.ids) > asked.limit:
             raise Misfit(f"{len(batch.ids)} features where {asked.limit} were asked for")
         place = self._next(document, answer.url, sent, facts) if batch.ids else None
+        if place is not None and not facts.details["pages"]:
+            raise cannot(
+                self.kind,
+                f"more than {len(batch.ids)} features by a service whose pages repeat themselves",
+                "limit",
+            )
         return Batch(batch.ids, batch.geometries, batch.rows, place, batch.number_matched)
 
     def one(self, facts: RemoteFacts, feature_id: str, fields: tuple[FieldDefinition, ...]) -> Batch:
-        """The feature at items/{featureId}; by the id field where the source names one."""
-        if self._id_field is not None:
-            field = facts.schema.field(self._id_field)
-            if field is None:
-                raise Misfit(f"no field {self._id_field!r}")
+        """The feature at items/{featureId}; by a filter on the id field where the source names one and the service filters."""
+        if self._id_field is not None and Ability.EQUALS in facts.abilities:
             query = ItemQuery(equals={self._id_field: feature_id}, limit=1)
             return self.batch(facts, Asked(query, fields, frozenset(), 1, None))
         answer = self._api.answer(f"{self._path}/items/{quote(feature_id, safe='')}", {}, 64 << 20)
         if answer.status in (400, 404, 410):
             return NOTHING
-        return geojson_batch({"features": [self._document(answer, query=None)]})
+        return geojson_batch({"features": [self._document(answer, query=None)]}, self._id_field)
 
     def matched(self, facts: RemoteFacts, asked: Asked) -> int | None:
         """`numberMatched` of a page of one feature."""
@@ -226,6 +235,17 @@ class OgcApiFeatures:
         url = urljoin(self._api._build_url(self._path), href)
         answer = self._client.get(url, accept=_SCHEMAS, limit=_LARGEST_METADATA)
         return json_object(answer, self.name) if answer.status < 300 else {}
+
+    def _pages(self, facts: RemoteFacts) -> bool:
+        """Whether a next link leads to other features: some services give the first ones again."""
+        asked = Asked(ItemQuery(), facts.fields, frozenset(), 1, None)
+        try:
+            first = self.batch(facts, asked)
+            return (
+                first.place is None or self.batch(facts, replace(asked, place=first.place)).ids != first.ids
+            )
+        except Misfit as error:
+            raise RemoteUnavailable(f"{self.name} answers with {error}") from None
 
     def _offset_parameter(self, sample: Mapping[str, Any]) -> str:
         """`offset` or `startindex` where the service skips features by it: tried, for no standard says so."""
@@ -292,8 +312,9 @@ class OgcApiFeatures:
         href = link_to(document, "next")
         if href is None:
             return None
-        link, here = urlsplit(urljoin(url, href)), urlsplit(url)
-        if link.path.rstrip("/") != here.path.rstrip("/"):
+        link = urlsplit(urljoin(url, href))
+        # The link is not followed, only its parameters are taken: behind a proxy its host and the path's beginning may be others.
+        if not unquote(link.path).rstrip("/").endswith(f"/collections/{self._layer}/items"):
             raise Misfit("a next link to another resource")
         added = {
             name: value

@@ -21,8 +21,10 @@ class Misfit(ValueError):
 
 
 def shown_column(field: FieldDefinition, values: Sequence[Any]) -> list[Any]:
-    """A column as GeoJSON shows it. Raises Misfit."""
+    """A column as GeoJSON shows it; an empty text is no number, boolean or time, but a missing one. Raises Misfit."""
     convert = _CONVERTERS[field.type, field.format]
+    if convert is not _text:
+        values = [None if value == "" else value for value in values]
     try:
         return [None if value is None else convert(value) for value in values]
     except (TypeError, ValueError, OverflowError, OSError):

@@ -6,7 +6,7 @@ addresses that only they can reach.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +21,9 @@ from providers.features.remote.conditions import boxes_of, condition_of, refused
 from providers.features.remote.documents import json_object, local_name, shown, text_of, xml_root
 from providers.features.remote.facts import RemoteFacts
 from providers.features.remote.fes import FilterWriter
-from providers.features.remote.gml import GML_31, GML_32, AxisRule, is_geometry, read_geometry
-from providers.features.remote.service import NOTHING, Asked, Batch, RemoteLayer, feature_id_of, geojson_batch
+from providers.features.remote.gml import AxisRule
+from providers.features.remote.gml_features import gml_batch, number_in
+from providers.features.remote.service import NOTHING, Asked, Batch, RemoteLayer, geojson_batch
 from providers.features.remote.values import Misfit
 from providers.features.remote.wfs_metadata import (
     Capabilities,
@@ -174,7 +175,9 @@ class WebFeatureType:
         answer = self._get(facts, {**params, "resultType": "hits"})
         root = xml_root(answer.body, self.name)
         self._raise_exceptions(root, answer, query=asked.query)
-        return _number(root.get("numberMatched")) if _is_2(facts) else _number(root.get("numberOfFeatures"))
+        return (
+            number_in(root.get("numberMatched")) if _is_2(facts) else number_in(root.get("numberOfFeatures"))
+        )
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -293,7 +296,7 @@ class WebFeatureType:
         if may_refuse and "Exception" in local_name(root):
             return NOTHING
         self._raise_exceptions(root, answer, query=query)
-        return _gml_batch(root, facts)
+        return gml_batch(root, facts.fields, facts.details["geometry"], _rule(facts))
 
     def _raise_exceptions(self, root: etree._Element, answer: Answer, *, query: ItemQuery | None) -> None:
         name = local_name(root)
@@ -380,52 +383,6 @@ def _rule(facts: RemoteFacts) -> AxisRule:
     return AxisRule(reference_system(facts.storage_crs), facts.details["swap"])
 
 
-def _gml_batch(root: etree._Element, facts: RemoteFacts) -> Batch:
-    """The features of a GML feature collection. Raises Misfit."""
-    if local_name(root) != "FeatureCollection":
-        raise Misfit(f"{local_name(root)[:40]!r} instead of a feature collection")
-    rule = _rule(facts)
-    features = list(_members(root))
-    names = {item.column for item in facts.fields}
-    rows: list[dict[str, Any]] = []
-    geometries = np.empty(len(features), dtype=object)
-    ids = []
-    for i, feature in enumerate(features):
-        ids.append(
-            feature_id_of(
-                feature.get(f"{{{GML_32}}}id") or feature.get(f"{{{GML_31}}}id") or feature.get("fid")
-            )
-        )
-        row, shape = _properties(feature, names, facts.details["geometry"])
-        rows.append(row)
-        geometries[i] = None if shape is None else read_geometry(shape, rule)
-    return Batch(ids, geometries, rows, None, _number(root.get("numberMatched")))
-
-
-def _members(root: etree._Element) -> Iterator[etree._Element]:
-    for child in root:
-        if local_name(child) in ("member", "featureMember", "featureMembers"):
-            yield from (item for item in child if isinstance(item.tag, str))
-
-
-def _properties(
-    feature: etree._Element, names: set[str], geometry_field: str
-) -> tuple[dict[str, Any], etree._Element | None]:
-    """Simple properties as text, and the geometry element."""
-    row: dict[str, Any] = {}
-    geometry: etree._Element | None = None
-    for child in feature:
-        name = local_name(child)
-        if name == geometry_field or (not geometry_field and len(child) and is_geometry(child[0])):
-            geometry = next((item for item in child if is_geometry(item)), geometry)
-        elif name in names:
-            # An instant may come as a GML object around its position; other nested values are not simple properties.
-            value = child if not len(child) else child.find("{*}timePosition")
-            if value is not None and value.text is not None:
-                row[name] = value.text
-    return row, geometry
-
-
 def _exchanged(batch: Batch) -> Batch:
     def exchange(coordinates: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return coordinates[:, ::-1]
@@ -468,11 +425,6 @@ def _time_field(capabilities: Capabilities, feature_type: FeatureType) -> str | 
     """The only date or time of the feature type, where the service compares."""
     times = [item.name for item in feature_type.fields if item.format is not None]
     return times[0] if len(times) == 1 and capabilities.operators >= _RANGE else None
-
-
-def _number(text: str | None) -> int | None:
-    """`numberMatched`, which may be "unknown"."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def _local(name: str) -> str:

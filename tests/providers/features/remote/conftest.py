@@ -77,7 +77,7 @@ MAP
       "wfs_title" "City"
       "wfs_onlineresource" "http://nowhere.invalid/wfs?"
       "wfs_srs" "EPSG:4326 EPSG:4490 EPSG:3857"
-      "wfs_enable_request" "*"
+      "ows_enable_request" "*"
       "ows_contactorganization" "Bureau of Works"
       "ows_accessconstraints" "CC-BY-4.0"
     END
@@ -130,6 +130,7 @@ def _mapserver(folder: Path, formats: str) -> Callable[[dict[str, Any], Any], li
             "QUERY_STRING": environ.get("QUERY_STRING", ""),
             "CONTENT_TYPE": environ.get("CONTENT_TYPE", ""),
             "CONTENT_LENGTH": str(len(body)),
+            "HTTP_ACCEPT": environ.get("HTTP_ACCEPT", ""),
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": environ["SERVER_PORT"],
             "SCRIPT_NAME": "/",

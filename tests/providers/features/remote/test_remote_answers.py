@@ -267,3 +267,24 @@ def test_long_queries_are_sent_as_a_form(remote: RemoteSource, city: Any) -> Non
             remote.page(ItemQuery(filter=filter_))
     else:
         assert everything(remote, filter=filter_) == {7}
+
+
+def test_ogc_api_of_another_make(
+    mapserver: dict[str, str], settings_for: Callable[..., Any], city: Any
+) -> None:
+    """MapServer's: no schema, no filters, links of its own, ids that a field holds, and next links to the first page again."""
+    url = f"{mapserver['json']}/CITY/ogcapi"
+    description = {"store": "features", "url": url, "layer": "towers", "id_field": "ident"}
+    source = open_features(description, settings_for(url))
+    assert not {Ability.FILTER, Ability.SORTBY, Ability.Q, Ability.CURSOR, Ability.OFFSET} & source.abilities
+    ids = [orjson.loads(body)["id"] for body in source.page(ItemQuery(limit=60)).bodies]
+    assert sorted(ids) == sorted(f"T{fid}" for fid in city.fids)
+    with pytest.raises(UnsupportedQuery, match=r"'limit'.*pages repeat"):
+        source.page(ItemQuery(limit=25))
+    item = source.item("T13")
+    assert item is not None
+    assert orjson.loads(item.body)["properties"]["height"] is None
+    box = source.page(ItemQuery(bbox=BOX, limit=60))
+    assert len(box.bodies) == sum(shape.intersects(shapely.box(*BOX)) for shape in city.geometries)
+    with pytest.raises(UnsupportedQuery, match=r"'filter'.*\(features\)"):
+        source.page(ItemQuery(filter=parse_filter("floors > 3", "cql2-text", source.schema)))
