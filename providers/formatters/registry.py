@@ -28,7 +28,8 @@ class WritingContext:
     `name` is the collection's id (layer, file name), `url` the collection's own. `storage` is the CRS of the geometries in
     `FeatureColumns`; `query` says what is wanted of them (`crs`, `properties`, `skip_geometry`), `fields` are the fields to
     write, in order: visible and wanted ones. `links`, `timestamp` and `number_matched` are those of the page; `item` is true
-    where one feature alone is asked for, and the answer is that feature and not a collection of one.
+    where one feature alone is asked for, and the answer is that feature and not a collection of one. `has_z`: whether any
+    geometry has heights, None where only the features tell.
     """
 
     name: str
@@ -42,6 +43,7 @@ class WritingContext:
     timestamp: str = ""
     number_matched: int | None = None
     item: bool = False
+    has_z: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,101 @@ class ItemFormat:
         return found
 
 
+_GEOJSON = ItemFormat(
+    "geojson", "application/geo+json", "geojson", "bodies", "providers.formatters.geojson:write_geojson"
+)
 _FORMATS = (
-    ItemFormat("csv", "text/csv; charset=utf-8", "csv", "bodies", "providers.formatters.csv:write_csv"),
+    ItemFormat(
+        "jsonfg",
+        "application/vnd.ogc.fg+json",
+        "fg.json",
+        "bodies",
+        "providers.formatters.jsonfg:write_jsonfg",
+        accepts=("application/fg+json",),
+    ),
+    ItemFormat(
+        "geojsonseq",
+        "application/geo+json-seq",
+        "geojsons",
+        "bodies",
+        "providers.formatters.geojson:write_geojsonseq",
+    ),
+    ItemFormat(
+        "geojsonl",
+        "application/x-ndjson",
+        "geojsonl",
+        "bodies",
+        "providers.formatters.geojson:write_geojsonl",
+        accepts=("application/ndjson", "application/x-geojsonl"),
+    ),
+    ItemFormat("csv", "text/csv; charset=utf-8", "csv", "columns", "providers.formatters.csv:write_csv"),
+    ItemFormat(
+        "flatgeobuf",
+        "application/flatgeobuf",
+        "fgb",
+        "columns",
+        "providers.formatters.flatgeobuf:write_flatgeobuf",
+        accepts=("application/vnd.flatgeobuf",),
+        compressible=False,
+    ),
+    ItemFormat(
+        "geoparquet",
+        "application/vnd.apache.parquet",
+        "parquet",
+        "columns",
+        "providers.formatters.geoparquet:write_geoparquet",
+        accepts=("application/x-parquet",),
+        compressible=False,
+    ),
+    ItemFormat(
+        "arrow",
+        "application/vnd.apache.arrow.stream",
+        "arrows",
+        "columns",
+        "providers.formatters.arrow_stream:write_arrow_stream",
+        compressible=False,
+    ),
+    ItemFormat(
+        "gpkg",
+        "application/geopackage+sqlite3",
+        "gpkg",
+        "columns",
+        "providers.formatters.geopackage:write_geopackage",
+        accepts=("application/vnd.sqlite3", "application/x-sqlite3"),
+        compressible=False,
+    ),
+    ItemFormat(
+        "gml",
+        'application/gml+xml; version=3.2; profile="http://www.opengis.net/def/profile/ogc/2.0/gml-sf0"',
+        "gml",
+        "columns",
+        "providers.formatters.gml_collection:write_gml",
+    ),
+    ItemFormat(
+        "kml",
+        "application/vnd.google-earth.kml+xml",
+        "kml",
+        "columns",
+        "providers.formatters.kml:write_kml",
+    ),
+    ItemFormat(
+        "shapefile",
+        "application/zip",
+        "shp.zip",
+        "columns",
+        "providers.formatters.shapefile:write_shapefile",
+        accepts=("application/x-shapefile",),
+        compressible=False,
+    ),
 )
 
 ITEM_FORMATS: Mapping[str, ItemFormat] = MappingProxyType({form.name: form for form in _FORMATS})
-"""The encodings by name, in the order in which links name them."""
+"""The encodings beside GeoJSON and HTML by name, in the order in which links name them."""
+
+DOWNLOAD_FORMATS: Mapping[str, ItemFormat] = MappingProxyType(
+    {form.ending: form for form in (_GEOJSON, *_FORMATS)}
+)
+"""Every encoding a whole collection can be had in, by the ending of its file's name."""
 
 
 def fields_to_write(
@@ -88,3 +179,15 @@ def fields_to_write(
         for field in schema.fields
         if field.name not in hidden and (wanted is None or field.name in wanted)
     )
+
+
+def bodies_of(batch: Batch) -> list[bytes]:
+    """The batch of a format registered with batches="bodies"."""
+    assert isinstance(batch, list)
+    return batch
+
+
+def columns_of(batch: Batch) -> FeatureColumns:
+    """The batch of a format registered with batches="columns"."""
+    assert isinstance(batch, FeatureColumns)
+    return batch
