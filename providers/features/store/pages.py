@@ -31,7 +31,7 @@ from providers.features.store.zorder import MAXIMUM_KEY
 
 _INT64 = 1 << 63
 _SKIP = 20_000  # positions skipped at a time, on the way to an offset
-_COUNTED = 400  # features counted beyond a page, to tell how many there are
+_COUNTED = 200  # features counted beyond a page, to tell how many there are
 _FULLY_TESTED = 500  # candidates that are all tested, for the same reason
 
 
@@ -156,7 +156,10 @@ def _matched(
             return None
         return len(look_up(connection, KEYS, selection, keys, -1))
     last = rows[-1][0]
-    if selector.expected(selection, last, len(rows)) > 2 * _COUNTED:
+    if (
+        not selector.has_few(selection.boxes, _COUNTED)
+        or selector.expected(selection, last, len(rows)) > 2 * _COUNTED
+    ):
         return None
     rest = selection._replace(cursor=last)
     following = len(selector.rows(connection, KEYS, rest, _COUNTED + 1))

@@ -337,15 +337,15 @@ def _entries(connection: sqlite3.Connection, path: Path, most: int) -> list[int]
 
 
 # R-tree columns are 32-bit and rounded outwards: this finds a few too many, and the envelope test follows.
-_BIG = "SELECT id FROM big WHERE maxx >= ? AND minx <= ? AND maxy >= ? AND miny <= ?"
+_BIG = "SELECT id FROM big WHERE maxx >= ? AND minx <= ? AND maxy >= ? AND miny <= ? AND id > ? AND id <= ?"
 
 
 def _big_keys(connection: sqlite3.Connection, boxes: Sequence[BBox], lowest: int, highest: int) -> set[int]:
     """Keys above `lowest` and up to `highest` of the large features that meet a box (or miss it by a rounding)."""
     keys: set[int] = set()
     for box in boxes:
-        found = connection.execute(_BIG, (box.west, box.east, box.south, box.north))
-        keys.update([key for (key,) in found if lowest < key <= highest])
+        found = connection.execute(_BIG, (box.west, box.east, box.south, box.north, lowest, highest))
+        keys.update([key for (key,) in found])
     return keys
 
 
