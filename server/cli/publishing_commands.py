@@ -49,6 +49,11 @@ def publish(
     tag: given.Tag = None,
     where: given.Where = None,
     repair: given.Repair = False,
+    read_only: given.ReadOnly = False,
+    no_if_match: given.NoIfMatch = False,
+    create_by_put: given.CreateByPut = False,
+    constraints: given.Constraints = None,
+    tile_fields: given.TileFields = None,
     height_field: given.HeightField = None,
     levels_field: given.LevelsField = None,
     default_height: given.DefaultHeight = None,
@@ -67,8 +72,9 @@ def publish(
     """Publish files as one collection. A running server shows it at once; nothing has to be restarted."""
     # Long because an option is a parameter; all it does is to put each in its place of the request.
     from server.cli.console import progress, stopping_cleanly
-    from server.publish import PublishRequest, ReadingOptions, SceneOptions
+    from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
     from server.publish import publish as publish_files
+    from server.publish.constraint_files import read_constraints
     from server.registry.catalogue import Access
     from server.registry.registry import open_registry_that_is_there
 
@@ -103,6 +109,13 @@ def publish(
             keep_fields=tuple(keep_field) if keep_field else None,
             repair=repair,
         ),
+        editing=EditingOptions(
+            editable=not read_only,
+            if_match_required=not no_if_match,
+            create_by_put=create_by_put,
+            constraints={} if constraints is None else read_constraints(constraints),
+        ),
+        tile_fields=dict(tile_fields or ()),
         scene=SceneOptions(
             height_field=height_field,
             levels_field=levels_field,

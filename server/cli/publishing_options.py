@@ -11,6 +11,8 @@ import typer
 
 COLLECTION = "The collection"
 READING = "How the files are read"
+EDITING = "Edits over HTTP"
+TILES = "Vector tiles"
 BUILDINGS = "Footprints to buildings in 3D"
 PIPES = "Lines to pipes in 3D"
 HEIGHTS = "Terrain, point clouds, and what heights count from"
@@ -67,6 +69,14 @@ def field_title(text: str) -> tuple[str, str]:
     if not name or not title:
         raise typer.BadParameter(f"{text!r} is not FIELD=TITLE, such as height=Height.")
     return name, title
+
+
+def tile_fields(text: str) -> tuple[str, list[str]]:
+    """Zooms and fields of ZOOMS=FIELD,... Raises typer.BadParameter."""
+    zooms, equals, names = (part.strip() for part in text.partition("="))
+    if not zooms or not equals:
+        raise typer.BadParameter(f"{text!r} is not ZOOMS=FIELD,..., such as 0-11=name,kind.")
+    return zooms, [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _option(group: str, *names: str, metavar: str | None = None, text: str, **more: Any) -> Any:
@@ -165,6 +175,34 @@ Where = Annotated[
     _option(READING, "--where", metavar="CONDITION", text="Only these features, as an SQL condition"),
 ]
 Repair = Annotated[bool, _option(READING, "--repair", text="Repair invalid polygons instead of refusing")]
+
+ReadOnly = Annotated[bool, _option(EDITING, "--read-only", text="Features cannot be edited over HTTP")]
+NoIfMatch = Annotated[
+    bool,
+    _option(EDITING, "--no-if-match", text="Take edits that do not say which version they saw"),
+]
+CreateByPut = Annotated[
+    bool, _option(EDITING, "--create-by-put", text="A PUT to an id that is free creates the feature")
+]
+Constraints = Annotated[
+    Path | None,
+    _option(
+        EDITING,
+        "--constraints",
+        metavar="FILE",
+        text="What values have to keep, by field: YAML or JSON with words of JSON Schema, required and unique",
+    ),
+]
+TileFields = Annotated[
+    list[Any] | None,
+    _words(
+        TILES,
+        "--tile-fields",
+        "ZOOMS=FIELD,...",
+        "Fields that vector tiles of these zooms carry, such as 0-11=name",
+        parser=tile_fields,
+    ),
+]
 
 HeightField = Annotated[
     str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from server.publish.publication import publish, sweep_staging
 from server.publish.request import (
     STAGES,
+    EditingOptions,
     ExtraRepresentation,
     PublishRequest,
     PublishResult,
@@ -15,6 +16,7 @@ from server.publish.request import (
 
 __all__ = [
     "STAGES",
+    "EditingOptions",
     "ExtraRepresentation",
     "PublishRequest",
     "PublishResult",

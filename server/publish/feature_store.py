@@ -15,8 +15,8 @@ import shapely
 
 from providers.errors import DuplicateFeatureId as StoreDuplicateFeatureId
 from providers.errors import StoreBuildError
-from providers.features.schema import FieldDefinition
 from providers.features.store import FeatureStoreWriter, StoreSummary
+from server.publish.constraints import ValueCheck, constrained_fields
 from server.publish.errors import (
     BuildError,
     DuplicateFeatureId,
@@ -52,6 +52,8 @@ def store_features(
     """Read all sources into one store at `path`. `progress` hears 0 to 1. Raises PublishError and its kinds."""
     plan = _Plan(sources, request.reading)
     titled = [replace(field, title=request.field_titles.get(field.name)) for field in plan.fields]
+    definitions = constrained_fields(titled, request.editing.constraints)
+    values = ValueCheck(definitions, plan.name)
     check = GeometryCheck(plan.name, repair=request.reading.repair)
     bounds84: tuple[float, float, float, float] | None = None
     with ExitStack() as stack:
@@ -59,7 +61,7 @@ def store_features(
             writer = stack.enter_context(
                 FeatureStoreWriter(
                     path,
-                    fields=[FieldDefinition(f.name, f.type, f.format, title=f.title) for f in titled],
+                    fields=definitions,
                     storage_crs=plan.crs,
                     time_field=request.reading.time_field,
                     title=request.titles.get("en") or request.titles.get("zh", ""),
@@ -73,6 +75,7 @@ def store_features(
                 geometries = check.look(batch.geometries, names)
                 if check.bounds is not None:
                     bounds84 = bounds_in_crs84(check.bounds.tolist(), plan.crs, plan.name)
+                values.look(batch.columns)
                 if not check.refused:
                     writer.add(_flat_where_no_height(geometries), batch.columns, batch.ids)
                 progress(check.count / plan.expected if plan.expected else 0.5)

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from providers.errors import InvalidParameter
 from providers.features.conformance import self_test
 from providers.features.store import FeatureStore
 from providers.tiles.archive import archive_zooms, build_pmtiles
+from providers.tiles.choice import check_tile_fields
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
+from server.publish.errors import OptionError
 from server.publish.feature_store import StoredFeatures, store_features
 from server.publish.reference_systems import crs_identifier
 from server.publish.scenes import build_scene
@@ -58,11 +61,15 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
             "id_field": task.request.reading.id_field,
             "time_field": task.request.reading.time_field,
             "conformance": tested.passed,
+            "editable": task.request.editing.editable,
+            "if_match_required": task.request.editing.if_match_required,
+            "create_by_put": task.request.editing.create_by_put,
         },
         RepresentationKind.TILES: {
             "min_zoom": low,
             "max_zoom": high,
             "tile_matrix_sets": TILE_MATRIX_SETS,
+            **_tile_fields(task, stored),
         },
         RepresentationKind.MAP: {"style": style, "tile_matrix_sets": TILE_MATRIX_SETS},
     }
@@ -77,6 +84,16 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
         count=summary.count,
         warnings=[*stored.warnings, *(f"Self-test of {uri}: {why}" for uri, why in tested.failed.items())],
     )
+
+
+def _tile_fields(task: Task, stored: StoredFeatures) -> dict[str, Any]:
+    if not task.request.tile_fields:
+        return {}
+    try:
+        chosen = check_tile_fields(task.request.tile_fields, [item.name for item in stored.fields])
+    except InvalidParameter as error:
+        raise OptionError(f"--tile-fields: {error.value!r}; allowed: {error.allowed}") from None
+    return {"tile_fields": {zooms: list(names) for zooms, names in chosen.items()}}
 
 
 def _add_tile_archive(task: Task, path: Path, built: Built) -> None:
@@ -100,6 +117,7 @@ def _add_tile_archive(task: Task, path: Path, built: Built) -> None:
         task.folder / TILES_FILE,
         *zooms,
         layer=task.request.id,
+        tile_fields=tiles.properties.get("tile_fields"),
         attribution=task.request.attribution,
         progress=progress,
     )

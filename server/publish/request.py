@@ -87,6 +87,21 @@ class SceneOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EditingOptions:
+    """How features may be edited over HTTP once they are published.
+
+    `if_match_required`: edits that do not say which version they saw are refused (428). `create_by_put`: a PUT to an id that
+    is free creates the feature. `constraints` has by field name what its values have to keep, in words of JSON Schema and
+    `required` and `unique` (`providers.features.edits.constraints`); the data published have to keep them too.
+    """
+
+    editable: bool = True
+    if_match_required: bool = True
+    create_by_put: bool = False
+    constraints: Mapping[str, Mapping[str, Any]] = _NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraRepresentation:
     """What a `RepresentationBuilder` made. `path` is relative to the generation's folder."""
 
@@ -107,6 +122,7 @@ class PublishRequest:
 
     `titles` and `descriptions` have keys "en" and "zh"; at least one title is needed. `style` is the name of a style in
     config/styles, or a style itself; None for the default of the geometry type. `field_titles` are names to show.
+    `tile_fields` are the fields that vector tiles carry, by zooms (`providers.tiles.choice`).
     `access` None keeps that of a replaced collection; a new one is public.
     """
 
@@ -126,6 +142,8 @@ class PublishRequest:
     field_titles: Mapping[str, str] = _NOTHING
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     scene: SceneOptions = field(default_factory=SceneOptions)
+    editing: EditingOptions = field(default_factory=EditingOptions)
+    tile_fields: Mapping[str, list[str]] = _NOTHING
     extra_representations: tuple[RepresentationBuilder, ...] = ()
 
 

@@ -19,7 +19,7 @@ from rasterio.transform import from_origin
 from pointclouds.colours import MODES
 from server.cli import run
 from server.cli.publishing_options import HEIGHT_REFERENCES, PointColour
-from server.publish import PublishRequest, ReadingOptions, SceneOptions
+from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
 from server.publish.errors import PublishCancelled
 from server.publish.point_clouds import Colour
 from server.publish.scenes import vertical_reference
@@ -37,6 +37,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --private --replace
 --format csv --crs EPSG:4547 --layer houses --encoding GB18030 --x-column 东 --y-column 北 --wkt-column wkt --id-field code
 --time-field built --keep-field 高度 --keep-field a --tag building:levels --tag name --where 高度>1 --repair
+--read-only --no-if-match --create-by-put --tile-fields 0-11=名称,kind --tile-fields 12=
 --height-field 高度 --levels-field floors --default-height 4.5 --base-field ground --diameter-field 管径
 --default-diameter 0.2 --depth-field 埋深
 --terrain --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
@@ -71,6 +72,13 @@ REQUESTED = PublishRequest(
         keep_fields=("高度", "a"),
         repair=True,
     ),
+    editing=EditingOptions(
+        editable=False,
+        if_match_required=False,
+        create_by_put=True,
+        constraints={"高度": {"minimum": 0}},
+    ),
+    tile_fields={"0-11": ["名称", "kind"], "12": []},
     scene=SceneOptions(
         height_field="高度",
         levels_field="floors",
@@ -133,8 +141,12 @@ def tileset(collection: Collection) -> Representation:
     return collection.representations[RepresentationKind.TILESET_3D]
 
 
-def test_every_option_reaches_the_request(requested: list[PublishRequest], home: Path) -> None:
-    assert run(["publish", *EVERYTHING, "--home", str(home)]) == 1
+def test_every_option_reaches_the_request(
+    requested: list[PublishRequest], home: Path, tmp_path: Path
+) -> None:
+    constraints = tmp_path / "constraints.yml"
+    constraints.write_text("高度: {minimum: 0}\n", encoding="utf-8")
+    assert run(["publish", *EVERYTHING, "--constraints", str(constraints), "--home", str(home)]) == 1
     assert requested == [REQUESTED]
 
 
@@ -148,6 +160,7 @@ def test_that_request_differs_from_the_defaults_in_everything(
     for asked, default in (
         (REQUESTED, plain),
         (REQUESTED.reading, plain.reading),
+        (REQUESTED.editing, plain.editing),
         (REQUESTED.scene, plain.scene),
     ):
         same = [
@@ -200,7 +213,7 @@ def test_the_help_fits_a_terminal_and_groups_the_options(
     assert [line for line in lines if len(line) > 80] == []
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
     assert (headings[0], headings[1], headings[-1]) == ("Arguments:", "The collection:", "Options:")
-    assert len(headings) == 7
+    assert len(headings) == 9
     (pipes,) = [number for number, line in enumerate(lines) if line.startswith("Lines to pipes")]
     assert lines[pipes + 1].lstrip().startswith("--diameter-field FIELD")
 
