@@ -222,9 +222,12 @@ def _axis_interval(
 
 def _reference(name: str, uri: str) -> ReferenceSystem:
     try:
-        return reference_system(uri)
+        system = reference_system(uri)
     except UnknownReferenceSystem as error:
         raise InvalidParameter(name, uri, f"the URI of a known CRS ({error})") from error
+    if system.border:
+        raise InvalidParameter(name, uri, "the URI of a CRS; coverages are not shifted, features are")
+    return system
 
 
 def _from_box(

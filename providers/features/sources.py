@@ -8,6 +8,7 @@ tells which address a name stands for.
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -115,6 +116,9 @@ def opener(kind: str) -> Opener:
 
 
 def close_sources() -> None:
-    """Forget every open source (tests; a worker that ends)."""
+    """Forget every open source, and end the pools of databases (tests; a worker that ends)."""
     with _sources.lock:
         _sources.opened.clear()
+    postgis = sys.modules.get("providers.features.postgis")
+    if postgis is not None:
+        postgis.close_pools()

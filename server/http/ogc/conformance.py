@@ -32,7 +32,8 @@ SERVER = (
 
 OF_KIND: Mapping[RepresentationKind, tuple[str, ...]] = {
     Kind.TILES: tuple(
-        f"{_TILES}/{name}" for name in ("core", "tileset", "tilesets-list", "geodata-tilesets", "mvt")
+        f"{_TILES}/{name}"
+        for name in ("core", "tileset", "tilesets-list", "dataset-tilesets", "geodata-tilesets", "mvt")
     ),
     Kind.MAP: (f"{_SPEC}/ogcapi-maps-1/1.0/conf/core",),
     Kind.COVERAGE: (f"{_SPEC}/ogcapi-coverages-1/0.0/conf/core",),
