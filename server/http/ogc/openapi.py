@@ -55,8 +55,8 @@ def _parameters() -> Document:
         "processId": _path("processId", "Id of a process", {"type": "string"}),
         "tileMatrixSetId": _path(
             "tileMatrixSetId",
-            "Id of a tile matrix set",
-            {"type": "string", "enum": ["WebMercatorQuad", "WorldCRS84Quad"]},
+            "Id of a tile matrix set, such as WebMercatorQuad",
+            {"type": "string"},
         ),
         "tileMatrix": _path("tileMatrix", "Zoom level", {"type": "integer", "minimum": 0, "maximum": 30}),
         "tileRow": _path("tileRow", "Row, from the top", _NUMBER),
@@ -75,6 +75,9 @@ def _parameters() -> Document:
         ),
         "skipGeometry": _query("skipGeometry", "Leave the geometry out", {"type": "boolean"}),
         "q": _query("q", "Words that must all occur", {"type": "string"}),
+        "collections": _query(
+            "collections", "Only these collections", {"type": "array", "items": {"type": "string"}}
+        ),
         "width": _query("width", "Width in pixels", _SIDE),
         "height": _query("height", "Height in pixels", _SIDE),
         "transparent": _query("transparent", "Transparent background", {"type": "boolean"}),
@@ -129,14 +132,47 @@ def _tile_paths() -> Document:
     one = "/collections/{collectionId}"
     place = ("collectionId", "tileMatrixSetId", "tileMatrix", "tileRow", "tileCol")
     address = "{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}"
-    vector = _get("getVectorTile", "Tiles", "A vector tile", ("mvt",), *place)
+    vector = _get("getVectorTile", "Tiles", "A vector tile", ("mvt",), *place, "asof")
     vector["get"]["responses"]["204"] = {"description": "Nothing lies in this tile"}
+    dataset = _get(
+        "getDatasetTile",
+        "Tiles",
+        "A vector tile with a layer for each collection",
+        ("mvt",),
+        *place[1:],
+        "collections",
+        "asof",
+    )
+    dataset["get"]["responses"]["204"] = {"description": "Nothing lies in this tile"}
     return {
         f"{one}/tiles": _get("getTilesets", "Tiles", "Vector tilesets", ("json", "html"), "collectionId"),
         f"{one}/tiles/{{tileMatrixSetId}}": _get(
             "getTileset", "Tiles", "A vector tileset", ("json", "html"), "collectionId", "tileMatrixSetId"
         ),
         f"{one}/tiles/{address}": vector,
+        f"{one}/tiles/{{tileMatrixSetId}}.pmtiles": _get(
+            "getTileArchive",
+            "Tiles",
+            "The tiles built when the collection was published, as PMTiles; byte ranges",
+            ("application/vnd.pmtiles",),
+            *("collectionId", "tileMatrixSetId"),
+        ),
+        "/tiles": _get(
+            "getDatasetTilesets",
+            "Tiles",
+            "Vector tilesets of all collections",
+            ("json", "html"),
+            "collections",
+        ),
+        "/tiles/{tileMatrixSetId}": _get(
+            "getDatasetTileset",
+            "Tiles",
+            "A vector tileset of all collections",
+            ("json", "html"),
+            "tileMatrixSetId",
+            "collections",
+        ),
+        f"/tiles/{address}": dataset,
         f"{one}/map": _get(
             "getMap",
             "Maps",
