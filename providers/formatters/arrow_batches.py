@@ -73,9 +73,7 @@ def arrow_layout(
         columns.append(pa.field(geometry, pa.binary(), metadata=geometry_metadata))
     else:
         geometry = ""
-    return ArrowLayout(
-        context, target, identifier, tuple(names), geometry or None, has_z, pa.schema(columns)
-    )
+    return ArrowLayout(context, target, identifier, tuple(names), geometry or None, has_z, pa.schema(columns))
 
 
 class Outlet:

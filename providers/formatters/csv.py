@@ -16,11 +16,12 @@ import orjson
 import shapely
 from pygeoapi.formatter.base import BaseFormatter
 
-from providers.features.query import ItemQuery
-from providers.features.store import FeatureStore
-from providers.formatters.registry import Batch, WritingContext
+from providers.features.crs import ReferenceSystem
+from providers.features.source import FeatureColumns
+from providers.features.store.encoding import geometries_in
+from providers.formatters.columns import arrow_values, column_of, has_heights, target_of
+from providers.formatters.registry import Batch, WritingContext, columns_of, first_columns
 
-_NOTHING: frozenset[str] = frozenset()
 _AXES = ("x", "y", "z")
 type Feature = Mapping[str, Any]
 
@@ -49,45 +50,53 @@ def csv_bytes(features: Iterable[Feature]) -> bytes:
     return _encode([columns.header()]) + _encode(_rows(known, columns))
 
 
-def stream_csv(store: FeatureStore, query: ItemQuery, hidden: frozenset[str] = _NOTHING) -> Iterator[bytes]:
-    """Everything a query selects, page by page (`query.limit` features each): the header first, then rows.
-
-    No transaction is held open between two pages.
-    """
-    wanted = query.properties
-    fields = tuple(
-        field.name
-        for field in store.schema.fields
-        if field.name not in hidden and (wanted is None or field.name in wanted)
-    )
-    is_point = store.schema.geometry_type == "Point"
-    columns = _columns(fields, is_point=is_point, has_z=store.facts.has_z)
-    yield _encode([columns.header()])
-    while True:
-        page = store.page(query, hidden)
-        if page.bodies:
-            yield _encode(_rows(orjson.loads(b"[" + b",".join(page.bodies) + b"]"), columns))
-        if page.cursor is None:
-            return
-        query = replace(query, cursor=page.cursor, offset=0)
-
-
 def write_csv(context: WritingContext, batches: Iterator[Batch]) -> Iterator[bytes]:
-    """The writer of `providers.formatters.registry`: batches of GeoJSON features as CSV, the header first."""
+    """The writer of `providers.formatters.registry`: the header, then the rows of each batch."""
+    first, batches = first_columns(batches)
     is_point = context.schema.geometry_type == "Point" and not context.query.skip_geometry
+    has_z = is_point and has_heights(context, first)
     names = tuple(field.name for field in context.fields)
-    columns: _Columns | None = None
+    layout = _columns(names, is_point=is_point, has_z=has_z)
+    yield _encode([layout.header()])
+    target = target_of(context)
     for batch in batches:
-        assert isinstance(batch, list)  # registered with batches="bodies"
-        features = orjson.loads(b"[" + b",".join(batch) + b"]")
-        if columns is None:
-            shapes = [feature["geometry"] for feature in features if feature.get("geometry")]
-            solid = is_point and any(len(shape["coordinates"]) > 2 for shape in shapes)
-            columns = _columns(names, is_point=is_point, has_z=solid)
-            yield _encode([columns.header()])
-        yield _encode(_rows(features, columns))
-    if columns is None:
-        yield _encode([_columns(names, is_point=is_point, has_z=False).header()])
+        yield _rows_of(context, columns_of(batch), layout, target)
+
+
+def _rows_of(
+    context: WritingContext, columns: FeatureColumns, layout: _Columns, target: ReferenceSystem
+) -> bytes:
+    """A batch, column by column: texts in quotes, null as nothing."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    arrays = [pa.array(columns.ids, pa.string())]
+    for field in context.fields:
+        text = replace(field, format=None)  # dates are the texts that they are
+        arrays.append(arrow_values(text, column_of(columns, field.name)))
+    arrays += _places(context, columns, layout, target)
+    names = [str(number) for number in range(len(arrays))]
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed", eol="\r\n")
+    sink = io.BytesIO()
+    arrow_csv.write_csv(pa.RecordBatch.from_arrays(arrays, names=names), sink, options)
+    return sink.getvalue()
+
+
+def _places(
+    context: WritingContext, columns: FeatureColumns, layout: _Columns, target: ReferenceSystem
+) -> list[Any]:
+    """The columns of the geometry, in the axis order of the CRS asked for."""
+    import pyarrow as pa
+
+    if context.query.skip_geometry:
+        return [pa.nulls(len(columns), pa.string())]
+    shapes = geometries_in(columns.geometries, context.storage, target)
+    if not layout.is_point:
+        return [pa.array(shapely.to_wkt(shapes, rounding_precision=-1, output_dimension=3), pa.string())]
+    points = shapes.copy()
+    points[shapely.get_type_id(shapes) != 0] = None
+    numbers = [shapely.get_x(points), shapely.get_y(points), shapely.get_z(points)]
+    return [pa.array(values, pa.float64(), from_pandas=True) for values in numbers[: len(layout.geometry)]]
 
 
 def _columns(fields: tuple[str, ...], *, is_point: bool, has_z: bool) -> _Columns:

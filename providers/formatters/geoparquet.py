@@ -64,9 +64,7 @@ class _File:
     def add(self, columns: FeatureColumns) -> None:
         batch, shapes = self._layout.batch_and_shapes(columns)
         if self._layout.geometry is not None:
-            batch = pa.RecordBatch.from_arrays(
-                [*batch.columns, self._envelopes(shapes)], schema=self._schema
-            )
+            batch = pa.RecordBatch.from_arrays([*batch.columns, self._envelopes(shapes)], schema=self._schema)
         self._waiting.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import shapely
+from numpy.typing import NDArray
 
 from providers.features.crs import CRS84H, ReferenceSystem, reference_system
 from providers.features.query import CRS84
@@ -112,15 +113,25 @@ def _fallbacks(features: list[Feature], asked: ReferenceSystem) -> list[Any]:
     geometries = shapely.from_geojson([None if shape is None else orjson.dumps(shape) for shape in shapes])
     east_first = np.asarray(geometries, dtype=object)
     if asked.swap:
-        east_first = shapely.transform(
-            east_first, lambda numbers: numbers[:, [1, 0, *range(2, numbers.shape[1])]], include_z=None
-        )
+        east_first = _swapped(east_first)
     moved = geometries_in(east_first, asked, reference_system(CRS84))
     texts = shapely.to_geojson(moved)
     return [
         orjson.Fragment(text) if text is not None and _on_earth(box) else None
         for text, box in zip(texts, shapely.bounds(moved), strict=True)
     ]
+
+
+def _swapped(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Geometries with x and y exchanged, heights left as they are."""
+    result = geometries.copy()
+    has_z = shapely.has_z(geometries)
+    for chosen, three in ((~has_z, False), (has_z, True)):
+        numbers = shapely.get_coordinates(geometries[chosen], include_z=three)
+        result[chosen] = shapely.set_coordinates(
+            geometries[chosen], numbers[:, [1, 0, 2] if three else [1, 0]]
+        )
+    return result
 
 
 def _on_earth(box: Any) -> bool:

@@ -7,6 +7,7 @@ is loaded when the first client asks for its format.
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -191,3 +192,11 @@ def columns_of(batch: Batch) -> FeatureColumns:
     """The batch of a format registered with batches="columns"."""
     assert isinstance(batch, FeatureColumns)
     return batch
+
+
+def first_columns(batches: Iterator[Batch]) -> tuple[FeatureColumns | None, Iterator[Batch]]:
+    """The first batch of columns, None where there is none, and all of the batches again."""
+    first = next(batches, None)
+    if first is None:
+        return None, iter(())
+    return columns_of(first), itertools.chain([first], batches)
