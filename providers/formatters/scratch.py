@@ -26,8 +26,10 @@ class _Scratch:
 
 
 def configure_scratch(folder: Path) -> None:
-    """Where the folders are made; it is itself made when the first one is needed."""
+    """Where the folders are made; it is itself made when the first one is needed. What a kill left there is removed."""
     _Scratch.folder = folder
+    if folder.is_dir():
+        sweep(folder)
 
 
 @contextmanager

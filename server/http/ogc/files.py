@@ -8,17 +8,18 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response
+from flask.blueprints import BlueprintSetupState
 
-from providers.features.query import Cursor, ItemQuery
-from providers.features.store import open_store
-from providers.formatters.csv import stream_csv
+from providers.formatters.registry import DOWNLOAD_FORMATS, ItemFormat
+from providers.formatters.scratch import configure_scratch
 from providers.sensors.answers import list_locations, stream_series_csv
 from server.http.answer import COMMON_HEADERS
 from server.http.context import RequestContext, context, json_answer, respond
 from server.http.errors import NotFound
-from server.http.features import feature_file, state_etag
+from server.http.features import FeatureRequest, feature_file, source_description, state_etag
 from server.http.files import contained
 from server.http.negotiation import MEDIA_TYPES
+from server.http.ogc.downloads import edited_geopackage, feature_download, is_plain
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection, RepresentationKind
 
@@ -34,6 +35,12 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"{base}/terrain/<path:path>", "terrain", terrain)
     blueprint.add_url_rule(f"{base}/pointcloud.copc.laz", "point_cloud", point_cloud)
     blueprint.add_url_rule(f"{base}/download/<name>", "download", download)
+    blueprint.record_once(_configure)
+
+
+def _configure(state: BlueprintSetupState) -> None:
+    """Tell the formats where files that cannot be streamed are made: in the cache of the home folder, nowhere else."""
+    configure_scratch(state.app.extensions["chengtu"].settings.home / "cache" / "downloads")
 
 
 def send_file(
@@ -117,22 +124,6 @@ def point_cloud(public_id: str) -> Response:
     return send_file(here, collection, decision, file)
 
 
-def _geojson(collection: Collection, decision: Decision) -> Iterator[bytes]:
-    store = open_store(feature_file(collection))
-    cursor: Cursor | None = None
-    yield b'{"type":"FeatureCollection","features":['
-    first = True
-    while True:
-        page = store.page(ItemQuery(limit=1000, cursor=cursor), decision.hidden_fields)
-        if page.bodies:
-            yield (b"" if first else b",") + b",".join(page.bodies)
-            first = False
-        if page.cursor is None:
-            break
-        cursor = page.cursor
-    yield b"]}"
-
-
 def _all_series(collection: Collection) -> Iterator[bytes]:
     path = collection.path_of(Kind.SERIES)
     places = [str(feature["id"]) for feature in list_locations(path)["features"]]
@@ -140,43 +131,52 @@ def _all_series(collection: Collection) -> Iterator[bytes]:
 
 
 def download(public_id: str, name: str) -> Response:
-    """Whole collections as files: GeoPackage, GeoJSON, CSV, COG."""
+    """Whole collections as files: features in every format, COG, series as CSV.
+
+    Features take the parameters of items but those that page.
+    """
     here = context()
-    here.only()
     collection, decision = here.collection(public_id)
     stem, _, ending = name.partition(".")
     if stem != collection.id:
         raise NotFound(f"there is no download {name[:200]!r}; names start with {collection.id!r}")
     has = collection.representations
+    if ending == "csv" and Kind.SERIES in has:
+        here.only()
+        return _series(here, collection, decision, name)
     if ending == "tif" and Kind.COVERAGE in has:
+        here.only()
         file = collection.path_of(Kind.COVERAGE).resolve()
         return send_file(here, collection, decision, file, download_name=name)
-    if ending == "gpkg" and Kind.FEATURES in has and not decision.hidden_fields:
-        file = feature_file(collection).resolve()
-        return send_file(here, collection, decision, file, download_name=name)
-    chunks = _made(collection, decision, ending)
-    if chunks is None:
+    form = DOWNLOAD_FORMATS.get(ending)
+    if form is None or Kind.FEATURES not in has:
         raise NotFound(f"there is no download {name[:200]!r} of {public_id!r}")
+    asked = FeatureRequest(collection, decision, here.url_of(public_id), here.parameters)
+    is_whole = form.name == "gpkg" and is_plain(here) and not decision.hidden_fields
+    if is_whole and source_description(collection) is None:
+        return _stored_geopackage(here, asked, form)
+    return feature_download(here, asked, form)
+
+
+def _stored_geopackage(here: RequestContext, asked: FeatureRequest, form: ItemFormat) -> Response:
+    """The embedded store, which is a GeoPackage: its file by byte ranges, or a copy where it has been edited."""
+    if asked.source.change() != 0:
+        return edited_geopackage(here, asked, form)
+    collection = asked.collection
+    file = feature_file(collection).resolve()
+    name = f"{collection.id}.{form.ending}"
+    return send_file(here, collection, asked.decision, file, download_name=name)
+
+
+def _series(here: RequestContext, collection: Collection, decision: Decision, name: str) -> Response:
     headers = [
         *COMMON_HEADERS,
-        ("Content-Type", MEDIA_TYPES[ending]),
+        ("Content-Type", MEDIA_TYPES["csv"]),
         ("Content-Disposition", f'attachment; filename="{name}"'),
     ]
     if decision.key != "public":
         headers.append(("Cache-Control", "no-store"))
     if here.environ["REQUEST_METHOD"] == "HEAD":
         return Response(headers=headers)
-    return Response(here.services.files.stream(chunks), headers=headers, direct_passthrough=True)
-
-
-def _made(collection: Collection, decision: Decision, ending: str) -> Iterator[bytes] | None:
-    """A file that is made on the way, None where there is none of this ending."""
-    has = collection.representations
-    if ending == "csv" and Kind.SERIES in has:
-        return _all_series(collection)
-    if ending == "geojson" and Kind.FEATURES in has:
-        return _geojson(collection, decision)
-    if ending == "csv" and Kind.FEATURES in has:
-        store = open_store(feature_file(collection))
-        return stream_csv(store, ItemQuery(limit=1000), decision.hidden_fields)
-    return None
+    body = here.services.files.stream(_all_series(collection))
+    return Response(body, headers=headers, direct_passthrough=True)

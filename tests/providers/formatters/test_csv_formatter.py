@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 import shapely
 from pygeoapi.plugin import load_plugin
 
-from providers.features.query import ItemQuery
-from providers.features.schema import FieldDefinition
-from providers.features.store import FeatureStore, FeatureStoreWriter, open_store
-from providers.formatters.csv import csv_bytes, stream_csv
+from providers.formatters.csv import csv_bytes
 
 
 def read(data: bytes) -> list[dict[str, str]]:
@@ -90,41 +84,6 @@ def test_other_geometries_are_wkt_in_full() -> None:
 
 def test_nothing_is_a_header() -> None:
     assert csv_bytes([]) == b'"id","geometry"\r\n'
-
-
-def build(path: Path, shapes: Any, count: int) -> FeatureStore:
-    fields = [
-        FieldDefinition("名称", "string"),
-        FieldDefinition("n", "integer"),
-        FieldDefinition("secret", "string"),
-    ]
-    with FeatureStoreWriter(path, fields=fields, storage_crs="OGC:CRS84") as writer:
-        columns = {"名称": [f"第{i}" for i in range(count)], "n": list(range(count)), "secret": ["s"] * count}
-        writer.add(shapes, columns)
-        writer.finish()
-    return open_store(path)
-
-
-@pytest.mark.parametrize("limit", [1, 49, 50, 51])
-def test_stream_holds_every_feature_once(tmp_path: Path, limit: int) -> None:
-    random = np.random.default_rng(8)
-    store = build(tmp_path / "points.gpkg", shapely.points(random.uniform(0, 10, (50, 2))), 50)
-    chunks = list(stream_csv(store, ItemQuery(limit=limit), frozenset({"secret"})))
-    assert len(chunks) == 1 + -(-50 // limit)
-    rows = read(b"".join(chunks))
-    assert sorted(int(row["n"]) for row in rows) == list(range(50))
-    assert list(rows[0]) == ["id", "名称", "n", "x", "y"]
-    assert b"secret" not in b"".join(chunks)
-
-
-def test_stream_of_chosen_properties_in_another_crs(tmp_path: Path) -> None:
-    store = build(tmp_path / "lines.gpkg", [shapely.LineString([(114, 22), (115, 23)]), None], 2)
-    query = ItemQuery(limit=10, properties=("n",), crs="http://www.opengis.net/def/crs/EPSG/0/4326")
-    rows = sorted(read(b"".join(stream_csv(store, query))), key=lambda row: row["n"])
-    assert shapely.get_coordinates(shapely.from_wkt(rows[0]["geometry"])).tolist() == [[22, 114], [23, 115]]
-    assert rows[1] == {"id": "2", "n": "1", "geometry": ""}
-    empty = ItemQuery(limit=10, equals={"n": "77"})
-    assert b"".join(stream_csv(store, empty)) == '"id","名称","n","secret","geometry"\r\n'.encode()
 
 
 def test_plugin() -> None:
