@@ -117,7 +117,8 @@ def describe_source(request: RegisterRequest, settings: Settings) -> dict[str, A
     if not colon or parse is None:
         raise OptionError(f"{request.source!r} names no source; allowed: {_EXAMPLES}")
     description: dict[str, Any] = {"store": kind, **parse(request, place, settings)}
-    for name, value in (("id", request.id_field), ("time", request.time_field)):
+    names = ("id_field", "time_field") if parse is _remote_place else ("id", "time")
+    for name, value in zip(names, (request.id_field, request.time_field), strict=True):
         if value is not None:
             description[name] = value
     if request.credentials is not None:

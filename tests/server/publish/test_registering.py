@@ -61,6 +61,17 @@ def asked(source: str, **more: Any) -> RegisterRequest:
             },
         ),
         (
+            "features:https://data.example/ogc",
+            {"layer": "roads", "id_field": "code", "time_field": "built"},
+            {
+                "store": "features",
+                "url": "https://data.example/ogc",
+                "layer": "roads",
+                "id_field": "code",
+                "time_field": "built",
+            },
+        ),
+        (
             "arcgis:https://gis.example/arcgis/rest/services/A/FeatureServer/0",
             {},
             {"store": "arcgis", "url": "https://gis.example/arcgis/rest/services/A/FeatureServer/0"},
