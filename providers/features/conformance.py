@@ -277,8 +277,12 @@ def _offered(probe: Probe) -> None:
     """The class is about documents the server makes for every collection; its HTTP tests hold it."""
 
 
-def _filtered(probe: Probe) -> None:
-    probe.need(Ability.FILTER)
+def _properties(probe: Probe) -> None:
+    probe.need(Ability.EQUALS)
+    _equalities(probe)
+
+
+_filtered = _filter_check("basic-cql2")
 
 
 # --- Part 4 --------------------------------------------------------------------------------------------------------------
@@ -308,8 +312,8 @@ CHECKS: Mapping[str, Callable[[Probe], None]] = {
     f"{FEATURES_1}/geojson": _core,
     f"{FEATURES_1}/html": _offered,
     f"{FEATURES_2}/crs": _crs,
-    f"{FEATURES_3}/queryables": _offered,
-    f"{FEATURES_3}/queryables-query-parameters": lambda probe: probe.need(Ability.EQUALS),
+    f"{FEATURES_3}/queryables": _filtered,
+    f"{FEATURES_3}/queryables-query-parameters": _properties,
     f"{FEATURES_3}/filter": _filtered,
     f"{FEATURES_3}/features-filter": _filtered,
     **{f"{CQL2}/{name}": _filter_check(name) for name in FILTERS},
@@ -323,6 +327,6 @@ CHECKS: Mapping[str, Callable[[Probe], None]] = {
     f"{FEATURES_5}/core-roles-features": _offered,
     f"{FEATURES_5}/returnables-and-receivables": _offered,
     f"{FEATURES_5}/queryables": _filtered,
-    f"{FEATURES_5}/sortables": lambda probe: probe.need(Ability.SORTBY),
+    f"{FEATURES_5}/sortables": _sorting,
 }
 """Every class a feature collection can pass, and its check."""

@@ -83,15 +83,25 @@ def _accent_insensitive(probe: Probe) -> Iterator[str]:
 def _box(probe: Probe) -> tuple[float, float, float, float] | None:
     if probe.box is None:
         return None
+    # Off the corners of the data: what is read has seven decimals, what a store compares may have more.
     west, south, east, north = probe.box
-    return west, south, (west + east) / 2, (south + north) / 2
+    width, height = east - west, north - south
+    return west - 1.3e-4 - width / 9, south - 1.7e-4 - height / 9, west + width * 0.53, south + height * 0.47
+
+
+def _inside(probe: Probe) -> shapely.Point | None:
+    """A point well within a polygon of the part, None where there is none."""
+    shapes = probe.part84.geometries
+    found = next((shape for shape in shapes if shape is not None and shape.area > 0), None)
+    return None if found is None else shapely.point_on_surface(found)
 
 
 def _basic_spatial(probe: Probe) -> Iterator[str]:
     box = _box(probe)
     if box is not None:
         yield f"S_INTERSECTS(geometry, BBOX({','.join(map(repr, box))}))"
-        yield f"S_INTERSECTS(geometry, POINT({box[0]!r} {box[1]!r}))"
+        point = _inside(probe) or shapely.Point(box[0], box[1])
+        yield f"S_INTERSECTS(geometry, POINT({point.x!r} {point.y!r}))"
 
 
 def _basic_spatial_plus(probe: Probe) -> Iterator[str]:

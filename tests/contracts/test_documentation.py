@@ -12,6 +12,7 @@ import pytest
 import typer.main
 import yaml
 
+from providers.features.conformance import CHECKS
 from server.cli.application import application
 from server.http.ogc.openapi import openapi_document
 from server.http.scope import CITY
@@ -203,3 +204,12 @@ def test_the_http_reference_names_every_parameter_of_the_api() -> None:
         each["name"] for each in parameters if each["in"] == "query" and f"`{each['name']}" not in text
     ]
     assert not missing
+
+
+def test_every_conformance_class_of_features_has_a_check_and_tests_that_are_there() -> None:
+    text = (ROOT / "docs/reference/conformance.md").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    listed = [f"http://www.opengis.net/spec/{row[0].strip('| `')}" for row in rows]
+    assert listed == list(CHECKS)
+    for row in rows:
+        assert (ROOT / row[2].strip("| `")).is_file(), row
