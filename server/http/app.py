@@ -32,6 +32,7 @@ from server.http.places import Places
 from server.http.request_body import BodyReader
 from server.http.services import Services
 from server.http.tiles import TileMemory
+from server.http.wfs.routes import register as register_wfs
 from server.pages import Pages, PageSettings
 from server.registry.reader import open_catalogue_reader
 from server.settings import Settings
@@ -131,6 +132,7 @@ def create_flask(services: Services) -> Flask:
     for prefix, name in (("", "city"), ("/t/<tenant>", "tenant")):
         app.register_blueprint(blueprint_of(name), url_prefix=prefix)
         register_maps(app, prefix, name)
+        register_wfs(app, prefix, name)
     app.register_error_handler(Exception, _render_error)
     return app
 

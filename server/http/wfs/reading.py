@@ -1,0 +1,72 @@
+"""The features of one answer, read in slices within bounds of bytes and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from providers.features.item_columns import item_columns
+from providers.features.page_budget import BudgetedColumns, columns_within
+from providers.features.query import Cursor, ItemQuery
+from providers.features.source import FeatureColumns
+from server.http.wfs.query import FeatureQuery
+
+_SECONDS: Final = 60.0
+"""Of reading and writing one answer. Clients of WFS take a page that is shorter than `count` for the last one, so a page is ended
+early only where it must be; what is written waits on disk and not in memory (`spool`)."""
+
+
+class Reading:
+    """The features that a query selects. `returned` and `cursor` are right once `slices` has come to its end.
+
+    The first slice is read when it is made: what is refused is refused before anything is answered. `matched` is exact, or
+    None where counting would cost more than the page.
+    """
+
+    def __init__(self, query: FeatureQuery, clock: Callable[[], float] = time.monotonic) -> None:
+        self._query = query
+        self._clock = clock
+        self._started = clock()
+        self.returned = 0
+        self.cursor: Cursor | None = None
+        self.matched: int | None = None
+        if query.ids is None:
+            items = query.items
+            # With a cursor the offset only says what the page is counted from.
+            self._page = self._read(items if items.cursor is None else replace(items, offset=0))
+            self.matched = self._page.number_matched
+        else:
+            self._page = self._read_ids(query.ids)
+
+    def _read(self, items: ItemQuery) -> BudgetedColumns:
+        asked = self._query.kind.asked
+        return columns_within(asked.source, items, asked.hidden, key=asked.budget_key)
+
+    def _read_ids(self, ids: tuple[str, ...]) -> BudgetedColumns:
+        asked, items = self._query.kind.asked, self._query.items
+        found = [
+            columns
+            for feature_id in ids
+            if (columns := item_columns(asked.source, feature_id, asked.hidden)) is not None
+        ]
+        self.matched = len(found)
+        shown = [] if items.hits_only else found[items.offset : items.offset + items.limit]
+        return BudgetedColumns(shown, None, self.matched)
+
+    def slices(self) -> Iterator[FeatureColumns]:
+        """All of them, to be read once."""
+        items, page = self._query.items, self._page
+        while True:
+            for columns in page.slices:
+                self.returned += len(columns)
+                yield columns
+            self.cursor = page.cursor
+            left = items.limit - self.returned
+            if page.cursor is None or left <= 0 or self._clock() - self._started > _SECONDS:
+                break
+            page = self._read(replace(items, offset=0, cursor=page.cursor, limit=left))
+        is_whole = self.cursor is None and self._query.ids is None and not items.hits_only
+        if self.matched is None and is_whole and (self.returned or not items.offset):
+            self.matched = items.offset + self.returned
