@@ -49,7 +49,8 @@ class ArrowLayout:
         if self.geometry is None:
             return pa.RecordBatch.from_arrays(arrays, schema=self.schema), np.empty(0, dtype=object)
         shapes = shapes_of(columns, self.context, self.target)
-        written = shapes if self.has_z else shapely.force_2d(shapes)
+        solid = not self.has_z and shapely.has_z(shapes).any()
+        written = shapely.force_2d(shapes) if solid else shapes
         wkb = shapely.to_wkb(written, flavor="iso")
         arrays.append(pa.array(wkb, pa.binary()))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema), written

@@ -101,12 +101,17 @@ def shapes_of(columns: FeatureColumns, context: WritingContext, target: Referenc
     """The geometries to write: in `target`, of the collection's type where a part makes a whole, None where empty."""
     if context.query.skip_geometry:
         return np.full(len(columns), None, dtype=object)
-    shapes = moved(columns.geometries, context.storage, target)
-    empty = shapely.is_empty(shapes)
-    if empty.any():
-        shapes = shapes.copy()
-        shapes[empty] = None
+    shapes = placed(moved(columns.geometries, context.storage, target))
     return _of_type(shapes, context.schema.geometry_type)
+
+
+def placed(shapes: Geometries) -> Geometries:
+    """None in place of geometries that are empty, or that the CRS has no place for (infinite coordinates)."""
+    nowhere = ~np.isfinite(shapely.bounds(shapes)).all(axis=1)
+    if nowhere.any():
+        shapes = shapes.copy()
+        shapes[nowhere] = None
+    return shapes
 
 
 def _of_type(shapes: Geometries, declared: str) -> Geometries:

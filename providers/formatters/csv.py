@@ -19,7 +19,7 @@ from pygeoapi.formatter.base import BaseFormatter
 from providers.features.crs import ReferenceSystem
 from providers.features.source import FeatureColumns
 from providers.features.store.encoding import geometries_in
-from providers.formatters.columns import arrow_values, column_of, has_heights, target_of
+from providers.formatters.columns import arrow_values, column_of, has_heights, placed, target_of
 from providers.formatters.registry import Batch, WritingContext, columns_of, first_columns
 
 _AXES = ("x", "y", "z")
@@ -90,7 +90,7 @@ def _places(
 
     if context.query.skip_geometry:
         return [pa.nulls(len(columns), pa.string())]
-    shapes = geometries_in(columns.geometries, context.storage, target)
+    shapes = placed(geometries_in(columns.geometries, context.storage, target))
     if not layout.is_point:
         return [pa.array(shapely.to_wkt(shapes, rounding_precision=-1, output_dimension=3), pa.string())]
     points = shapes.copy()

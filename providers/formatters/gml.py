@@ -17,7 +17,7 @@ from providers.features.query import CRS84
 from providers.features.schema import FieldDefinition
 from providers.features.source import FeatureColumns
 from providers.features.store.encoding import geometries_in
-from providers.formatters.columns import Geometries, column_of, free_names
+from providers.formatters.columns import Geometries, column_of, free_names, placed
 from providers.formatters.wkt_text import Shape, shapes_of_geometries
 from providers.formatters.xml_text import escaped, text_of_id, value_text, xml_id, xml_name
 
@@ -158,7 +158,7 @@ def geometry_elements(
 ) -> list[str | None]:
     """GML of each geometry, None where there is none. `ids`: of the features; the geometry of `a.1` is `a.1.g`."""
     name = escaped(reference.srs_name)
-    moved = geometries_in(geometries, reference.storage, reference.target)
+    moved = placed(geometries_in(geometries, reference.storage, reference.target))
     return [
         None
         if shape is None

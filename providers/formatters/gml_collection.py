@@ -36,7 +36,7 @@ def write_gml(context: WritingContext, batches: Iterator[Batch]) -> Iterator[byt
     yield (
         _DECLARATION
         + (
-            f'<sf:FeatureCollection xmlns:sf="{_COLLECTION}" {names} xmlns:xsi="{_XSI}" '
+            f'<sf:FeatureCollection gml:id="{namespace.element}" xmlns:sf="{_COLLECTION}" {names} xmlns:xsi="{_XSI}" '
             f'xsi:schemaLocation="{_COLLECTION} {_SCHEMA}">\n'
         ).encode()
     )

@@ -10,7 +10,7 @@ from providers.features.query import CRS84
 from providers.features.schema import FieldDefinition
 from providers.features.source import FeatureColumns
 from providers.features.store.encoding import geometries_in
-from providers.formatters.columns import column_of
+from providers.formatters.columns import column_of, placed
 from providers.formatters.registry import Batch, WritingContext, columns_of
 from providers.formatters.wkt_text import Shape, shapes_of_geometries
 from providers.formatters.xml_text import escaped, value_text, xml_id
@@ -56,7 +56,8 @@ def _placemarks(context: WritingContext, columns: FeatureColumns) -> Iterator[st
         shapes: Sequence[Shape | None] = [None] * len(columns)
     else:
         wgs84 = reference_system(CRS84)
-        shapes = list(shapes_of_geometries(geometries_in(columns.geometries, context.storage, wgs84)))
+        moved = geometries_in(columns.geometries, context.storage, wgs84)
+        shapes = list(shapes_of_geometries(placed(moved)))
     rows = zip(columns.ids, labels, times, attributes, shapes, strict=True)
     for identifier, label, time, values, shape in rows:
         yield (

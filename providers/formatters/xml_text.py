@@ -13,8 +13,12 @@ from providers.features.schema import FieldDefinition
 # What has to be written otherwise, and what XML 1.0 (2.2) has no way to write at all.
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
-_NAME_START = "A-Z_a-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c-\u200d\u2070-\u218f\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
-_NOT_IN_NAME = re.compile(f"[^{_NAME_START}0-9.\u00b7\u0300-\u036f\u203f-\u2040-]")
+# Letters of names in the fourth edition of XML 1.0 (appendix B), which expat and so GDAL still keeps to: not the fifth's.
+_NAME_START = (
+    "A-Z_a-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff\u0391-\u03a1\u03a3-\u03ce\u0410-\u044f"
+    "\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
+)
+_NOT_IN_NAME = re.compile(f"[^{_NAME_START}0-9.-]")
 _BAD_START = re.compile(f"[^{_NAME_START}]")
 
 
@@ -38,7 +42,7 @@ def xml_id(text: str) -> str:
     )
 
 
-_PLAIN_ID = re.compile(f"[{_NAME_START.replace('_', '')}0-9.\u00b7-]+")
+_PLAIN_ID = re.compile(f"[{_NAME_START.replace('_', '')}0-9.-]+")
 _CODED = re.compile("_x([0-9A-F]{1,6})_")
 
 

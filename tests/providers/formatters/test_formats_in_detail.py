@@ -302,6 +302,35 @@ def test_names_of_a_shapefile() -> None:
     assert len(_short_names([f"description_{i}" for i in range(200)])) == 200
 
 
+def test_a_place_outside_of_the_crs_is_no_geometry(writing: Any, tmp_path: Path) -> None:
+    """The pole has no place in Mercator's projection."""
+    path = tmp_path / "features.gpkg"
+    with FeatureStoreWriter(path, fields=(), storage_crs="OGC:CRS84") as writer:
+        writer.add(
+            np.array([shapely.Point(0, 90), shapely.Point(114, 22)], dtype=object), {}, ["pole", "near"]
+        )
+        writer.finish()
+    source, query = writing(open_store(path)), ItemQuery(crs="http://www.opengis.net/def/crs/EPSG/0/3395")
+    table = pq.read_table(io.BytesIO(source.write("parquet", query))).to_pylist()
+    assert {row["id"]: row["geometry"] is None for row in table} == {"pole": True, "near": False}
+    assert b'"pole",,\r\n' in source.write("csv", query)
+    root = etree.fromstring(source.write("gml", query))
+    found = {f.get(f"{GML}id"): len(f) for f in root.iter("{http://city.example/ogc/collections/boxes}boxes")}
+    assert found == {"boxes.pole": 0, "boxes.near": 1}
+
+
+def test_names_are_those_that_gdal_reads() -> None:
+    assert [xml_name(name) for name in ("楼", "m²", "1a", "a:b", "🏙", "é", "")] == [
+        "楼",
+        "m_",
+        "_1a",
+        "a_b",
+        "_",
+        "é",
+        "_",
+    ]
+
+
 def test_heights_and_flat_geometries_move_together() -> None:
     shapes = np.array([shapely.Point(114, 22), None, shapely.Point(114, 22, 7)], dtype=object)
     source, target = reference_system(CRS84), reference_system(EPSG_4547)
