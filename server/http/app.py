@@ -153,7 +153,7 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     status = error.status if isinstance(error, PygeoapiError) else errors.status_of(error)
     if status is None or status == 500:
         health.log_defect(error)
-        return 500, "the server could not answer this request; its operators find the reason in the log"
+        return 500, errors.DEFECT
     return status, str(error)
 
 

@@ -140,6 +140,7 @@ _TITLES: Mapping[int, str] = {
     503: "Service unavailable",
 }
 PROBLEM = "application/problem+json"
+DEFECT = "the server could not answer this request; its operators find the reason in the log"
 
 
 def register_status(error: type[Exception], status: int) -> None:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from providers.errors import AnswerTooLarge, ProviderError, SourceUnavailable
 from server.errors import ChengtuError
 from server.http.answer import Answer, Environ, StartResponse, send
-from server.http.errors import RequestError, headers_of, members_of, problem, status_of
+from server.http.errors import DEFECT, RequestError, headers_of, members_of, problem, status_of
 from server.http.features import FeatureRequest, item_answer, items_answer
+from server.http.health import log_defect
 from server.http.negotiation import wants_geojson
 from server.http.parameters import query_parameters
 from server.http.scope import CITY, Scope
@@ -76,6 +77,9 @@ class HotLane:
                     )
                 except (RequestError, ProviderError, TilesError, ChengtuError):
                     answer = None  # the full application renders errors
+                except Exception as error:  # noqa: BLE001 - the last line of defence: granian answers a defect without a body
+                    log_defect(error)
+                    answer = problem(500, DEFECT)
                 if answer is not None:
                     return send(answer, environ, start_response)
         return self._fallback(environ, start_response)

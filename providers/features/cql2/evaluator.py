@@ -16,11 +16,13 @@ import shapely
 from numpy.typing import NDArray
 from pygeofilter import ast
 
+from providers.errors import AnswerTooLarge
 from providers.features.cql2 import strings
 from providers.features.cql2.arithmetic import DEFINITIONS, TEXT
 from providers.features.cql2.checking import SPATIAL_RELATIONS, kind_of
 from providers.features.cql2.evaluation import Evaluator, handle
 from providers.features.cql2.terms import Kind
+from providers.features.crossings import Crossings
 from providers.features.query import GEOMETRY, BBox, ItemQuery, TimeInterval
 from providers.features.schema import CollectionSchema, FieldDefinition
 
@@ -257,6 +259,8 @@ class _ColumnEvaluator(Evaluator):
         present = _has_geometry(left)
         if isinstance(right, shapely.Geometry):
             shapely.prepare(right)
+            if not isinstance(node, ast.GeometryIntersects | ast.GeometryDisjoint):
+                _refuse_endless(left[present], right)
         return _where(present, SPATIAL_RELATIONS[type(node)](left, right))
 
     @handle(ast.ArrayPredicate, subclasses=True)
@@ -309,6 +313,15 @@ def _where(present: Mask, found: Any) -> Truth:
 
 def _has_geometry(geometries: NDArray[np.object_]) -> Mask:
     return ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+
+
+def _refuse_endless(geometries: NDArray[np.object_], literal: shapely.Geometry) -> None:
+    """Raise AnswerTooLarge where a relation to one of them would keep GEOS busy, which nothing can interrupt."""
+    crossings = Crossings(literal)
+    if any(map(crossings.are_many, geometries[crossings.may_be_many(geometries)])):
+        raise AnswerTooLarge(
+            "Parameter 'filter': its geometry and that of a feature may cross too often; use one of fewer vertices"
+        )
 
 
 def _is_small(data: NDArray[Any]) -> bool:

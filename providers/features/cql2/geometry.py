@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from providers.errors import UnknownReferenceSystem
 from providers.features.cql2.limits import MAXIMUM_VERTICES, Refusal
 from providers.features.cql2.raw import BoxLiteral, GeometryLiteral
+from providers.features.crossings import FREE_PAIRS, FREE_PAIRS_OF_UNIONS, is_tangled
 from providers.features.crs import CRS84H, bbox_to_crs84, reference_system, transform_between
 from providers.features.query import CRS84
 
@@ -34,6 +35,11 @@ def _shape(literal: GeometryLiteral, crs: str) -> shapely.Geometry:
         raise Refusal(shown, "a geometry that is not empty")
     if not np.isfinite(shapely.get_coordinates(shape)).all():
         raise Refusal(shown, "finite coordinates")
+    is_collection = shapely.get_type_id(shape) == shapely.GeometryType.GEOMETRYCOLLECTION
+    if is_tangled(shape, FREE_PAIRS_OF_UNIONS if is_collection else FREE_PAIRS):
+        raise Refusal(
+            shown, "a geometry whose segments cross each other less often, or lie less closely together"
+        )
     moved = _unwrapped(_in_crs84(shapely.force_2d(shape), crs, literal.in_gis_order))
     _check_place(moved, shown, crs)
     if not shapely.is_valid(moved):

@@ -27,6 +27,7 @@ from providers.features.store.select import (
     ANYTHING,
     FUNCTION_PREFIX,
     NOTHING,
+    RELATION,
     Condition,
     IndexRange,
     Path,
@@ -40,7 +41,7 @@ _SHORT_LIST = 32
 _MAXIMUM_BOXES = 8  # of alternatives; beyond, key ranges save little
 _ENVELOPE_MEETS = "f.maxx >= ? AND f.minx <= ? AND f.maxy >= ? AND f.miny <= ?"
 _ENVELOPE_WITHIN = "f.minx >= ? AND f.miny >= ? AND f.maxx <= ? AND f.maxy <= ?"
-_RELATES = f"{FUNCTION_PREFIX}relates(?, a.geom)"
+_RELATES = f"{RELATION}(?, a.geom)"
 
 _RELATION_NAMES: Mapping[type[ast.Node], str] = {
     ast.GeometryIntersects: "intersects",

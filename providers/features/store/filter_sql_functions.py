@@ -9,17 +9,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from itertools import count
-from typing import Any
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary, ref
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from providers.errors import AnswerTooLarge
+from providers.features.crossings import Crossings
 from providers.features.crs import Transform
 from providers.features.query import BBox
 from providers.features.store.geopackage import header_size
 from providers.features.store.select import FUNCTION_PREFIX
+
+if TYPE_CHECKING:
+    from providers.features.store.connections import StoreConnection
 
 _INT64 = 1 << 63
 MARGIN = 1e-7
@@ -60,6 +65,8 @@ class Relation:
         shapely.prepare(self._literal)
         self._predicate = _PREDICATES[name]
         self._transform = to_crs84
+        self._crossings = Crossings(self._literal)
+        self._is_slow = name != "intersects"  # which ends at the first crossing
         self.holds_inside = name in _TRUE_INSIDE
         _relations[self.number] = self
 
@@ -70,13 +77,17 @@ class Relation:
         """
         inside: list[NDArray[np.float64]] = []
         beside: list[NDArray[np.float64]] = []
+        areal = shapely.get_dimensions(self._literal) == 2
         bounds = shapely.bounds(self._literal)
         cells = bounds[None, :] + np.array([MARGIN, MARGIN, -MARGIN, -MARGIN])  # a rectangle is one cell
         for level in range(_LEVELS + 1):
             if level:
                 cells = _quarters(cells if level > 1 else bounds[None, :])
             boxes = shapely.box(*cells.T)
-            within = shapely.contains_properly(self._literal, boxes)
+            # of a line GEOS would find every crossing first, for each box
+            within = (
+                shapely.contains_properly(self._literal, boxes) if areal else np.zeros(len(boxes), np.bool_)
+            )
             apart = shapely.disjoint(self._literal, boxes)
             inside += list(cells[within])
             beside += list(cells[apart])
@@ -86,10 +97,12 @@ class Relation:
         return _shrunk(inside[:_USED_CELLS]), _shrunk(beside[:_USED_CELLS])
 
     def holds(self, blob: bytes) -> bool:
-        """Whether it holds for a GeoPackage geometry."""
+        """Whether it holds for a GeoPackage geometry. Raises AnswerTooLarge where nobody could wait for it."""
         own: shapely.Geometry = shapely.from_wkb(blob[header_size(blob) :])  # heights are not looked at
         if self._transform is not None:
             own = _moved(own, self._transform)
+        if self._is_slow and self._crossings.are_many(own):
+            raise AnswerTooLarge("the geometries of a filter and of a feature may cross too often")
         try:
             return bool(self._predicate(self._literal, own))
         except shapely.GEOSException:
@@ -124,11 +137,32 @@ def _rounded(geometry: shapely.Geometry) -> shapely.Geometry:
     return shapely.set_coordinates(flat, np.round(shapely.get_coordinates(flat), _DECIMALS))
 
 
-def _relates(number: int, blob: bytes | None) -> bool | None:
-    return None if blob is None else _relations[number].holds(blob)
+def _relates_within(connection: StoreConnection) -> Callable[[int, bytes | None], bool | None]:
+    """The relation as an SQL function that looks at the clock itself.
+
+    One call may take long where geometries are large, and SQLite looks at the clock after some thousand calls only.
+    """
+    clock, owner = (
+        connection.clock,
+        ref(connection),
+    )  # a connection keeps its functions for as long as it lives
+
+    def relates(number: int, blob: bytes | None) -> bool | None:
+        if clock.is_up() and (own := owner()) is not None:
+            own.interrupt()
+        if blob is None:
+            return None
+        try:
+            return _relations[number].holds(blob)
+        except AnswerTooLarge:
+            if (own := owner()) is not None:
+                own.interrupt()
+            return None
+
+    return relates
 
 
-def register_filter_functions(connection: sqlite3.Connection) -> None:
+def register_filter_functions(connection: StoreConnection) -> None:
     """Give a connection the functions that compiled filters and `q` call."""
     from providers.features.cql2 import arithmetic, strings  # only requests with a filter need them
 
@@ -139,7 +173,7 @@ def register_filter_functions(connection: sqlite3.Connection) -> None:
     _register(connection, "like", 2, strings.like)
     for name in ("array_equals", "array_contains", "array_contained_by", "array_overlaps"):
         _register(connection, name, 2, getattr(strings, name))
-    _register(connection, "relates", 2, _relates)
+    _register(connection, "relates", 2, _relates_within(connection))
     _register(connection, "holds_phrase", -1, _holds_phrase)
 
 

@@ -23,6 +23,7 @@ from providers.features.store.budget import Clock
 from providers.features.store.layout import StoreFacts
 from providers.features.store.select import (
     KEYS,
+    RELATION,
     Condition,
     IndexRange,
     Path,
@@ -48,6 +49,7 @@ _CELL_FEATURES = 64  # of evenly spread features, in the smallest cells a box is
 _LOOKUP = 512  # keys of one look-up statement
 _FIRST_STEP = 2_000  # features examined between two looks at the clock; doubled up to
 _LONGEST_STEP = 16_000
+_FIRST_COSTLY_STEP = 50  # where geometries are looked at: a relation of large ones takes milliseconds
 
 
 class Found(NamedTuple):
@@ -258,7 +260,7 @@ class Selector:
         next_step = step_sql(way.index, way.sql)
         tail = (*way.arguments, *tail_arguments(selection))
         rows: list[Row] = []
-        step = _FIRST_STEP
+        step = _FIRST_COSTLY_STEP if RELATION in selection.condition.sql else _FIRST_STEP
         for first, last in self.ranges(selection.boxes, selection.cursor):
             while first <= last:
                 row = connection.execute(next_step, (first, last, *way.arguments, step - 1)).fetchone()

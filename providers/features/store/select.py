@@ -18,6 +18,8 @@ from providers.features.store.geopackage import quote
 type Row = tuple[Any, ...]
 FUNCTION_PREFIX = "chengtu_"
 """How the names of SQL functions begin that a connection gets by `prepare_for_filters`."""
+RELATION = f"{FUNCTION_PREFIX}relates"
+"""The function that looks at a feature's geometry: what it costs grows with the geometries."""
 
 
 class Payload(NamedTuple):

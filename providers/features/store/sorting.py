@@ -23,6 +23,7 @@ from providers.features.store.plan import Selector, look_up
 from providers.features.store.select import (
     ANYTHING,
     KEYS,
+    RELATION,
     Payload,
     Row,
     Selection,
@@ -34,6 +35,7 @@ from providers.features.store.select import (
 
 _FIRST_STEP = 500  # index entries walked before those are looked up that pass; doubled up to
 _LONGEST_STEP = 16_000
+_FIRST_COSTLY_STEP = 50  # where geometries are looked at: a relation of large ones takes milliseconds
 
 
 class SortColumn(NamedTuple):
@@ -250,6 +252,8 @@ def _walk(
     """Along the index of one field, step by step, keeping what passes."""
     tests = bool(selection.boxes or selection.condition)
     step = max(limit, _FIRST_STEP) if tests else limit
+    if RELATION in selection.condition.sql:
+        step = _FIRST_COSTLY_STEP
     found: list[Cursor] = []
     place: Cursor | None = after
     while True:
