@@ -183,6 +183,12 @@ def _encode_integers(integers: list[int]) -> bytes:
 
 def _encode_floats(numbers: NDArray[np.float64]) -> bytes:
     """Four bytes where they say the same number, else eight."""
+    rows, used = _float_rows(numbers)
+    return rows[used].tobytes()
+
+
+def _float_rows(numbers: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A row of bytes for each number, and which of them count."""
     with np.errstate(over="ignore", under="ignore"):
         singles = numbers.astype("<f4")
     short = singles.astype(np.float64) == numbers
@@ -194,16 +200,43 @@ def _encode_floats(numbers: NDArray[np.float64]) -> bytes:
     rows[short, 3:7] = singles.view(np.uint8).reshape(-1, 4)[short]
     used = np.ones(rows.shape, dtype=np.bool_)
     used[short, 7:] = False
-    return rows[used].tobytes()
+    return rows, used
 
 
 def encode_values(values: Sequence[Any]) -> list[bytes]:
     """The `values` field of a layer (clause 4.1) that holds each value; b"" for None and NaN, which a tile leaves out."""
-    if len(set(map(type, values)) - {type(None)}) > 1:
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return _encode_texts(values)
+    if kinds == {float}:
+        return _encode_each_float(values)
+    if type(None) in kinds:
+        bodies = iter(encode_values([value for value in values if value is not None]))
+        return [b"" if value is None else next(bodies) for value in values]
+    if len(kinds) > 1:
         return [_encode_value(value) for value in values]
     # Of one type, equal values have equal bytes (0.0 and -0.0 aside, which mean the same).
     encoded = {value: _encode_value(value) for value in set(values)}
     return [encoded[value] for value in values]
+
+
+def _encode_texts(texts: Sequence[str]) -> list[bytes]:
+    heads, most = _SHORT_STRING, len(_SHORT_STRING)
+    contents = [text.encode("utf-8", "replace") for text in texts]
+    return [
+        heads[len(content)] + content
+        if len(content) < most
+        else length_delimited(4, length_delimited(1, content))
+        for content in contents
+    ]
+
+
+def _encode_each_float(values: Sequence[float]) -> list[bytes]:
+    numbers = np.array(values, dtype=np.float64)
+    rows, used = _float_rows(numbers)
+    used[np.isnan(numbers)] = False
+    content, ends = rows[used].tobytes(), np.cumsum(used.sum(axis=1)).tolist()
+    return [content[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _encode_value(value: Any) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,9 @@ from providers.errors import DuplicateFeatureId, StoreBuildError
 from providers.features.crs import ReferenceSystem
 from providers.features.store import geopackage, layout, overview, tile_parts
 from providers.features.store.select import index_name, is_indexed
-from providers.features.store.tile_parts import PartColumns, PartRows
+from providers.features.store.tile_parts import PartColumns
 from providers.features.store.tile_parts_build import PartWriter
+from providers.features.store.tile_parts_encode import PartRows, Shapes
 from providers.features.store.values import SQL_TYPES
 from providers.features.store.waiting import WaitingRows
 from providers.features.store.zorder import keys_in_order
@@ -90,35 +90,26 @@ class StoreBuild:
     ) -> None:
         into_feature = self._create_feature_table()
         into_fragment = "INSERT INTO fragment VALUES (?, ?, ?, ?, ?, ?, ?)"
-        parts = PartWriter(self._connection, self._facts, columns, self._storage)
+        names = [field.name for field in self._facts.fields]
+        parts = PartWriter(self._connection, self._facts, columns)
         start = 0
         for rows, fragments in self._rows.chunks(order):
             part = slice(start, start + len(rows))
             start += len(rows)
             numbers = keys[part].tolist()
-            self._connection.executemany(
-                into_feature, [(*row, key) for row, key in zip(rows, numbers, strict=True)]
-            )
+            shapes, ids, blobs, *values = zip(*rows, strict=True)
+            self._connection.executemany(into_feature, zip(numbers, ids, blobs, *values, strict=True))
             # sqlite3 stores NaN (no geometry) as NULL.
             boxes = bounds84[part].T.tolist()
-            values = zip(numbers, *boxes, zooms[part].tolist(), fragments, strict=True)
-            self._connection.executemany(into_fragment, values)
-            parts.add(self._part_rows(rows, keys[part], zooms[part], big[part]))
+            self._connection.executemany(
+                into_fragment, zip(numbers, *boxes, zooms[part].tolist(), fragments, strict=True)
+            )
+            named = dict(zip(names, values, strict=True))
+            parts.add(PartRows(keys[part], ids, Shapes.unpacked(shapes), named, zooms[part], big[part]))
         parts.finish()
 
-    def _part_rows(
-        self,
-        rows: list[tuple[Any, ...]],
-        keys: NDArray[np.int64],
-        zooms: NDArray[np.int64],
-        big: NDArray[np.bool_],
-    ) -> PartRows:
-        ids, blobs, *values = zip(*rows, strict=True)
-        named = {field.name: column for field, column in zip(self._facts.fields, values, strict=True)}
-        return PartRows(keys, ids, geopackage.decode_geometries(blobs), named, zooms, big)
-
     def _create_feature_table(self) -> str:
-        """Create the table; the statement that inserts (id, geometry, values..., key)."""
+        """Create the table; the statement that inserts (key, id, geometry, values...)."""
         fields = self._facts.fields
         attributes = "".join(
             f", {geopackage.quote(field.column)} {SQL_TYPES[field.type, field.format]}" for field in fields
@@ -127,7 +118,7 @@ class StoreBuild:
             "CREATE TABLE feature (key INTEGER PRIMARY KEY NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,"
             f" geom {self._facts.geometry_type.upper()}{attributes})"
         )
-        columns = ", ".join(["id", "geom", *(geopackage.quote(field.column) for field in fields), "key"])
+        columns = ", ".join(["key", "id", "geom", *(geopackage.quote(field.column) for field in fields)])
         return f"INSERT INTO feature ({columns}, version) VALUES ({'?, ' * (len(fields) + 3)}1)"  # noqa: S608 - quoted names
 
     def _index(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 
 from providers.errors import InvalidFeature, ReadOnlySource, SourceUnavailable, StoreError
+from providers.features.crs import ReferenceSystem
 from providers.features.source import Edit, EditResult
 from providers.features.store import history_tables
 from providers.features.store.editor_connection import plain_transaction, write_transaction
@@ -267,7 +268,7 @@ class _Batch:
         )
 
     def _finish(self) -> None:
-        _keep_derived(self._connection, self._facts, sorted(self._touched))
+        _keep_derived(self._connection, self._facts, self._storage, sorted(self._touched))
         execute = self._connection.execute
         for name, value in (("change", self._change), ("count", self._count)):
             execute("UPDATE chengtu_state SET value = ? WHERE name = ?", (value, name))
@@ -279,12 +280,13 @@ class _Batch:
         execute("UPDATE gpkg_contents SET last_change = ? WHERE table_name = ?", (time[:23] + "Z", TABLE))
 
 
-def _keep_derived(connection: sqlite3.Connection, facts: StoreFacts, keys: Sequence[int]) -> None:
+def _keep_derived(
+    connection: sqlite3.Connection, facts: StoreFacts, storage: ReferenceSystem, keys: Sequence[int]
+) -> None:
     """What is derived from rows and kept in the same file: the parts of vector tiles."""
-    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tile_part'").fetchone() is not None:
-        from providers.features.store.tile_parts_build import refresh_tile_parts
+    from providers.features.store.tile_parts_edit import refresh_tile_parts
 
-        refresh_tile_parts(connection, facts, keys)
+    refresh_tile_parts(connection, facts, storage, keys)
 
 
 _FRAGMENT = ("key", "minx", "miny", "maxx", "maxy", "zoom", "body")

@@ -18,12 +18,12 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from providers.features.store import tile_parts
 from providers.features.store.geopackage import TABLE, quote, run_script
 from providers.features.store.layout import StoreFacts
 
 HISTORY_TABLES = ("feature_past", "fragment_past", "chengtu_edited", "chengtu_transaction")
 EXTENSION = "chengtu_history"
-_TILE_TABLES = ("tile_part", "tile_index", "tile_value")
 _DEFINITION = "Past states of the features, of Chengtu: docs/explanation/edits-and-history.md"
 _OWN = """
 CREATE TABLE chengtu_edited (key INTEGER PRIMARY KEY, since INTEGER NOT NULL);
@@ -124,12 +124,13 @@ def drop_history(connection: sqlite3.Connection) -> None:
 
     The parts of vector tiles go too: they may hold values that no feature has any more.
     """
-    tables = [table for table in (*HISTORY_TABLES, *_TILE_TABLES) if _has_table(connection, table)]
+    tables = [table for table in (*HISTORY_TABLES, *tile_parts.OWN_TABLES) if _has_table(connection, table)]
     connection.execute("PRAGMA secure_delete = 1")
     connection.execute("BEGIN")
     for table in tables:
         connection.execute(f"DROP TABLE {quote(table)}")
         connection.execute("DELETE FROM gpkg_extensions WHERE table_name = ?", (table,))
+    connection.execute("DELETE FROM chengtu_meta WHERE name = ?", (tile_parts.META,))
     connection.execute("COMMIT")
 
 

@@ -8,13 +8,13 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from providers.features.source import NO_FIELDS, TileWindow
-from providers.features.store.tile_parts import ALL, FAR, HEAD, PartColumns
+from providers.features.store.tile_parts import ALL, FAR, HEAD, Encoded, PartColumns, beside
 from tiles.grids import HALF_CIRCUMFERENCE
 from tiles.vector.fixed_point import (
     EXTENT,
@@ -35,7 +35,8 @@ _MAXIMUM_FEATURES = 20_000
 _MERCATOR = "http://www.opengis.net/def/crs/EPSG/0/3857"
 _ROUNDING = 1e-6
 _BLOCKS = (
-    "SELECT p.band, p.first, p.heads, p.paths, p.vertices, p.codes, p.sizes, p.texts"
+    "SELECT p.band, p.first, (SELECT group_concat(key) FROM tile_gone g WHERE g.part = i.id),"
+    " p.heads, p.paths, p.vertices, p.codes, p.sizes, p.texts"
     " FROM tile_index i CROSS JOIN tile_part p ON p.id = i.id"
     " WHERE i.maxx >= ? AND i.minx <= ? AND i.maxy >= ? AND i.miny <= ? AND i.maxband >= ? AND i.minband <= ?"
 )
@@ -109,7 +110,7 @@ class _Blocks(NamedTuple):
     heads: NDArray[np.void]
     features: FixedFeatures
     codes: NDArray[np.int32]
-    sizes: NDArray[np.int64]
+    sizes: NDArray[np.uint32]
     texts: NDArray[np.uint8]
 
 
@@ -168,7 +169,7 @@ def parts_tile(
         full_zoom = store.facts.full_zoom
         is_far = framing.zoom <= full_zoom - FAR
         minx, miny, maxx, maxy = framing.box()
-        bands = (0, framing.zoom) if is_far else (ALL, ALL)
+        bands = (beside(framing.zoom), framing.zoom) if is_far else (ALL, beside(ALL))
         rows = connection.execute(_BLOCKS, (minx, maxx, miny, maxy, *bands)).fetchall()
         values = state.values(connection)
     if not rows:
@@ -182,15 +183,20 @@ def parts_tile(
     return encode_fixed_layer(layer, blocks.features, tags, framing, detail)
 
 
-def _place(row: tuple[int, ...]) -> tuple[int, int]:
+def _place(row: tuple[Any, ...]) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _joined(rows: Sequence[tuple[object, ...]], columns: PartColumns) -> _Blocks:
-    """The arrays of all blocks, one behind the other."""
-    _, _, heads, paths, vertices, codes, sizes, texts = map(list, zip(*rows, strict=True))
-    head = np.frombuffer(b"".join(heads), dtype=HEAD)
-    marks = np.frombuffer(b"".join(paths), dtype="<u4")
+def _joined(rows: Sequence[tuple[Any, ...]], columns: PartColumns) -> _Blocks:
+    """The arrays of all blocks, one behind the other; without what edits have taken out of them."""
+    encoded = Encoded.of_blocks([row[3:] for row in rows], columns)
+    gone = [text for _, _, text, *_ in rows if text is not None]
+    if gone:
+        keys = np.array(",".join(gone).split(","), dtype=np.int64)
+        counts = [len(row[3]) // HEAD.itemsize for row in rows]
+        is_block = np.repeat([0 <= row[0] <= ALL for row in rows], counts)
+        encoded = encoded.take(np.flatnonzero(~(is_block & np.isin(encoded.heads["key"], keys))))
+    head, marks = encoded.heads, encoded.marks
     features = FixedFeatures(
         head["id"],
         head["known"] != 0,
@@ -199,15 +205,9 @@ def _joined(rows: Sequence[tuple[object, ...]], columns: PartColumns) -> _Blocks
         head["paths"].astype(np.int64),
         (marks >> 1).astype(np.int64),
         (marks & 1).astype(np.bool_),
-        np.frombuffer(b"".join(vertices), dtype="<i4").reshape(-1, 2),
+        encoded.vertices,
     )
-    return _Blocks(
-        head,
-        features,
-        np.frombuffer(b"".join(codes), dtype="<i4").reshape(len(head), len(columns.coded)),
-        np.frombuffer(b"".join(sizes), dtype="<u4").reshape(len(head), len(columns.plain)),
-        np.frombuffer(b"".join(texts), dtype=np.uint8),
-    )
+    return _Blocks(head, features, encoded.codes, encoded.sizes, encoded.texts)
 
 
 def _chosen(blocks: _Blocks, framing: TileFraming, full_zoom: int) -> _Blocks:

@@ -33,6 +33,7 @@ from providers.features.store.checks import (
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.tile_parts import PartColumns
 from providers.features.store.tile_parts_build import DistinctValues
+from providers.features.store.tile_parts_encode import Shapes
 from providers.features.store.values import (
     Value,
     shown_instant,
@@ -45,6 +46,9 @@ from providers.features.store.zorder import KeySpace
 _BIG_SHARE = 0.01  # of the features, and at most so many, may stand in `big` for each axis
 _BIG_COUNT = 1000
 _PAGE_SIZE = 8192
+_CACHE_KIB = (
+    4096  # SQLite sorts an index in runs of this size: runs that fit the processor's cache take half the time
+)
 _HALF_OF_NOTHING = 0.005  # degrees; the half sizes of a store that is built without any geometry
 
 
@@ -139,7 +143,7 @@ class FeatureStoreWriter:
         blobs = geopackage.encode_geometries(shapes, bounds, self._srs_id)
         shown = [shown_values(field, values) for field, values in zip(self._fields, stored, strict=True)]
         bodies = encode_features(names, served, [field.name for field in self._fields], shown)
-        self._rows.append(zip(names, blobs, *stored, strict=True), bodies)
+        self._rows.append(zip(Shapes.of(served).packed(), names, blobs, *stored, strict=True), bodies)
         self._bounds84.append(bounds84)
         self._bounds.append(bounds)
         self._note(shapes, stored)
@@ -213,7 +217,8 @@ class FeatureStoreWriter:
                 "journal_mode = OFF",
                 "synchronous = OFF",
                 "locking_mode = EXCLUSIVE",
-                "cache_size = -65536",
+                "temp_store = FILE",
+                f"cache_size = -{_CACHE_KIB}",
             ):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")
