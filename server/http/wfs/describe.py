@@ -12,7 +12,6 @@ from server.http.answer import Answer
 from server.http.wfs.errors import invalid
 from server.http.wfs.feature_types import Service
 from server.http.wfs.names import GML, PREFIX, XS, FeatureNames
-from server.identity.decision import Action, decide
 from server.registry.catalogue import Collection, RepresentationKind
 
 MEDIA_TYPE: Final = "application/gml+xml; version=3.2"
@@ -51,8 +50,9 @@ def registered_names(service: Service, collection: Collection) -> FeatureNames:
         for field in collection.fields
     )
     geometry_type = collection.representations[RepresentationKind.FEATURES].properties.get("geometry_type")
-    hidden = decide(service.here.who, Action.READ, collection).hidden_fields
-    return FeatureNames(CollectionSchema(fields, geometry_type=geometry_type or "Geometry"), hidden)
+    _, decision = service.here.collection(service.type_name(collection))
+    schema = CollectionSchema(fields, geometry_type=geometry_type or "Geometry")
+    return FeatureNames(schema, decision.hidden_fields)
 
 
 def schema_document(namespace: str, types: Iterable[tuple[str, FeatureNames]]) -> bytes:
