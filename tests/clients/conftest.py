@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,11 @@ def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) 
 
 
 @contextmanager
-def running(command: str, home: Path) -> Iterator[Served]:
+def running(command: str, home: Path, *options: str) -> Iterator[Served]:
     """`chengtu COMMAND` on a free port, until left."""
     log, port = home.with_suffix(".log"), free_port()
     arguments = [str(Path(sys.executable).parent / "chengtu"), command, "--home", str(home)]
-    arguments += ["--port", str(port), "--workers", "1"]
+    arguments += ["--port", str(port), "--workers", "1", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -204,3 +206,108 @@ def look() -> Look:
         return pixels
 
     return looked
+
+
+def _beside(name: str) -> Any:
+    """A module of helpers in this folder: tests are no packages."""
+    spec = importlib.util.spec_from_file_location(f"clients_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look their names up
+    spec.loader.exec_module(module)
+    return module
+
+
+stores = _beside("every_store")
+
+
+@pytest.fixture(scope="session")
+def every_store(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An `EveryStore`: the same towers embedded, in PostGIS, in files in place, and behind three kinds of service."""
+    folder, services = tmp_path_factory.mktemp("every_store"), stores.remote_services()
+    towers = services.City()
+    with ExitStack() as ending:
+        remotes = _remote_towers(ending, services, towers, folder)
+        connection = stores.write_table(towers, postgresql_server)
+        places = {
+            "postgis": ("postgis:works/public.towers",),
+            "parquet": (f"parquet:{folder}/in_place/towers.parquet", "--id-field", "ident"),
+            "ogr": (f"ogr:{folder}/in_place/towers.gpkg", "--layer", "towers", "--id-field", "ident"),
+            "features": (f"features:{remotes['chengtu']}/t/far/ogc", "--layer", "towers"),
+            "wfs": (f"wfs:{remotes['mapserver']}", "--layer", "towers"),
+            "arcgis": (f"arcgis:{remotes['arcgis']}/arcgis/rest/services/City/FeatureServer", "--layer", "0"),
+        }
+        config = stores.settings_file(
+            folder / "settings.yml",
+            folder / "home",
+            connections={"works": connection},
+            file_roots=[str(folder / "in_place")],
+            allowed_hosts=[stores.host_of(address) for address in remotes.values()],
+        )
+        stores.publish_towers(config, folder / "towers.geojson", "stores", "embedded")
+        for name, (source, *options) in places.items():
+            with_time = () if name == "arcgis" else ("--time-field", "updated")
+            stores.register_towers(config, name, source, (*options, *with_time))
+        names = ("embedded", *places)
+        served = _served_stores(ending, services, config, folder, names, towers, connection)
+        yield replace(served, far=remotes["chengtu"])
+
+
+@pytest.fixture(scope="session")
+def two_stores(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An `EveryStore` of only the two that can be edited, quickly made."""
+    folder, services = tmp_path_factory.mktemp("two_stores"), stores.remote_services()
+    towers = services.City()
+    with ExitStack() as ending:
+        connection = stores.write_table(towers, postgresql_server, "chengtu_clients_sample")
+        config = stores.settings_file(
+            folder / "settings.yml", folder / "home", connections={"works": connection}
+        )
+        stores.write_geojson(towers, folder / "towers.geojson")
+        stores.publish_towers(config, folder / "towers.geojson", "stores", "embedded")
+        stores.register_towers(
+            config, "postgis", "postgis:works/public.towers", ("--time-field", "updated")
+        )
+        names = ("embedded", "postgis")
+        yield _served_stores(ending, services, config, folder, names, towers, connection)
+
+
+def _remote_towers(ending: ExitStack, services: Any, towers: Any, folder: Path) -> dict[str, str]:
+    """Starts the other servers; their addresses by name."""
+    if shutil.which("mapserv") is None:
+        pytest.fail("MapServer is not here; install the packages of scripts/packages.txt")
+    stores.write_in_place(towers, folder / "in_place")
+    stores.write_geojson(towers, folder / "towers.geojson")
+    towers.write(folder / "far.gpkg")
+    config = stores.settings_file(folder / "far.yml", folder / "far")
+    stores.publish_towers(config, folder / "towers.geojson", "far", "towers")
+    far = ending.enter_context(running("serve", folder / "far", "--config", str(config)))
+    addresses = {"chengtu": far.address}
+    applications = {
+        "mapserver": stores.mapserver(folder / "far.gpkg", folder),
+        "arcgis": services.ArcgisServer(towers),
+    }
+    for name, application in applications.items():
+        addresses[name], end = services.started(application)
+        ending.callback(end)
+    return addresses
+
+
+def _served_stores(
+    ending: ExitStack,
+    services: Any,
+    config: Path,
+    folder: Path,
+    names: tuple[str, ...],
+    towers: Any,
+    connection: str,
+) -> Any:
+    served = ending.enter_context(
+        running("serve", folder / "home", "--config", str(config), "--workers", "2")
+    )
+    recorder = stores.Recorder(stores.port_of(served.address))
+    address, end = services.started(recorder)
+    ending.callback(end)
+    token = (folder / "home" / "operator.token").read_text().strip()
+    return stores.EveryStore(address, token, recorder, names, towers, folder, connection)
