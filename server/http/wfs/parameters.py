@@ -30,6 +30,7 @@ _SYNONYMS: Final = {
     "featureid": "resourceid",
     "namespace": "namespaces",
     "storedqueryid": "storedquery_id",
+    "query": "filter",  # so OWSLib sends it; ignoring it would answer with everything
 }
 _BINDING: Final = re.compile(r"xmlns\((?:([^,=()]*)[,=])?([^()]+)\)")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from providers.features.item_columns import item_columns
 from providers.features.page_budget import BudgetedColumns, columns_within
 from providers.features.query import Cursor, ItemQuery
-from providers.features.source import FeatureColumns
+from providers.features.source import Ability, FeatureColumns
 from server.http.wfs.query import FeatureQuery
+from server.http.wfs.resuming import page_ends
 
 _SECONDS: Final = 60.0
 """Of reading and writing one answer. Clients of WFS take a page that is shorter than `count` for the last one, so a page is ended
@@ -33,12 +34,22 @@ class Reading:
         self.cursor: Cursor | None = None
         self.matched: int | None = None
         if query.ids is None:
-            items = query.items
-            # With a cursor the offset only says what the page is counted from.
-            self._page = self._read(items if items.cursor is None else replace(items, offset=0))
+            self._page = self._read(self._from_its_start(query.items))
             self.matched = self._page.number_matched
         else:
             self._page = self._read_ids(query.ids)
+
+    @property
+    def _state(self) -> Hashable:
+        asked = self._query.kind.asked
+        return asked.budget_key, asked.source.change(), asked.decision.key
+
+    def _from_its_start(self, items: ItemQuery) -> ItemQuery:
+        """The query as the store is asked it: with a cursor, the offset only says what the page is counted from."""
+        cursor = items.cursor
+        if cursor is None and items.offset and Ability.CURSOR in self._query.kind.asked.source.abilities:
+            cursor = page_ends.find(self._state, items, items.offset)
+        return items if cursor is None else replace(items, cursor=cursor, offset=0)
 
     def _read(self, items: ItemQuery) -> BudgetedColumns:
         asked = self._query.kind.asked
@@ -67,6 +78,8 @@ class Reading:
             if page.cursor is None or left <= 0 or self._clock() - self._started > _SECONDS:
                 break
             page = self._read(replace(items, offset=0, cursor=page.cursor, limit=left))
+        if self.cursor is not None:
+            page_ends.keep(self._state, items, items.offset + self.returned, self.cursor)
         is_whole = self.cursor is None and self._query.ids is None and not items.hits_only
         if self.matched is None and is_whole and (self.returned or not items.offset):
             self.matched = items.offset + self.returned

@@ -71,6 +71,45 @@ def test_pages_by_index(ask: Any, items: Any, start: int) -> None:
     assert (page.get("previous") is not None) == (start > 0)
 
 
+def test_pages_by_index_go_on_where_the_one_before_ended(
+    ask: Any, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GDAL and QGIS read. After the first page the store is never told to skip."""
+    from server.http.wfs import reading
+    from server.http.wfs.resuming import PageEnds
+
+    monkeypatch.setattr(reading, "page_ends", PageEnds())
+    offsets: list[int] = []
+    original = reading.columns_within
+
+    def noted(source: Any, query: Any, *rest: Any, **more: Any) -> Any:
+        offsets.append(query.offset)
+        return original(source, query, *rest, **more)
+
+    monkeypatch.setattr(reading, "columns_within", noted)
+    seen: list[str] = []
+    for start in range(0, 250, 40):
+        seen += ids(ask("GetFeature", typeNames="boxes", startIndex=str(start), count="40"))
+    assert seen == [f"boxes.{item['id']}" for item in items]
+    assert offsets == [0] * 7
+    # Another query does not go on from there.
+    sorted_page = ask("GetFeature", typeNames="boxes", startIndex="40", count="2", sortBy="height")
+    assert offsets[-1] == 40
+    assert ids(sorted_page) != ids(ask("GetFeature", typeNames="boxes", startIndex="40", count="2"))
+
+
+def test_page_ends_are_bounded() -> None:
+    from providers.features.query import ItemQuery
+    from server.http.wfs.resuming import PageEnds
+
+    ends, query = PageEnds(kept=3), ItemQuery()
+    for index in range(4):
+        ends.keep("state", query, index, (index,))
+    assert ends.find("state", query, 0) is None
+    assert ends.find("state", query, 3) == (3,)
+    assert ends.find("other", query, 3) is None
+
+
 def test_first_pages_do_not_overlap_going_back(wfs_client: Any, ask: Any, items: Any) -> None:
     page = ask("GetFeature", typeNames="boxes", startIndex="2", count="5")
     before = follow(wfs_client, page.get("previous"))
