@@ -11,7 +11,7 @@ from flask import Response
 
 from providers.features.cursors import cursor_mark, encode_cursor
 from providers.formatters.gml import gml_id
-from providers.formatters.registry import ITEM_FORMATS
+from providers.formatters.registry import ITEM_FORMATS, ItemFormat
 from providers.formatters.xml_text import escaped
 from server.http.answer import Answer, not_modified
 from server.http.context import respond
@@ -48,24 +48,31 @@ def get_feature(service: Service) -> Response:
     answer = _answer(service, query, media_type_of(form))
     if answer.etag is not None and not_modified(service.here.environ, answer.etag):
         return respond(answer)
-    with service.here.services.heavy.taken():
-        reading = Reading(query)
-        if query.by_id:
-            return _by_id(service, query, reading, form, answer)
-        if query.items.hits_only and form not in (GML, GEOJSON):
-            raise invalid(
-                "outputFormat", form, f"{GML_TYPE} or application/json where only the number is asked for"
-            )
-        if form == GML:
-            members = _members(gml_elements(service, query, one) for one in reading.slices())
-            return _collection(service, query, reading, answer, "FeatureCollection", members)
-        if form == GEOJSON:
-            return _geojson(service, query, reading, answer)
-        written = ITEM_FORMATS[form]
-        answer.compressible = written.compressible
-        answer.headers.append(_file_name(query, written.ending))
-        file = spooled(registered_chunks(service, query, reading, written))
-        answer.headers += _counts(reading)
+    if query.items.hits_only and form not in (GML, GEOJSON):
+        raise invalid(
+            "outputFormat", form, f"{GML_TYPE} or application/json where only the number is asked for"
+        )
+    reading = Reading(query, service.here.services.heavy)
+    if query.by_id:
+        return _by_id(service, query, reading, form, answer)
+    if form == GML:
+        members = _members(gml_elements(service, query, one) for one in reading.slices())
+        return _collection(service, query, reading, answer, "FeatureCollection", members)
+    return (
+        _geojson(service, query, reading, answer)
+        if form == GEOJSON
+        else _registered(service, query, reading, answer, ITEM_FORMATS[form])
+    )
+
+
+def _registered(
+    service: Service, query: FeatureQuery, reading: Reading, answer: Answer, form: ItemFormat
+) -> Response:
+    """A format of the registry."""
+    answer.compressible = form.compressible
+    answer.headers.append(_file_name(query, form.ending))
+    file = spooled(registered_chunks(service, query, reading, form))
+    answer.headers += _counts(reading)
     return respond_with(service.here, answer, b"", file, b"")
 
 
@@ -240,10 +247,9 @@ def get_property_value(service: Service) -> Response:
     answer = _answer(service, query, GML_TYPE)
     if answer.etag is not None and not_modified(service.here.environ, answer.etag):
         return respond(answer)
-    with service.here.services.heavy.taken():
-        reading = Reading(query)
-        values = _values(service, query, reading, is_id=is_id)
-        return _collection(service, query, reading, answer, "ValueCollection", values)
+    reading = Reading(query, service.here.services.heavy)
+    values = _values(service, query, reading, is_id=is_id)
+    return _collection(service, query, reading, answer, "ValueCollection", values)
 
 
 def _values(service: Service, query: FeatureQuery, reading: Reading, *, is_id: bool) -> Iterator[bytes]:

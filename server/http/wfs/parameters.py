@@ -21,6 +21,7 @@ VERSIONS: Final = ("2.0.2", "2.0.0")
 """Both are one protocol: 2.0.2 only corrects the text of the standard. Our documents say 2.0.0."""
 
 _MOST_FIELDS: Final = 64
+_MOST: Final = 1 << 31
 _LONGEST_LINK: Final = 8000  # characters; the query string of a GET has a limit
 
 # Names that older clients use for the same, by the name of WFS 2.0.
@@ -63,12 +64,12 @@ class Parameters:
         return value
 
     def whole_number(self, name: str) -> int | None:
-        """A value of digits only, up to ten of them. Raises WfsError."""
+        """A value of digits only, below 2^31: more than that no store can skip. Raises WfsError."""
         value = self.get(name)
         if value is None:
             return None
-        if not (value.isascii() and value.isdecimal() and len(value) <= 10):
-            raise invalid(name, value, "a whole number from 0 to 9999999999")
+        if not (value.isascii() and value.isdecimal() and len(value) <= 10 and int(value) < _MOST):
+            raise invalid(name, value, f"a whole number from 0 to {_MOST - 1}")
         return int(value)
 
     def refuse(self, *names: str) -> None:

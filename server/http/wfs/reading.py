@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from providers.features.item_columns import item_columns
 from providers.features.page_budget import BudgetedColumns, columns_within
 from providers.features.query import Cursor, ItemQuery
 from providers.features.source import Ability, FeatureColumns
+from server.http.places import Places
 from server.http.wfs.query import FeatureQuery
 from server.http.wfs.resuming import page_ends
 
@@ -23,11 +25,15 @@ class Reading:
     """The features that a query selects. `returned` and `cursor` are right once `slices` has come to its end.
 
     The first slice is read when it is made: what is refused is refused before anything is answered. `matched` is exact, or
-    None where counting would cost more than the page.
+    None where counting would cost more than the page. What goes on past the budget of one page of items takes one of `places`,
+    so that long answers leave threads to the others; `slices` raises Overloaded where there is none.
     """
 
-    def __init__(self, query: FeatureQuery, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, query: FeatureQuery, places: Places, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._query = query
+        self._places = places
         self._clock = clock
         self._started = clock()
         self.returned = 0
@@ -68,18 +74,26 @@ class Reading:
 
     def slices(self) -> Iterator[FeatureColumns]:
         """All of them, to be read once."""
-        items, page = self._query.items, self._page
-        while True:
-            for columns in page.slices:
-                self.returned += len(columns)
-                yield columns
-            self.cursor = page.cursor
-            left = items.limit - self.returned
-            if page.cursor is None or left <= 0 or self._clock() - self._started > _SECONDS:
-                break
-            page = self._read(replace(items, offset=0, cursor=page.cursor, limit=left))
+        items, is_long = self._query.items, False
+        yield from self._shown(self._page)
+        with contextlib.ExitStack() as place:
+            while self.cursor is not None and self.returned < items.limit and self._in_time():
+                if not is_long:
+                    is_long = True
+                    place.enter_context(self._places.taken())
+                left = items.limit - self.returned
+                yield from self._shown(self._read(replace(items, offset=0, cursor=self.cursor, limit=left)))
         if self.cursor is not None:
             page_ends.keep(self._state, items, items.offset + self.returned, self.cursor)
         is_whole = self.cursor is None and self._query.ids is None and not items.hits_only
         if self.matched is None and is_whole and (self.returned or not items.offset):
             self.matched = items.offset + self.returned
+
+    def _shown(self, page: BudgetedColumns) -> Iterator[FeatureColumns]:
+        for columns in page.slices:
+            self.returned += len(columns)
+            yield columns
+        self.cursor = page.cursor
+
+    def _in_time(self) -> bool:
+        return self._clock() - self._started < _SECONDS

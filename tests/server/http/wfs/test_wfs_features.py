@@ -347,6 +347,55 @@ def test_large_answers_go_out_in_pieces(wfs_client: Any, monkeypatch: pytest.Mon
     assert head.headers["Content-Length"] == streamed.headers["Content-Length"]
 
 
+def test_pages_past_the_budget_are_whole(
+    ask: Any, items: Any, monkeypatch: pytest.MonkeyPatch, wfs_settings: Any
+) -> None:
+    """GDAL takes a page that is shorter than it asked for as the last one: budgets must not shorten it."""
+    from providers.features.page_budget import PageBudget
+    from server.http.wfs import reading
+
+    original = reading.columns_within
+    pages: list[int] = []
+
+    def tight(source: Any, query: Any, *rest: Any, **more: Any) -> Any:
+        page = original(source, query, *rest, **more, budget=PageBudget(body_bytes=1000))
+        pages.append(page.number_returned)
+        return page
+
+    monkeypatch.setattr(reading, "columns_within", tight)
+    root = ask("GetFeature", typeNames="boxes", count="40")
+    assert ids(root) == [f"boxes.{item['id']}" for item in items[:40]]
+    assert len(pages) > 2
+    # Past its time a page ends early, and says how to go on.
+    monkeypatch.setattr(reading, "_SECONDS", -1)
+    short = ask("GetFeature", typeNames="boxes", count="40")
+    assert len(ids(short)) == pages[0] < 40
+    assert f"STARTINDEX={pages[0]}" in short.get("next")
+
+
+def test_long_answers_take_a_place(wfs_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from providers.features.page_budget import PageBudget
+    from server.http.errors import Overloaded
+    from server.http.places import Places
+    from server.http.wfs import reading
+
+    def full(self: Any) -> Any:
+        raise Overloaded("busy")
+
+    monkeypatch.setattr(Places, "taken", full)
+    assert wfs_client.get(f"{BASE}&count=39").status == 200
+    original = reading.columns_within
+    monkeypatch.setattr(
+        reading,
+        "columns_within",
+        lambda *given, **more: original(*given, **more, budget=PageBudget(body_bytes=1000)),
+    )
+    reply = wfs_client.get(f"{BASE}&count=38")
+    assert reply.status == 503
+    assert reply.headers["Retry-After"] == "1"
+    assert b"ExceptionReport" in reply.body
+
+
 def test_awkward_names_and_values(ask: Any, wfs_client: Any) -> None:
     root = ask("GetFeature", typeNames="odd")
     assert len(set(ids(root))) == 5
