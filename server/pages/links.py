@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
+from providers.formatters.registry import DOWNLOAD_FORMATS
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
+_LABELS = {"gpkg": "download.geopackage"}
+"""Labels of formats that are not `download.` and the format's name."""
 
 
 class Download(NamedTuple):
@@ -24,9 +27,12 @@ def downloads(collection: Collection) -> tuple[Download, ...]:
     found: list[Download] = []
     if Kind.FEATURES in collection.representations:
         found += [
-            Download(f"{collection.id}.gpkg", "application/geopackage+sqlite3", "download.geopackage"),
-            Download(f"{collection.id}.geojson", "application/geo+json", "download.geojson"),
-            Download(f"{collection.id}.csv", "text/csv", "download.csv"),
+            Download(
+                f"{collection.id}.{ending}",
+                form.media_type.partition(";")[0],
+                _LABELS.get(form.name, f"download.{form.name}"),
+            )
+            for ending, form in DOWNLOAD_FORMATS.items()
         ]
     if Kind.COVERAGE in collection.representations:
         found.append(

@@ -16,6 +16,7 @@ import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
+from pyproj.exceptions import CRSError
 
 APPLICATION_ID = 0x47504B47  # "GPKG"
 USER_VERSION = 10300  # GeoPackage 1.3
@@ -130,7 +131,10 @@ def is_wgs84(crs: pyproj.CRS) -> bool:
 
 def _srs_row(crs: pyproj.CRS) -> tuple[str, int, str, int, str, str]:
     authority = crs.to_authority(min_confidence=100)
-    definition = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
+    try:
+        definition = crs.to_wkt("WKT1_GDAL")
+    except CRSError:  # what WKT 1 has no words for, such as EPSG:4979 with its ellipsoidal height
+        definition = crs.to_wkt()
     if authority is not None and authority[0] == "EPSG":
         return crs.name, int(authority[1]), "EPSG", int(authority[1]), definition, crs.name
     return crs.name, _FIRST_FREE_SRS, "NONE", _FIRST_FREE_SRS, definition, crs.name

@@ -69,6 +69,12 @@ def landing_document(scope: Scope, catalogue: Catalogue, root: str, language: st
             link(f"{root}/processes", f"{REL}processes", _JSON, "Processes"),
             link(f"{root}/functions", f"{REL}functions", _JSON, "Functions of filters"),
             link(f"{root}/tiles", f"{REL}tilesets-vector", _JSON, "Vector tilesets of all collections"),
+            link(
+                f"{root.removesuffix('/ogc')}/wfs?service=WFS&request=GetCapabilities",
+                "service",
+                "application/xml",
+                "WFS 2.0",
+            ),
             link(f"{root}/tileMatrixSets", f"{REL}tiling-schemes", _JSON, "Tile matrix sets"),
         ],
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import server.pages
+from providers.formatters.registry import DOWNLOAD_FORMATS
 from server.pages import DOCUMENT_KINDS, LANGUAGES, choose_language, language_cookie
 from server.pages.links import downloads
 from server.registry.catalogue import Catalogue, RepresentationKind
@@ -70,6 +71,7 @@ def used_keys() -> set[str]:
     used |= set(re.findall(r"""\bmessages\(\s*['"]([\w.]+)['"]""", code))
     used |= set(re.findall(r"\"((?:download|count)\.\w+)\"", code))
     used |= {f"service.{key}{end}" for key in re.findall(r'\badd\("([\w]+)"', code) for end in ("", ".hint")}
+    used |= {f"download.{form.name}" for form in DOWNLOAD_FORMATS.values() if form.name != "gpkg"}
     used |= {f"js.{key}" for key in re.findall(r'\bmessage\("([\w.]+)"', scripts)}
     used |= {f"document.{kind}" for kind in DOCUMENT_KINDS} | {f"language.{name}" for name in LANGUAGES}
     used |= {f"kind.{kind}" for kind in RepresentationKind if kind != RepresentationKind.RECORD}
