@@ -27,6 +27,7 @@ _VALUE_KEY = 4 << 3 | 2
 _STRING_KEY, _FLOAT_KEY, _DOUBLE_KEY = 1 << 3 | 2, 2 << 3 | 5, 3 << 3 | 1
 _UNSIGNED_KEY, _SIGNED_KEY, _BOOLEAN_KEY = 5 << 3, 6 << 3, 7 << 3
 _LARGEST_SINGLE = 3.4e38  # a larger one keeps its eight bytes
+_FEW = 8  # values that are encoded one by one sooner than as an array
 _SHORT_STRING = [bytes((_VALUE_KEY, size + 2, _STRING_KEY, size)) for size in range(126)]
 
 
@@ -205,6 +206,8 @@ def _float_rows(numbers: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArra
 
 def encode_values(values: Sequence[Any]) -> list[bytes]:
     """The `values` field of a layer (clause 4.1) that holds each value; b"" for None and NaN, which a tile leaves out."""
+    if len(values) < _FEW:
+        return [_encode_value(value) for value in values]
     kinds = set(map(type, values))
     if kinds == {str}:
         return _encode_texts(values)

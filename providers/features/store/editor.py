@@ -108,12 +108,13 @@ class _Batch:
         """Everything between BEGIN and COMMIT."""
         if not history_tables.has_history(self._connection):
             history_tables.create_history(self._connection, self._facts)
-        if state_of(self._connection, "closed"):
+        states = dict(self._connection.execute("SELECT name, value FROM chengtu_state").fetchall())
+        if states.get("closed"):
             raise SourceUnavailable(
                 f"{self._path.name}: the collection has just been published anew; read the item again, then edit"
             )
-        self._change = state_of(self._connection, "change") + len(edits)
-        self._count = state_of(self._connection, "count")
+        self._change = states["change"] + len(edits)
+        self._count = states["count"]
         results = self._apply(edits)
         self._check_unique()
         self._finish()
@@ -142,10 +143,9 @@ class _Batch:
         gone = [row for row in group if row.values is None]
         staying = [row for row in group if row.values is not None]
         old_keys = [row.old_key for row in group if row.old_key is not None]
-        history_tables.archive(self._connection, old_keys, self._change)
-        run = self._connection.executemany
-        run("DELETE FROM chengtu_edited WHERE key = ?", [(key,) for key in old_keys])
-        run("DELETE FROM big WHERE id = ?", [(key,) for key in old_keys])
+        history_tables.archive(self._connection, self._facts, old_keys, self._change)
+        for statement in _FORGET:
+            self._connection.executemany(statement, [(key,) for key in old_keys])
         self._delete(gone)
         if staying:
             encoded = encode_rows(self._connection, self._facts, self._storage, staying)
@@ -157,19 +157,15 @@ class _Batch:
         self._count += sum(row.old_key is None for row in staying) - len(gone)
 
     def _delete(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         pairs = [(row.old_key, row.old_version) for row in rows]
         deleted = self._connection.executemany("DELETE FROM feature WHERE key = ? AND version = ?", pairs)
         self._expect(deleted.rowcount, len(rows))
         self._connection.executemany("DELETE FROM fragment WHERE key = ?", [(key,) for key, _ in pairs])
 
     def _insert(self, encoded: EncodedRows) -> None:
-        names = [
-            "key",
-            "id",
-            "version",
-            "geom",
-            *(quote(item.column) for item in self._facts.fields),
-        ]
+        names = ("key", "id", "version", "geom", *(quote(item.column) for item in self._facts.fields))
         features = [
             (key, row.feature_id, row.version, blob, *(row.values or ()))
             for row, key, blob in zip(encoded.rows, encoded.keys, encoded.blobs, strict=True)
@@ -180,43 +176,49 @@ class _Batch:
                 encoded.keys, encoded.bounds84.tolist(), encoded.zooms, encoded.bodies, strict=True
             )
         ]
-        self._insert_new("feature", names, features, encoded)
-        self._update_old("feature", names, features, encoded, " AND version = ?")
-        self._insert_new("fragment", _FRAGMENT, fragments, encoded)
-        self._update_old("fragment", _FRAGMENT, fragments, encoded, "")
+        new = [number for number, row in enumerate(encoded.rows) if row.old_key is None]
+        self._insert_new("feature", names, [features[number] for number in new])
+        self._insert_new("fragment", _FRAGMENT, [fragments[number] for number in new])
+        # Only columns that change are named: SQLite writes every index, and the R-tree, that a named column stands in.
+        for (columns, columns_of_fragment), numbers in _alike(encoded).items():
+            old = [encoded.rows[number] for number in numbers]
+            values = [[features[number][column] for column in columns] for number in numbers]
+            self._update("feature", [names[column] for column in columns], values, old, by_version=True)
+            values = [[fragments[number][column] for column in columns_of_fragment] for number in numbers]
+            self._update("fragment", [_FRAGMENT[column] for column in columns_of_fragment], values, old)
         self._connection.executemany(
             "INSERT INTO chengtu_edited VALUES (?, ?)", [(key, self._change) for key in encoded.keys]
         )
-        self._connection.executemany("INSERT INTO big VALUES (?, ?, ?, ?, ?)", self._large(encoded))
+        if large := self._large(encoded):
+            self._connection.executemany("INSERT INTO big VALUES (?, ?, ?, ?, ?)", large)
 
-    def _insert_new(
-        self, table: str, names: Sequence[str], values: Sequence[tuple[object, ...]], encoded: EncodedRows
-    ) -> None:
-        new = [item for row, item in zip(encoded.rows, values, strict=True) if row.old_key is None]
-        marks = ", ".join("?" * len(names))
-        self._connection.executemany(
-            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608 - our own or quoted names; values are bound
-            new,
-        )
+    def _insert_new(self, table: str, names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            marks = ", ".join("?" * len(names))
+            self._connection.executemany(
+                f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608 - our own or quoted names; values are bound
+                rows,
+            )
 
-    def _update_old(
+    def _update(
         self,
         table: str,
         names: Sequence[str],
-        values: Sequence[tuple[object, ...]],
-        encoded: EncodedRows,
-        condition: str,
+        values: Sequence[Sequence[object]],
+        rows: Sequence[Row],
+        *,
+        by_version: bool = False,
     ) -> None:
-        old = [
-            (*item, row.old_key, *([row.old_version] if condition else []))
-            for row, item in zip(encoded.rows, values, strict=True)
-            if row.old_key is not None
+        condition = " AND version = ?" if by_version else ""
+        bound = [
+            (*item, row.old_key, *([row.old_version] if by_version else []))
+            for item, row in zip(values, rows, strict=True)
         ]
         updated = self._connection.executemany(
             f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in names)} WHERE key = ?{condition}",  # noqa: S608 - our own or quoted names; values are bound
-            old,
+            bound,
         )
-        self._expect(updated.rowcount, len(old))
+        self._expect(updated.rowcount, len(bound))
 
     def _expect(self, changed: int, wanted: int) -> None:
         if wanted and changed != wanted:
@@ -254,7 +256,7 @@ class _Batch:
 
     def _grow(self, encoded: EncodedRows) -> None:
         """The extents of the layer (storage CRS) and of the collection (CRS84): they grow, and shrink at the next publish."""
-        placed = ~np.isnan(encoded.bounds84[:, 0])
+        placed = ~np.isnan(encoded.bounds84[:, 0]) & [row.moved for row in encoded.rows]
         if not placed.any():
             return
         bounds = encoded.bounds[placed]
@@ -270,8 +272,11 @@ class _Batch:
     def _finish(self) -> None:
         _keep_derived(self._connection, self._facts, self._storage, sorted(self._touched))
         execute = self._connection.execute
-        for name, value in (("change", self._change), ("count", self._count)):
-            execute("UPDATE chengtu_state SET value = ? WHERE name = ?", (value, name))
+        execute(
+            "UPDATE chengtu_state SET value = CASE name WHEN 'change' THEN ? ELSE ? END"
+            " WHERE name IN ('change', 'count')",
+            (self._change, self._count),
+        )
         time = history_tables.next_transaction_time(self._connection)
         execute(
             "INSERT INTO chengtu_transaction VALUES (?, ?, ?, ?)",
@@ -290,6 +295,26 @@ def _keep_derived(
 
 
 _FRAGMENT = ("key", "minx", "miny", "maxx", "maxy", "zoom", "body")
+_KEY, _VERSION, _GEOMETRY, _FIRST_FIELD = 0, 2, 3, 4  # positions of the columns of `feature`
+_BODY = len(_FRAGMENT) - 1
+
+
+def _alike(encoded: EncodedRows) -> dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]]:
+    """The rows that were there before, by the positions of the columns that have to be written (of `feature`, of
+    `fragment`)."""
+    found: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for number, (row, key) in enumerate(zip(encoded.rows, encoded.keys, strict=True)):
+        if row.old_key is None:
+            continue
+        of_key = (_KEY,) if key != row.old_key else ()
+        of_geometry = (_GEOMETRY,) if row.moved else ()
+        columns = (*of_key, _VERSION, *of_geometry, *(_FIRST_FIELD + field for field in row.changed))
+        of_fragment = (*of_key, *range(1, _BODY), _BODY) if row.moved else (_BODY,)
+        found.setdefault((columns, of_fragment), []).append(number)
+    return found
+
+
+_FORGET = ("DELETE FROM chengtu_edited WHERE key = ?", "DELETE FROM big WHERE id = ?")
 _GROW_LAYER = (
     "UPDATE gpkg_contents SET min_x = min(coalesce(min_x, 1e999), ?), min_y = min(coalesce(min_y, 1e999), ?),"
     " max_x = max(coalesce(max_x, -1e999), ?), max_y = max(coalesce(max_y, -1e999), ?) WHERE table_name = ?"

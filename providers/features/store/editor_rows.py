@@ -38,7 +38,10 @@ _MAXIMUM_ID = 1000  # characters
 
 @dataclass(slots=True)
 class Row:
-    """A feature as an edit leaves it. `old_key` None: it is new; `values` None: it is gone."""
+    """A feature as an edit leaves it. `old_key` None: it is new; `values` None: it is gone.
+
+    `moved`: its geometry has been given anew; `changed`: the positions of the fields whose values are others than before.
+    """
 
     index: int
     feature_id: str
@@ -47,6 +50,8 @@ class Row:
     version: int
     geometry: shapely.Geometry | None = None
     values: list[Value] | None = None
+    moved: bool = True
+    changed: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -116,11 +121,13 @@ class Planner:
             return row
         if isinstance(edit.geometry, Unchanged):
             row.geometry = decode_geometries([blob])[0]
+            row.moved = False
         else:
             row.geometry = self._checked(edit.geometry)
         row.values = self._values(
             edit, [None] * len(values) if edit.kind is EditKind.REPLACE else list(values)
         )
+        row.changed = tuple(number for number, value in enumerate(values) if value != row.values[number])
         return row
 
     def _values(self, edit: Edit, values: list[Value]) -> list[Value]:
@@ -265,7 +272,7 @@ def _keys(
     used: dict[int, int] = {}
     keys = []
     for row, cell in zip(rows, cells, strict=True):
-        if row.old_key is not None and row.old_key >> SEQUENCE_BITS == cell:
+        if row.old_key is not None and (not row.moved or row.old_key >> SEQUENCE_BITS == cell):
             keys.append(row.old_key)
             continue
         first, end = cell << SEQUENCE_BITS, (cell + 1) << SEQUENCE_BITS

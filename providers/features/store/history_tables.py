@@ -24,6 +24,7 @@ from providers.features.store.layout import StoreFacts
 
 HISTORY_TABLES = ("feature_past", "fragment_past", "chengtu_edited", "chengtu_transaction")
 EXTENSION = "chengtu_history"
+_FRAGMENT = ("key", "minx", "miny", "maxx", "maxy", "zoom", "body")
 _DEFINITION = "Past states of the features, of Chengtu: docs/explanation/edits-and-history.md"
 _OWN = """
 CREATE TABLE chengtu_edited (key INTEGER PRIMARY KEY, since INTEGER NOT NULL);
@@ -95,18 +96,20 @@ def _definitions(connection: sqlite3.Connection, table: str) -> str:
     return ", ".join(f"{quote(name)} {kind}" for _, name, kind, *_ in rows)
 
 
-def archive(connection: sqlite3.Connection, keys: Sequence[int], change: int) -> None:
+def archive(connection: sqlite3.Connection, facts: StoreFacts, keys: Sequence[int], change: int) -> None:
     """Copy the present rows of `keys` to the past, as replaced by `change`. Call it before they are changed.
 
     Rows that this same transaction wrote were never a state, and are not kept.
     """
+    if not keys:
+        return
     (last,) = connection.execute("SELECT coalesce(max(past_row), 0) FROM fragment_past").fetchone()
     numbered = [(last + 1 + number, change, key, change) for number, key in enumerate(keys)]
-    for table in ("feature", "fragment"):
-        columns = ", ".join(columns_of(connection, table))
-        named = ", ".join(f"t.{column}" for column in columns_of(connection, table))
+    of_feature = ["key", "id", "version", "geom", *(quote(field.column) for field in facts.fields)]
+    for table, columns in (("feature", of_feature), ("fragment", _FRAGMENT)):
+        named = ", ".join(f"t.{column}" for column in columns)
         connection.executemany(
-            f"INSERT INTO {table}_past (past_row, past_since, past_until, {columns})"  # noqa: S608 - our own or quoted names; values are bound
+            f"INSERT INTO {table}_past (past_row, past_since, past_until, {', '.join(columns)})"  # noqa: S608 - our own or quoted names; values are bound
             f" SELECT ?, coalesce(e.since, 0), ?, {named} FROM {table} t"
             " LEFT JOIN chengtu_edited e ON e.key = t.key WHERE t.key = ? AND coalesce(e.since, 0) < ?",
             numbered,

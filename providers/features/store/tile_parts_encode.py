@@ -188,8 +188,10 @@ class PartEncoder:
             )
             heads["id"] = np.fromiter(numbers, np.uint64, len(ids))
         codes = np.empty((len(chosen), len(self._coded)), dtype="<i4")
+        columns = {field.name: _picked(rows.columns[field.name], chosen) for field in self._coded}
+        self._book.learn(self._coded, columns)
         for number, field in enumerate(self._coded):
-            codes[:, number] = self._book.codes(field, _picked(rows.columns[field.name], chosen))
+            codes[:, number] = self._book.codes(field.name, columns[field.name])
         plain = [encode_values(ids)] if self._has_id_column else []
         plain += [
             encode_values(shown_values(field, _picked(rows.columns[field.name], chosen)))
@@ -212,31 +214,33 @@ def _picked[Item](values: Sequence[Item], chosen: NDArray[np.intp]) -> Sequence[
 class CodeBook:
     """Codes of encoded values: those known, and a place for new ones."""
 
-    def __init__(self, first: int = 0) -> None:
+    def __init__(self) -> None:
         self._fresh: dict[bytes, int] = {}
-        self._next = first
         self._known: dict[
             str, dict[Value, int]
         ] = {}  # by field: stored values are looked up, not their bytes
 
-    def codes(self, field: FieldDefinition, values: Sequence[Value]) -> NDArray[np.int32]:
-        """The code of each stored value, -1 for what a tile leaves out."""
-        known = self._known.setdefault(field.name, {None: -1})
-        new = list(set(values) - known.keys())
-        if new:
-            bodies = encode_values(shown_values(field, new))
-            found = self.look_up(set(bodies))
-            for body in sorted(
-                set(bodies) - found.keys()
-            ):  # the order of a set is not the same in every process
-                found[body] = self._fresh[body] = self._next
-                self._next += 1
-            known.update(zip(new, [found[body] for body in bodies], strict=True))
-        return np.fromiter(map(known.__getitem__, values), np.int32, len(values))
+    def learn(self, fields: Sequence[FieldDefinition], columns: Mapping[str, Sequence[Value]]) -> None:
+        """See to it that every stored value of these columns has a code."""
+        new: dict[str, tuple[list[Value], list[bytes]]] = {}
+        for field in fields:
+            known = self._known.setdefault(field.name, {None: -1})
+            values = list(set(columns[field.name]) - known.keys())
+            if values:
+                new[field.name] = (values, encode_values(shown_values(field, values)))
+        if not new:
+            return
+        bodies = {body for _, encoded in new.values() for body in encoded}
+        found = self._look_up(bodies)
+        # Sorted, as the order of a set is not the same in every process.
+        for code, body in enumerate(sorted(bodies - found.keys()), self._next(len(found) < len(bodies))):
+            found[body] = self._fresh[body] = code
+        for name, (values, encoded) in new.items():
+            self._known[name].update(zip(values, [found[body] for body in encoded], strict=True))
 
-    def look_up(self, bodies: set[bytes]) -> dict[bytes, int]:
-        """The codes of those that have one."""
-        return {body: self._fresh[body] for body in bodies if body in self._fresh}
+    def codes(self, name: str, values: Sequence[Value]) -> NDArray[np.int32]:
+        """The codes of stored values that have been learnt, -1 for what a tile leaves out."""
+        return np.fromiter(map(self._known[name].__getitem__, values), np.int32, len(values))
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Store what is new."""
@@ -244,20 +248,41 @@ class CodeBook:
         if rows:
             connection.executemany("INSERT INTO tile_value VALUES (?, ?)", rows)
 
+    def _look_up(self, bodies: set[bytes]) -> dict[bytes, int]:
+        """The codes of those that have one."""
+        return {body: self._fresh[body] for body in bodies if body in self._fresh}
+
+    def _next(self, wanted: bool) -> int:
+        """The next code, where one is wanted."""
+        return len(self._fresh)
+
 
 class StoredCodeBook(CodeBook):
     """The codes of an open store."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT ifnull(max(code), -1) + 1 FROM tile_value").fetchone()
-        super().__init__(int(row[0]))
+        super().__init__()
         self._connection = connection
 
-    def look_up(self, bodies: set[bytes]) -> dict[bytes, int]:
-        """The codes of those that have one, in the store or since."""
-        found = super().look_up(bodies)
-        for body in bodies - found.keys():
-            row = self._connection.execute("SELECT code FROM tile_value WHERE body = ?", (body,)).fetchone()
-            if row is not None:
-                found[body] = int(row[0])
+    def _look_up(self, bodies: set[bytes]) -> dict[bytes, int]:
+        found = super()._look_up(bodies)
+        unknown = list(bodies - found.keys())
+        for start in range(0, len(unknown), _ASKED_AT_ONCE):
+            part = unknown[start : start + _ASKED_AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            found.update(
+                self._connection.execute(
+                    f"SELECT body, code FROM tile_value WHERE body IN ({marks})",  # noqa: S608 - marks only
+                    part,
+                ).fetchall()
+            )
         return found
+
+    def _next(self, wanted: bool) -> int:
+        if not wanted:
+            return 0
+        (stored,) = self._connection.execute("SELECT ifnull(max(code), -1) + 1 FROM tile_value").fetchone()
+        return int(stored) + len(self._fresh)
+
+
+_ASKED_AT_ONCE = 500
