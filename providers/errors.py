@@ -53,7 +53,12 @@ class UnknownReferenceSystem(ProviderError):
 
 
 class UnsupportedQuery(ProviderError):
-    """The request asks for something this provider does not do."""
+    """The request asks for something this provider does not do: by the parameter `name`, "" where by none of them alone."""
+
+    def __init__(self, message: str, name: str = "", allowed: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.allowed = allowed
 
 
 class AnswerTooLarge(ProviderError):

@@ -268,8 +268,11 @@ def refuse_what_it_cannot(query: ItemQuery, source: FeatureSource) -> None:
     for ability in asked_abilities(query):
         if ability not in source.abilities:
             able = ", ".join(sorted(source.abilities))
+            name = next(iter(query.equals)) if ability is Ability.EQUALS else ability.value.partition("=")[0]
             raise UnsupportedQuery(
-                f"Parameter {ability.value!r} cannot be answered by this collection's store ({source.kind}); it answers: {able}"
+                f"Parameter {ability.value!r} cannot be answered by this collection's store ({source.kind}); it answers: {able}",
+                name,
+                f"what the store ({source.kind}) answers: {able}",
             )
 
 

@@ -46,7 +46,9 @@ def vector_tile(
     window = window_of(grid(tms_id), TileId(z, col, row), source, hidden, tile_fields)
     if asof is not None and Ability.ASOF not in source.abilities:
         raise UnsupportedQuery(
-            f"Parameter 'asof' cannot be answered by this collection's store ({source.kind}): it keeps no past states"
+            f"Parameter 'asof' cannot be answered by this collection's store ({source.kind}): it keeps no past states",
+            "asof",
+            "no asof: only the present state is known",
         )
     if isinstance(source, TileSource):
         return source.vector_tile(window, layer_name, hidden, asof)

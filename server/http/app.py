@@ -178,7 +178,7 @@ def _render_error(error: Exception) -> Response:
             # Known ones: no page can be made for a Host that is none, or while the registry is away.
             if errors.status_of(failure) is None:
                 health.log_defect(failure)
-    return respond(errors.problem(status, detail, headers, errors.members_of(error)))
+    return respond(errors.problem(status, detail, headers, errors.members_of(error, request.args)))
 
 
 def _error_page(status: int, detail: str, headers: list[Header]) -> Answer:

@@ -157,8 +157,8 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def members_of(error: BaseException) -> dict[str, object]:
-    """What a problem document says of an error beside its text (RFC 9457, 3.2).
+def members_of(error: BaseException, given: Mapping[str, str] = MappingProxyType({})) -> dict[str, object]:
+    """What a problem document says of an error beside its text (RFC 9457, 3.2). `given` are the parameters of the request.
 
     `parameter`, `value` and `allowed` of a parameter that cannot be used; `errors`, a list of `pointer` (RFC 6901) and `detail`,
     of a feature that does not fit; `edit`, the place in its batch of an edit that cannot be made.
@@ -166,6 +166,9 @@ def members_of(error: BaseException) -> dict[str, object]:
     members: dict[str, object] = {}
     if isinstance(error, InvalidParameter | provider_errors.InvalidParameter) and error.name:
         members = {"parameter": error.name[:200], "value": _shown(error.value), "allowed": error.allowed}
+    if isinstance(error, provider_errors.UnsupportedQuery) and error.name:
+        value = _shown(given.get(error.name, ""))
+        members = {"parameter": error.name[:200], "value": value, "allowed": error.allowed}
     if isinstance(error, provider_errors.InvalidFeature):
         members["errors"] = [{"pointer": pointer, "detail": fault} for pointer, fault in error.faults]
     if isinstance(error, provider_errors.EditError) and error.index is not None:

@@ -99,7 +99,9 @@ class FilterSql:
         if isinstance(node, ast.IsNull):
             return self._is_null(node)
         raise UnsupportedQuery(
-            f"Parameter 'filter': {kind.__name__} cannot be answered by this collection's store (parquet)"
+            f"Parameter 'filter': {kind.__name__} cannot be answered by this collection's store (parquet)",
+            "filter",
+            "the operators and functions that this store knows",
         )
 
     def _is_null(self, node: ast.IsNull) -> str:
@@ -171,7 +173,9 @@ class FilterSql:
             missing = " OR ".join(f"{number} IS NULL" for number in numbers)
             return f"(CASE WHEN {missing} THEN NULL ELSE {_EXTREMES[name]}({', '.join(numbers)}) END)"
         raise UnsupportedQuery(
-            f"Parameter 'filter': the function {node.name!r} cannot be answered by this collection's store (parquet)"
+            f"Parameter 'filter': the function {node.name!r} cannot be answered by this collection's store (parquet)",
+            "filter",
+            "the operators and functions that this store knows",
         )
 
 

@@ -154,12 +154,16 @@ def refused(kind: str, query: ItemQuery, reason: str) -> UnsupportedQuery:
     names = [ability.value for ability in asked_abilities(query) if ability not in _OURS]
     names = names or (["items"] if query.cursor is None else ["cursor"])
     return UnsupportedQuery(
-        f"Parameter {', '.join(map(repr, names))}: refused by this collection's store ({kind}), which says: {reason}"
+        f"Parameter {', '.join(map(repr, names))}: refused by this collection's store ({kind}), which says: {reason}",
+        names[0],
+        f"what {kind} can answer",
     )
 
 
 def cannot(kind: str, what: str, parameter: str = "filter") -> UnsupportedQuery:
     """The refusal of something that a remote service has no words for."""
     return UnsupportedQuery(
-        f"Parameter {parameter!r}: {what} cannot be answered by this collection's store ({kind}); leave it out or write it differently"
+        f"Parameter {parameter!r}: {what} cannot be answered by this collection's store ({kind}); leave it out or write it differently",
+        parameter,
+        f"what {kind} can answer",
     )

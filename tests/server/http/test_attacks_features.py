@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
+from providers.errors import UnsupportedQuery
+from providers.features.query import ItemQuery
+from providers.features.source import Ability, refuse_what_it_cannot
 from server.http import hot_lane
+from server.http.errors import members_of
 
 ITEMS = "/t/demo/ogc/collections/boxes/items"
 
@@ -35,3 +40,15 @@ def test_a_line_that_crosses_itself_millions_of_times_is_refused(client: Any) ->
         assert reply.status == 400
         assert reply.json["parameter"] == "filter"
         assert "cross each other less often" in reply.json["allowed"]
+
+
+def test_what_a_store_cannot_answer_names_parameter_value_and_what_it_can() -> None:
+    query = ItemQuery(asof="2024-01-01T00:00:00Z")
+    source = SimpleNamespace(abilities=frozenset(Ability) - {Ability.ASOF, Ability.EQUALS}, kind="wfs")
+    for asked, name, value in ((query, "asof", query.asof), (ItemQuery(equals={"kind": "x"}), "kind", "x")):
+        with pytest.raises(UnsupportedQuery) as caught:
+            refuse_what_it_cannot(asked, source)  # type: ignore[arg-type]  # of a source it looks at these two only
+        members = members_of(caught.value, {name: value})
+        assert members["parameter"] == name
+        assert members["value"] == value
+        assert "wfs" in str(members["allowed"])
