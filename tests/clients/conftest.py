@@ -21,7 +21,9 @@ import pytest
 import requests
 from PIL import Image
 
+from providers.features.postgis import close_pools
 from server.publish import PublishRequest, ReadingOptions, publish
+from server.publish.registering import RegisterRequest, register
 from server.registry.catalogue import Collection
 from server.registry.reader import open_catalogue_reader
 from server.registry.registry import open_registry
@@ -250,27 +252,32 @@ def every_store(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory
             with_time = () if name == "arcgis" else ("--time-field", "updated")
             stores.register_towers(config, name, source, (*options, *with_time))
         names = ("embedded", *places)
-        served = _served_stores(ending, services, config, folder, names, towers, connection)
+        served = _served_stores(ending, config, folder, names, towers, connection)
         yield replace(served, far=remotes["chengtu"])
 
 
 @pytest.fixture(scope="session")
 def two_stores(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """An `EveryStore` of only the two that can be edited, quickly made."""
-    folder, services = tmp_path_factory.mktemp("two_stores"), stores.remote_services()
-    towers = services.City()
+    """An `EveryStore` of only the two that can be edited, made without a process for each command."""
+    folder = tmp_path_factory.mktemp("two_stores")
+    towers = stores.remote_services().City()
+    connection = stores.write_table(towers, postgresql_server, "chengtu_clients_sample")
+    config = stores.settings_file(folder / "settings.yml", folder / "home", connections={"works": connection})
+    settings = load_settings((config,), {}, {})
+    stores.write_geojson(towers, folder / "towers.geojson")
+    common: dict[str, Any] = {"tenant": "stores", "titles": {"en": "Towers", "zh": "楼"}}
+    with open_registry(settings) as registry:
+        registry.add_tenant("stores", "Stores")
+        reading = ReadingOptions(id_field="ident", time_field="updated")
+        files = (folder / "towers.geojson",)
+        publish(PublishRequest(files=files, id="embedded", reading=reading, **common), registry, settings)
+        source = "postgis:works/public.towers"
+        register(
+            RegisterRequest(source=source, id="postgis", time_field="updated", **common), registry, settings
+        )
+    close_pools()  # the server opens its own; none of ours outlives the cluster
     with ExitStack() as ending:
-        connection = stores.write_table(towers, postgresql_server, "chengtu_clients_sample")
-        config = stores.settings_file(
-            folder / "settings.yml", folder / "home", connections={"works": connection}
-        )
-        stores.write_geojson(towers, folder / "towers.geojson")
-        stores.publish_towers(config, folder / "towers.geojson", "stores", "embedded")
-        stores.register_towers(
-            config, "postgis", "postgis:works/public.towers", ("--time-field", "updated")
-        )
-        names = ("embedded", "postgis")
-        yield _served_stores(ending, services, config, folder, names, towers, connection)
+        yield _served_stores(ending, config, folder, ("embedded", "postgis"), towers, connection)
 
 
 def _remote_towers(ending: ExitStack, services: Any, towers: Any, folder: Path) -> dict[str, str]:
@@ -296,7 +303,6 @@ def _remote_towers(ending: ExitStack, services: Any, towers: Any, folder: Path) 
 
 def _served_stores(
     ending: ExitStack,
-    services: Any,
     config: Path,
     folder: Path,
     names: tuple[str, ...],
@@ -307,7 +313,7 @@ def _served_stores(
         running("serve", folder / "home", "--config", str(config), "--workers", "2")
     )
     recorder = stores.Recorder(stores.port_of(served.address))
-    address, end = services.started(recorder)
-    ending.callback(end)
+    ending.callback(recorder.end)
+    address = f"http://127.0.0.1:{recorder.server_port}"
     token = (folder / "home" / "operator.token").read_text().strip()
     return stores.EveryStore(address, token, recorder, names, towers, folder, connection)

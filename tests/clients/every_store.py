@@ -11,9 +11,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -30,7 +32,6 @@ GRID = 4547
 """CGCS2000 / 3-degree Gauss-Kruger CM 114E: what the PostGIS table is kept in."""
 
 _SERVICES = Path(__file__).parents[1] / "providers" / "features" / "remote" / "services.py"
-_OF_ONE_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
 
 
 def remote_services() -> Any:
@@ -64,46 +65,57 @@ class Asked:
     status: int
 
 
-@dataclass
-class Recorder:
-    """A WSGI application that passes every request on to `port` of the loopback, and keeps it.
+class Recorder(ThreadingHTTPServer):
+    """Passes every request on to `port` of the loopback as it came, and keeps it in `requests`.
 
-    The Host header stays that of the client, so links of the answers lead back here.
+    The Host header stays that of the client, so links of the answers lead back here. Answers are passed on whole.
     """
 
-    port: int
-    requests: list[Asked] = field(default_factory=list)
+    daemon_threads = True
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        headers = {
-            name[5:].replace("_", "-").title(): value
-            for name, value in environ.items()
-            if name.startswith("HTTP_") and name != "HTTP_CONNECTION"
-        }
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        if environ.get("CONTENT_TYPE"):
-            headers["Content-Type"] = environ["CONTENT_TYPE"]
-        # The path as it was sent: WSGI has decoded it as Latin-1, and a path of ours has no escaped characters.
-        target = environ["PATH_INFO"] + (f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else "")
-        upstream = HTTPConnection("127.0.0.1", self.port, timeout=60)
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.port = port
+        self.requests: list[Asked] = []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def end(self) -> None:
+        """Stops it."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: Recorder
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+    def pass_on(self) -> None:
+        """Ask the server the same, keep what was asked, and answer the same."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+        upstream = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         try:
-            upstream.request(environ["REQUEST_METHOD"], target, body or None, headers)
+            upstream.request(self.command, self.path, body or None, headers)
             answer = upstream.getresponse()
             content = answer.read()
         finally:
             upstream.close()
-        self.requests.append(
-            Asked(
-                environ["REQUEST_METHOD"],
-                environ["PATH_INFO"],
-                dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)),
-                headers,
-                answer.status,
-            )
-        )
-        kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in _OF_ONE_CONNECTION]
-        start_response(f"{answer.status} {answer.reason or '-'}", kept)
-        return [content]
+        asked = urlsplit(self.path)
+        query = dict(parse_qsl(asked.query, keep_blank_values=True))
+        self.server.requests.append(Asked(self.command, asked.path, query, headers, answer.status))
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding"):
+                self.send_header(name, value)
+        if answer.headers.get("Transfer-Encoding"):
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = pass_on  # noqa: N815  # as http.server calls them
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,8 @@ def write_geojson(towers: Any, path: Path) -> None:
             "type": "Feature",
             "id": f"T{fid}",
             "geometry": shapely.geometry.mapping(geometry),
-            "properties": {"ident": f"T{fid}"} | {name: values[row] for name, values in columns.columns.items()},
+            "properties": {"ident": f"T{fid}"}
+            | {name: values[row] for name, values in columns.columns.items()},
         }
         for row, (fid, geometry) in enumerate(zip(towers.fids, towers.geometries, strict=True))
     ]
@@ -271,7 +284,9 @@ def mapserver(data: Path, folder: Path) -> Callable[[dict[str, Any], Any], list[
             "REQUEST_METHOD": environ["REQUEST_METHOD"],
             "SERVER_NAME": "127.0.0.1",
         }
-        done = subprocess.run(["mapserv"], input=body, env=variables, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(
+            ["mapserv"], input=body, env=variables, capture_output=True, check=False, timeout=30
+        )
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
         start_response(headers.pop("Status", "200 OK"), list(headers.items()))

@@ -41,7 +41,9 @@ def keys(layer, request=None):
 def in_grid(layer):
     """The first corner of the tower s1, moved by QGIS to CGCS2000 / 3-degree Gauss-Kruger CM 114E."""
     request = QgsFeatureRequest()
-    request.setDestinationCrs(QgsCoordinateReferenceSystem("EPSG:4547"), QgsProject.instance().transformContext())
+    request.setDestinationCrs(
+        QgsCoordinateReferenceSystem("EPSG:4547"), QgsProject.instance().transformContext()
+    )
     corner = next(feature for feature in layer.getFeatures(request) if feature["secret"] == "s1")
     box = corner.geometry().boundingBox()
     return [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()]
@@ -84,7 +86,13 @@ def edit(layer):
         QgsCoordinateTransform(QgsCoordinateReferenceSystem("OGC:CRS84"), layer.crs(), QgsProject.instance())
     )
     made.setGeometry(shape)
-    for name, value in (("ident", "T900"), ("name", "新楼"), ("height", 12.5), ("floors", 4), ("secret", "s900")):
+    for name, value in (
+        ("ident", "T900"),
+        ("name", "新楼"),
+        ("height", 12.5),
+        ("floors", 4),
+        ("secret", "s900"),
+    ):
         made[name] = value
     names = layer.fields()
     done = [

@@ -1,7 +1,6 @@
 """The life of a feature over HTTP, on every store; and edits made beside the server, by GDAL and QGIS at the source."""
 
 import json
-import os
 import shutil
 
 import psycopg
@@ -148,7 +147,10 @@ def test_a_batch_is_made_whole_or_not_at_all(every_store, operator, name):
     assert operator.post(address, json={"transaction": edits}).status_code == 200
     made = operator.get(every_store.items(name), params={"bbox": NEW_BOX}).json()["features"]
     assert len(made) == 3
-    gone = [{"action": "delete", "id": one["id"], "version": _version(operator, every_store, name, one)} for one in made]
+    gone = [
+        {"action": "delete", "id": one["id"], "version": _version(operator, every_store, name, one)}
+        for one in made
+    ]
     assert operator.post(address, json={"transaction": gone}).status_code == 200
     assert operator.get(every_store.items(name), params={"bbox": NEW_BOX}).json()["features"] == []
 
@@ -217,7 +219,7 @@ def kept(every_store):
         connection.execute("TRUNCATE towers")
         connection.execute("INSERT INTO towers SELECT * FROM kept")
     for name in ("towers.gpkg", "towers.parquet"):
-        os.replace(every_store.folder / f"kept-{name}", folder / name)
+        (every_store.folder / f"kept-{name}").replace(folder / name)
 
 
 def seen(every_store, name):
@@ -234,9 +236,19 @@ def postgres_source(every_store, form):
 def test_gdal_edits_at_the_source_and_the_server_shows_it(every_store, run, kept):
     edit = "UPDATE towers SET floors = 88 WHERE secret = 's5'"
     pages = {name: requests.get(every_store.items(name), timeout=30) for name in ("postgis", "ogr")}
-    table = postgres_source(every_store, "PG:dbname={dbname} host={host} port={port} user={user} password={password}")
+    table = postgres_source(
+        every_store, "PG:dbname={dbname} host={host} port={port} user={user} password={password}"
+    )
     run("ogrinfo", "-q", table, "-sql", edit)
-    run("ogrinfo", "-q", str(every_store.folder / "in_place" / "towers.gpkg"), "-dialect", "SQLite", "-sql", edit)
+    run(
+        "ogrinfo",
+        "-q",
+        str(every_store.folder / "in_place" / "towers.gpkg"),
+        "-dialect",
+        "SQLite",
+        "-sql",
+        edit,
+    )
     for name, page in pages.items():
         assert seen(every_store, name)["s5"] == 88, name
         again = requests.get(page.url, headers={"If-None-Match": page.headers["ETag"]}, timeout=30)
@@ -250,7 +262,7 @@ def test_a_parquet_file_that_is_replaced_shows_at_once(every_store, kept):
     floors = pa.array([88] * len(table), pa.int64())
     changed = table.set_column(table.schema.get_field_index("floors"), "floors", floors)
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path.with_suffix(".new"))
-    os.replace(path.with_suffix(".new"), path)
+    path.with_suffix(".new").replace(path)
     assert set(seen(every_store, "parquet").values()) == {88}
 
 
@@ -262,7 +274,10 @@ def test_an_edit_at_the_other_server_shows_at_once(every_store):
     floors = requests.get(address, timeout=30).json()["properties"]["floors"]
     for value in (88, floors):
         requests.patch(
-            address, json={"properties": {"floors": value}}, headers=bearer | MERGE | {"If-Match": "*"}, timeout=30
+            address,
+            json={"properties": {"floors": value}},
+            headers=bearer | MERGE | {"If-Match": "*"},
+            timeout=30,
         ).raise_for_status()
         assert seen(every_store, "features")["s5"] == value
 

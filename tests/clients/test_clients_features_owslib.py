@@ -1,7 +1,6 @@
 """OWSLib on the same towers in every store: reading, filters as text and as JSON, and edits by Part 4."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,10 +32,10 @@ def features(every_store) -> Features:
 
 
 @pytest.fixture
-def operator(features, every_store) -> Iterator[Features]:
+def operator(features, every_store) -> Features:
     """The same with the operator's token."""
     features.headers |= every_store.bearer
-    yield features
+    return features
 
 
 def keys(document: dict[str, Any]) -> set[str]:
@@ -101,7 +100,7 @@ def test_filter_as_json_by_post(features, every_store, name):
 
 @pytest.mark.parametrize("name", STORES)
 def test_a_query_without_its_media_type_is_no_feature(operator, name):
-    with pytest.raises(RuntimeError, match="415|media type|Content-Type|405|edited"):
+    with pytest.raises(RuntimeError, match="400"):
         operator.collection_items(name, limit=100, cql=json.dumps(JSON))
 
 
@@ -113,7 +112,14 @@ def test_time_search_and_order(features, every_store, name):
         for secret, moment in zip(every_store.towers.secrets, every_store.towers.updated, strict=True)
         if str(moment).startswith("2025-03")
     }
-    assert keys(features.collection_items(name, limit=100, q="o'neil")) == {"s10", "s20", "s30", "s40", "s50", "s60"}
+    assert keys(features.collection_items(name, limit=100, q="NEIL")) == {
+        "s10",
+        "s20",
+        "s30",
+        "s40",
+        "s50",
+        "s60",
+    }
     ordered = features.collection_items(name, limit=100, sortby=("floors", "desc"))
     floors = [feature["properties"]["floors"] for feature in ordered["features"]]
     assert floors == sorted(every_store.towers.floors, reverse=True)
@@ -137,7 +143,7 @@ def test_create_update_delete(operator, every_store, name):
     operator.headers["Content-Type"] = "application/geo+json"
     assert operator.collection_item_update(name, feature_id, json.dumps(changed))
     newer = operator.response_headers["ETag"]
-    with pytest.raises(RuntimeError, match="412|changed"):
+    with pytest.raises(RuntimeError, match="412"):
         operator.collection_item_update(name, feature_id, json.dumps(feature))
     operator.headers["If-Match"] = newer
     assert operator.collection_item(name, feature_id)["properties"]["floors"] == 5

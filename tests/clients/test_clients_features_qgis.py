@@ -96,7 +96,9 @@ def test_conditions_are_asked_of_the_store_by_wfs_alone(qgis, name):
         for one in qgis["asked"]
         if one.path.endswith("/wfs")
     ]
-    filters = [one["filter"] for one in by_wfs if one.get("typenames") == f"chengtu:{name}" and "filter" in one]
+    filters = [
+        one["filter"] for one in by_wfs if one.get("typenames") == f"chengtu:{name}" and "filter" in one
+    ]
     assert any("PropertyIsLike" in text and "PropertyIsGreaterThan" in text for text in filters)
 
 

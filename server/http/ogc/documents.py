@@ -101,11 +101,29 @@ def extent_of(collection: Collection) -> Document:
 
 
 def supported_crs(collection: Collection) -> list[str]:
-    """The CRS the list promises; `crs=` understands every CRS of EPSG that PROJ knows."""
-    result = [CRS84, *_OTHER_CRS]
+    """The CRS the list promises; `crs=` understands every CRS of EPSG that PROJ knows.
+
+    Clients such as GDAL and QGIS ask only for what is in the list, so the zones of CGCS2000 that a city lies in are.
+    """
+    result = [CRS84, *_OTHER_CRS, *_zones_of_cgcs2000(collection.bbox)]
     if collection.storage_crs not in result:
         result.append(collection.storage_crs)
     return result
+
+
+def _zones_of_cgcs2000(bbox: Sequence[float]) -> list[str]:
+    """The 3-degree Gauss-Kruger zones of CGCS2000 that an extent in China meets; none where it is wider than a city.
+
+    Each has two codes: 4534-4554 for the central meridians 75 to 135 E, 4513-4533 with the zone's number in eastings.
+    """
+    half = len(bbox) // 2
+    (west, south), (east, north) = bbox[:2], bbox[half : half + 2]
+    if not (73.5 <= west <= east <= 136.5 and 3.0 <= south <= north <= 54.0) or east - west > 6.0:
+        return []
+    zones = range(round((west - 75) / 3), round((east - 75) / 3) + 1)
+    return [
+        f"http://www.opengis.net/def/crs/EPSG/0/{first + zone}" for zone in zones for first in (4534, 4513)
+    ]
 
 
 def _feature_links(url: str) -> list[Document]:

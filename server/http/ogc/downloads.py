@@ -84,7 +84,9 @@ def feature_download(here: RequestContext, asked: FeatureRequest, form: ItemForm
     if not_modified(here.environ, etag):
         return Response(status=304, headers=headers)
     if here.environ["REQUEST_METHOD"] == "HEAD":
-        return Response(headers=[*headers, ("Content-Type", form.media_type)])
+        return Response(
+            iter(()), headers=[*headers, ("Content-Type", form.media_type)]
+        )  # no length: it is not known
     context = _writing(here, asked, query)
     deadline = time.monotonic() + _PATIENCE.overall
     chunks = _gathered(form.load()(context, batches_of(asked, query, form, deadline)))
@@ -105,7 +107,7 @@ def edited_geopackage(here: RequestContext, asked: FeatureRequest, form: ItemFor
         return Response(status=304, headers=headers)
     headers.append(("Content-Type", form.media_type))
     if here.environ["REQUEST_METHOD"] == "HEAD":
-        return Response(headers=headers)
+        return Response(iter(()), headers=headers)  # no length, rather than 0
     return _response(here, _copied(store), headers)
 
 

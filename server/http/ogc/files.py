@@ -177,6 +177,6 @@ def _series(here: RequestContext, collection: Collection, decision: Decision, na
     if decision.key != "public":
         headers.append(("Cache-Control", "no-store"))
     if here.environ["REQUEST_METHOD"] == "HEAD":
-        return Response(headers=headers)
+        return Response(iter(()), headers=headers)  # no length: it is not known
     body = here.services.files.stream(_all_series(collection))
     return Response(body, headers=headers, direct_passthrough=True)
