@@ -19,6 +19,7 @@ class StoreConnection(sqlite3.Connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.clock = Clock(LONGEST_SECONDS)
+        self.has_turn = False  # to read beside an edit: `providers.features.store.turns`
         self._has_filter_functions = False
         self.set_progress_handler(self.clock.is_up, INSTRUCTIONS)
 

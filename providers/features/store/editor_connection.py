@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from providers.errors import ReadOnlySource, SourceUnavailable, StoreCorrupt, StoreError
 from providers.features.store.geopackage import register_functions
+from providers.features.store.turns import edit_under_way
 
 if TYPE_CHECKING:
     from providers.features.store.reader import FeatureStore
@@ -65,7 +66,7 @@ def write_transaction(store: FeatureStore) -> Iterator[sqlite3.Connection]:
                 writer.connection = _open(store.path)
                 for pragma in _LOGGED:
                     writer.connection.execute(pragma)
-            with _transaction(writer.connection):
+            with edit_under_way(), _transaction(writer.connection):
                 yield writer.connection
     finally:
         writer.lock.release()

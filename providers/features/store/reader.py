@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +34,11 @@ from providers.features.store.geopackage import decode_geometries, quote
 from providers.features.store.layout import StoreFacts
 from providers.features.store.pages import Answer, answer, count, question_of, without_asof
 from providers.features.store.plan import Selector, stored_count
+from providers.features.store.pool import ConnectionPool
 from providers.features.store.select import BODIES, FUNCTION_PREFIX, Payload, Row, Selection, boxes_of
 from providers.features.store.values import shown_values
 from providers.features.store.zorder import MAXIMUM_KEY
 
-_IDLE_CONNECTIONS = 8
 _PART = 20_000  # rows read in one transaction
 _NO_PAGE = FeaturePage([], None, 0)
 _SERVED_CRS = ("EPSG:4326", "EPSG:3857", "EPSG:4490")
@@ -60,7 +59,7 @@ class FeatureStore:
         if not path.is_file():
             raise StoreMissing(f"There is no feature store at {path.name!r}; publish the collection again")
         self.path = path
-        self._idle: deque[StoreConnection] = deque(maxlen=_IDLE_CONNECTIONS)
+        self._pool = ConnectionPool()
         with self.snapshot() as connection:
             self.facts = StoreFacts.read(connection, path)
             indexes = frozenset() if self.is_past else _indexes(connection)
@@ -346,10 +345,7 @@ class FeatureStore:
 
         A statement is interrupted (AnswerTooLarge) where the connection has been borrowed for more than five seconds.
         """
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._open()
+        connection = self._pool.take(self._open)
         connection.clock.restart(LONGEST_SECONDS)
         try:
             yield connection
@@ -362,7 +358,7 @@ class FeatureStore:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            self._idle.append(connection)
+            self._pool.give(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[StoreConnection]:
