@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from providers.features.crossings import is_tangled
 from providers.features.crs import ReferenceSystem, reference_system, transform_between
 from providers.features.edits.faults import Faults, shown
 from providers.features.query import CRS84
@@ -18,6 +19,7 @@ from providers.features.query import CRS84
 type Position = tuple[float, ...]
 
 _MAXIMUM_NESTING = 8  # of collections of geometries
+_MOST_PAIRS = 10_000_000  # of segments that lie so that they may cross: to check them takes half a second
 _AROUND = 5.0  # degrees around the area of use of a CRS within which coordinates are taken for meant
 _UNSUPPORTED = frozenset(
     {
@@ -55,6 +57,11 @@ class GeometryReader:
         if self._allowed not in ("Geometry", shape.geom_type):
             self._faults.add(
                 f"{at}/type", f"{shape.geom_type} does not fit: the collection holds {self._allowed}"
+            )
+            return None
+        if is_tangled(shape, _MOST_PAIRS):
+            self._faults.add(
+                f"{at}/coordinates", "too many of its segments lie beside or across each other to be checked"
             )
             return None
         reason = shapely.is_valid_reason(shape)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import shapely
 import shapely.affinity
 from shapely.geometry import mapping
 
-from providers.errors import AnswerTooLarge, InvalidParameter
+from providers.errors import AnswerTooLarge, InvalidFeature, InvalidParameter
 from providers.features.cql2 import matches, parse_filter_document
 from providers.features.crossings import FREE_PAIRS_OF_UNIONS, Crossings, is_tangled
-from providers.features.query import ItemQuery
-from providers.features.schema import FieldDefinition
+from providers.features.crs import reference_system
+from providers.features.edits import parse_feature
+from providers.features.query import CRS84, ItemQuery
+from providers.features.schema import CollectionSchema, FieldDefinition
+from providers.features.source import EditKind
 from providers.features.store import FeatureStore, FeatureStoreWriter
 
 RANDOM = np.random.default_rng(11)
@@ -78,6 +83,20 @@ def test_unions_are_held_to_less() -> None:
 def test_a_tangled_literal_is_refused(store: FeatureStore, geometry: shapely.Geometry) -> None:
     with pytest.raises(InvalidParameter, match="cross each other less often"):
         parse_filter_document(condition("s_intersects", geometry), store.schema)
+
+
+def test_a_tangled_feature_is_refused_before_its_validity_is_checked() -> None:
+    schema = CollectionSchema((), geometry_type="Polygon")
+    storage = reference_system(CRS84)
+    for teeth, fits in ((300, True), (20_000, False)):
+        turned = shapely.affinity.rotate(comb(teeth), 45)
+        geometry = json.loads(shapely.to_geojson(turned))
+        feature = {"type": "Feature", "geometry": geometry, "properties": {}}
+        if fits:
+            assert parse_feature(feature, schema, storage, EditKind.CREATE).geometry.equals(turned)
+        else:
+            with pytest.raises(InvalidFeature, match="segments lie beside or across"):
+                parse_feature(feature, schema, storage, EditKind.CREATE)
 
 
 def test_a_literal_that_is_just_long_is_answered(store: FeatureStore) -> None:
