@@ -40,7 +40,7 @@ class StoreBuild:
     def fill(self, bounds84: NDArray[np.float64], bounds: NDArray[np.float64], columns: PartColumns) -> None:
         """Write all rows. Envelopes (n, 4) in CRS84 and in the storage CRS are in the order of the rows, NaN without geometry.
 
-        Raises StoreBuildError, DuplicateFeatureId.
+        Envelopes that the caller keeps stay in memory twice. Raises StoreBuildError, DuplicateFeatureId.
         """
         facts, connection = self._facts, self._connection
         x, y = centres(bounds84)
@@ -50,8 +50,10 @@ class StoreBuild:
             keys = keys_in_order(numbers[order])
         except ValueError as error:
             raise StoreBuildError(str(error)) from None
-        bounds84, bounds = bounds84[order], bounds[order]
+        bounds84 = bounds84[order]
+        bounds = bounds[order]
         zooms = _zooms(x[order], y[order], bounds84, facts.full_zoom)
+        del x, y, numbers
         big = (bounds84[:, 2] - bounds84[:, 0] > 2 * facts.half_width) | (
             bounds84[:, 3] - bounds84[:, 1] > 2 * facts.half_height
         )

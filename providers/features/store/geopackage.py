@@ -246,6 +246,7 @@ def decode_geometries(blobs: Sequence[bytes | None]) -> NDArray[np.object_]:
 _CELL = np.dtype([("id", ">i8"), ("minx", ">f4"), ("maxx", ">f4"), ("miny", ">f4"), ("maxy", ">f4")])
 _MAXIMUM_CELLS = 51  # RTREE_MAXCELLS of SQLite
 _FILL = 44  # leaves room for edits before nodes split
+_PAIRS = 50_000  # rows of a shadow table that are made at once
 _NODE_BYTES = 4 + _CELL.itemsize * _MAXIMUM_CELLS
 
 
@@ -322,7 +323,9 @@ def _write_nodes(
             yield node, (head + body).ljust(_NODE_BYTES, b"\0")
 
     connection.executemany(f"INSERT INTO {quote(name + '_node')} VALUES (?, ?)", blobs())  # noqa: S608 - quoted
-    holders = np.repeat(nodes, size)[: len(cells)].tolist()
-    pairs = zip(cells["id"].tolist(), holders, strict=True)
     shadow = quote(name + ("_rowid" if leaf else "_parent"))
-    connection.executemany(f"INSERT INTO {shadow} VALUES (?, ?)", pairs)  # noqa: S608 - quoted
+    holders = np.repeat(nodes, size)[: len(cells)]
+    for start in range(0, len(cells), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        pairs = zip(cells["id"][part].tolist(), holders[part].tolist(), strict=True)
+        connection.executemany(f"INSERT INTO {shadow} VALUES (?, ?)", pairs)  # noqa: S608 - quoted

@@ -46,9 +46,8 @@ from providers.features.store.zorder import KeySpace
 _BIG_SHARE = 0.01  # of the features, and at most so many, may stand in `big` for each axis
 _BIG_COUNT = 1000
 _PAGE_SIZE = 8192
-_CACHE_KIB = (
-    4096  # SQLite sorts an index in runs of this size: runs that fit the processor's cache take half the time
-)
+_CACHE_KIB = 4096
+"""SQLite sorts an index in runs of this size: runs that fit the processor's cache take half the time."""
 _HALF_OF_NOTHING = 0.005  # degrees; the half sizes of a store that is built without any geometry
 
 
@@ -223,7 +222,7 @@ class FeatureStoreWriter:
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")
             build = StoreBuild(connection, facts, self._crs, self._srs_id, self._rows)
-            build.fill(_stack(self._bounds84), _stack(self._bounds), self._columns(facts))
+            build.fill(_taken(self._bounds84), _taken(self._bounds), self._columns(facts))
             build.register(self._title, self._attribution)
             connection.execute("COMMIT")
             connection.execute("PRAGMA analysis_limit = 1000")
@@ -297,7 +296,17 @@ def _type_name(types: set[int]) -> str:
 
 
 def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.concatenate(parts) if parts else np.empty((0, 4))
+    """All parts as one array, which takes their place."""
+    if len(parts) != 1:
+        whole = np.concatenate(parts) if parts else np.empty((0, 4))
+        parts[:] = [whole]
+    return parts[0]
+
+
+def _taken(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """All parts as one array, which nobody else has."""
+    _stack(parts)
+    return parts.pop()
 
 
 def _threshold(sizes: NDArray[np.float64]) -> float:

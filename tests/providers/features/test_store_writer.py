@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from providers.errors import (
 )
 from providers.features.query import BBox, ItemQuery
 from providers.features.schema import FieldDefinition
-from providers.features.store import FeatureStoreWriter, open_store
+from providers.features.store import FeatureStoreWriter, open_store, waiting
 from providers.features.store.geopackage import register_functions
 
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
@@ -246,6 +247,44 @@ def test_a_killed_build_leaves_no_file_under_the_name(tmp_path: Path, place: str
         process.communicate()
     assert not path.exists()
     assert list(tmp_path.iterdir())  # the aside files, which the sweep of the staging folder removes
+
+
+def test_a_large_build_deals_its_rows_out_and_is_the_same(
+    tmp_path: Path, built: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are more than fit the memory are read in one pass; the store is the same to the last row."""
+    sample = built.sample
+    monkeypatch.setattr(waiting, "AT_ONCE", 50_000)
+    path = tmp_path / "dealt.gpkg"
+    dealt: list[int] = []
+    deal = waiting._deal
+
+    def dealing(*given: Any) -> None:
+        dealt.append(len(given[-1]))
+        deal(*given)
+
+    monkeypatch.setattr(waiting, "_deal", dealing)
+    with FeatureStoreWriter(
+        path, fields=built.store.schema.fields, storage_crs="EPSG:4326", time_field="updated"
+    ) as writer:
+        for part in (slice(0, 700), slice(700, 701), slice(701, None)):
+            columns = {name: values[part] for name, values in sample.columns.items()}
+            writer.add(sample.geometries[part], columns, sample.ids[part])
+        writer.finish()
+    assert dealt[0] > 10
+    assert list(tmp_path.iterdir()) == [path]
+    held = []
+    for file in (path, built.store.path):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            rows = [
+                connection.execute(f"SELECT * FROM {name}").fetchall() for name in ("feature", "fragment")
+            ]
+            heads = connection.execute(
+                "SELECT heads FROM tile_part WHERE band = 100 ORDER BY first"
+            ).fetchall()
+        held.append((rows, b"".join(blob for (blob,) in heads)))
+    assert held[0] == held[1]
+    assert len(held[0][0][0]) == len(sample.ids)
 
 
 def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
