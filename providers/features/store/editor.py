@@ -22,6 +22,7 @@ from providers.features.source import Edit, EditResult
 from providers.features.store import history_tables
 from providers.features.store.editor_connection import plain_transaction, write_transaction
 from providers.features.store.editor_rows import EncodedRows, Planner, Row, encode_rows, pointer_of
+from providers.features.store.editor_zooms import edited_zooms
 from providers.features.store.geopackage import TABLE, quote
 from providers.features.store.layout import StoreFacts
 
@@ -170,10 +171,11 @@ class _Batch:
             (key, row.feature_id, row.version, blob, *(row.values or ()))
             for row, key, blob in zip(encoded.rows, encoded.keys, encoded.blobs, strict=True)
         ]
+        zooms = edited_zooms(self._connection, self._facts, encoded.rows, encoded.bounds84)
         fragments = [
             (key, *_nulls(box), zoom, body)
             for key, box, zoom, body in zip(
-                encoded.keys, encoded.bounds84.tolist(), encoded.zooms, encoded.bodies, strict=True
+                encoded.keys, encoded.bounds84.tolist(), zooms, encoded.bodies, strict=True
             )
         ]
         new = [number for number, row in enumerate(encoded.rows) if row.old_key is None]

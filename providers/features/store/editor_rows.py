@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import uuid
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from providers.errors import (
 from providers.features.crs import ReferenceSystem, reference_system
 from providers.features.query import CRS84
 from providers.features.source import Edit, EditKind, Unchanged
-from providers.features.store import overview
 from providers.features.store.checks import are_outside_earth, are_small_integers, checked_shapes
 from providers.features.store.encoding import encode_features, geometries_in
 from providers.features.store.geopackage import decode_geometries, encode_geometries, quote
@@ -65,7 +63,6 @@ class EncodedRows:
     bodies: list[bytes]
     bounds: NDArray[np.float64]
     bounds84: NDArray[np.float64]
-    zooms: list[int]
     heights: tuple[float, float] | None = None
 
 
@@ -231,11 +228,6 @@ def encode_rows(
     bodies = encode_features(
         [row.feature_id for row in rows], served, [item.name for item in facts.fields], shown
     )
-    sizes = bounds84[:, 2:] - bounds84[:, :2]
-    zooms = [
-        facts.full_zoom if math.isnan(width) else overview.zoom_of(width, height, facts.full_zoom)
-        for width, height in sizes.tolist()
-    ]
     return EncodedRows(
         list(rows),
         _keys(connection, facts, rows, bounds84),
@@ -243,7 +235,6 @@ def encode_rows(
         bodies,
         bounds,
         bounds84,
-        zooms,
         _heights(shapes),
     )
 

@@ -58,11 +58,29 @@ def first_zooms(
 
 
 def zoom_of(width: float, height: float, full: int) -> int:
-    """The zoom at which an edited feature first appears, by its size alone: envelope in degrees, `full` at most."""
+    """The zoom at which a feature first appears by its size alone: envelope in degrees, `full` at most."""
     size = max(width, height)
     if size <= 0:
         return full
     return min(max(math.ceil(math.log2(_SHOWN * 360.0 / _PIXELS / size)), 0), full)
+
+
+def cell_of(x: float, y: float, zoom: int) -> tuple[int, int]:
+    """Column and row of the cell of a tile at this zoom that holds a CRS84 point, counted over the whole world."""
+    count = 1 << (zoom + _CELL_BITS)
+    latitude = math.radians(min(max(y, -85.05), 85.05))
+    row = (1.0 - math.asinh(math.tan(latitude)) / math.pi) / 2.0 * count
+    return min(max(int((x + 180.0) / 360.0 * count), 0), count - 1), min(max(int(row), 0), count - 1)
+
+
+def cell_box(column: int, row: int, zoom: int) -> tuple[float, float, float, float]:
+    """West, south, east, north of such a cell, degrees; those at the upper and lower edge reach to the poles."""
+    count = 1 << (zoom + _CELL_BITS)
+    west, east = column / count * 360.0 - 180.0, (column + 1) / count * 360.0 - 180.0
+    north, south = (
+        math.degrees(math.atan(math.sinh(math.pi * (1.0 - 2.0 * line / count)))) for line in (row, row + 1)
+    )
+    return west, -90.0 if row == count - 1 else south, east, 90.0 if row == 0 else north
 
 
 def _cells(x: NDArray[np.float64], y: NDArray[np.float64], bits: int) -> NDArray[np.int64]:

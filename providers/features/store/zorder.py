@@ -88,13 +88,16 @@ class KeySpace(NamedTuple):
         rows = np.clip(row, 0, CELLS - 1).astype(np.int64)
         return spread_bits(columns) | spread_bits(rows) << 1
 
-    def ranges(self, box: BBox, half_width: float, half_height: float) -> list[KeyRange]:
+    def ranges(
+        self, box: BBox, half_width: float, half_height: float, most: int = _MAXIMUM_CELLS
+    ) -> list[KeyRange]:
         """Key ranges, ascending and disjoint, that hold every centre within `box` grown by the half sizes (degrees).
 
-        They hold other centres too: the caller tests envelopes. A box across the antimeridian is given as two.
+        They hold other centres too: the caller tests envelopes. A box across the antimeridian is given as two. `most` (4 at
+        least) cells of the grid are joined to ranges.
         """
         window = self._window(box, half_width, half_height)
-        shift = window.shift()
+        shift = window.shift(most)
         return _merge(window.cells(shift), 2 * shift + SEQUENCE_BITS)
 
     def fine_ranges(
@@ -138,13 +141,11 @@ class _Window(NamedTuple):
     bottom: int
     top: int
 
-    def shift(self) -> int:
+    def shift(self, most: int = _MAXIMUM_CELLS) -> int:
         """The smallest cells (2**shift along a side) of which few cover the window."""
         left, right, bottom, top = self
         shift = 0
-        while ((right >> shift) - (left >> shift) + 1) * (
-            (top >> shift) - (bottom >> shift) + 1
-        ) > _MAXIMUM_CELLS:
+        while ((right >> shift) - (left >> shift) + 1) * ((top >> shift) - (bottom >> shift) + 1) > most:
             shift += 1
         return shift
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,15 +13,18 @@ import numpy as np
 import pytest
 import shapely
 
+from providers.features.query import BBox
 from providers.features.schema import FieldDefinition
 from providers.features.source import Edit, EditKind
 from providers.features.store import FeatureStore, FeatureStoreWriter, open_store
-from providers.features.store.tile_parts import ALL, HEAD
+from providers.features.store.tile_parts import ALL, HEAD, MOST_LOOSE
+from providers.features.store.tile_parts import beside as beside_of
 from providers.tiles.generic import generic_tile
 from providers.tiles.vector import vector_tile, window_at
 from tiles.grids import TileId
 
 MERCATOR = "WebMercatorQuad"
+ALL_BESIDE = beside_of(ALL)
 FIELDS = (
     FieldDefinition("name", "string"),
     FieldDefinition("kind", "string"),
@@ -328,6 +332,89 @@ def test_an_edit_of_a_thinned_store_shows_where_it_is_large(tmp_path: Path, deco
     held = [key for band, _, keys in blocks(dense.path) if band == ALL for key in keys]
     assert held == sorted(held)
     assert len(held) == count
+
+
+def test_a_new_small_feature_stands_for_a_place_that_nothing_stands_for(
+    tmp_path: Path, decode: Decode
+) -> None:
+    random = np.random.default_rng(9)
+    count = 20_000
+    x, y = random.uniform(114.0, 114.1, count), random.uniform(22.5, 22.6, count)
+    dense = build(tmp_path / "i.gpkg", shapely.box(x, y, x + 1e-5, y + 1e-5), columns_of(count))
+    full = dense.facts.full_zoom
+    assert full > 11
+    new = dict.fromkeys(("name", "kind", "height", "floors", "listed", "built"))
+
+    def small(longitude: float, latitude: float, size: float = 1e-5) -> shapely.Geometry:
+        return shapely.box(longitude, latitude, longitude + size, latitude + size)
+
+    def first_shown(number: str, longitude: float, latitude: float) -> int:
+        shown = [
+            int(number) in {feature["id"] for feature in layer["features"]}
+            for zoom in range(full + 2)
+            if (layer := decode(made(dense, tile_of(longitude, latitude, zoom))).get("a", {"features": []}))
+        ]
+        assert shown == sorted(shown)  # and at every zoom from there on
+        return shown.index(True)
+
+    far, beside, inside = (115.3, 23.7), (115.30001, 23.70001), (114.05, 22.55)
+    edits = [Edit(EditKind.CREATE, None, small(*place), new) for place in (far, inside)]
+    edits.insert(1, Edit(EditKind.CREATE, None, small(*beside, 2e-5), new))
+    first, larger, crowded = (result.feature_id for result in dense.edit(edits))
+    # 1.3 degrees from all others, which one cell of zoom 4 (360 / 2 ** 9 degrees) no longer holds together with it.
+    assert 2 <= first_shown(larger, *beside) <= 5
+    assert first_shown(first, *far) == full  # the larger one of the same batch stands for both
+    assert first_shown(crowded, *inside) == full
+    # An edit of an attribute, and one within its cell, leave it what it stands for; a move away does not.
+    before = first_shown(larger, *beside)
+    dense.edit([Edit(EditKind.UPDATE, larger, properties={"name": "x"})])
+    dense.edit([Edit(EditKind.UPDATE, larger, geometry=small(beside[0] + 1e-6, beside[1]))])
+    assert first_shown(larger, *beside) == before
+    dense.edit([Edit(EditKind.UPDATE, larger, geometry=small(114.0501, 22.5501))])
+    assert first_shown(larger, 114.0501, 22.5501) == full
+    # What stood for its place in the collection as built, goes on to.
+    built = dense.read(BBox(114.0, 22.5, 114.1, 22.6), fields=[], zoom=3)
+    number = built.ids[0]
+    centre = shapely.get_coordinates(shapely.centroid(built.geometries[0]))[0]
+    before = first_shown(number, *centre)
+    assert before <= 3
+    dense.edit([Edit(EditKind.UPDATE, number, properties={"name": "y"})])
+    assert first_shown(number, *centre) == before
+
+
+def test_blocks_in_which_much_is_edited_are_put_together_anew(tmp_path: Path, decode: Decode) -> None:
+    count = 400
+    busy = build(tmp_path / "j.gpkg", mixed_shapes(count), columns_of(count))
+    names = {}
+    for start in range(0, count, 7):
+        edits = [
+            Edit(EditKind.UPDATE, str(n + 1), properties={"name": f"edit {n}"})
+            for n in range(start, min(start + 5, count))
+        ]
+        edits += [Edit(EditKind.DELETE, str(n + 1)) for n in range(start + 5, min(start + 7, count), 2)]
+        busy.edit(edits)
+        names |= {int(edit.feature_id or 0): edit.properties.get("name") for edit in edits}
+    with contextlib.closing(sqlite3.connect(busy.path)) as connection:
+        query = "SELECT count(*) FROM tile_part WHERE band = ?"
+        (blocks_now,) = connection.execute(query, (ALL,)).fetchone()
+        (singles,) = connection.execute(query, (ALL_BESIDE,)).fetchone()
+        (gone,) = connection.execute("SELECT count(*) FROM tile_gone").fetchone()
+        (placed,) = connection.execute("SELECT count(*) FROM tile_index").fetchone()
+        (parts,) = connection.execute("SELECT count(*) FROM tile_part").fetchone()
+    assert placed == parts
+    assert singles + gone <= (blocks_now + 1) * MOST_LOOSE
+    assert singles < len(names)
+    found: dict[int, Any] = {}
+    for feature in decode(made(busy, tile_of(114.05, 22.55, 9)))["a"]["features"]:
+        assert feature["id"] not in found
+        found[feature["id"]] = feature["properties"].get("name")
+    assert found == {
+        n: names[n] if n in names else columns_of(count)["name"][n - 1]
+        for n in range(1, count + 1)
+        if names.get(n, "") is not None
+    }
+    busy.edit([Edit(EditKind.DELETE, str(n)) for n in found])
+    assert made(busy, tile_of(114.05, 22.55, 9)) == b""
 
 
 def test_a_store_built_empty_shows_what_edits_bring(tmp_path: Path, decode: Decode) -> None:
