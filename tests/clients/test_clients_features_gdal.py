@@ -144,7 +144,7 @@ def keys_of(run, source):
     return {feature["properties"]["secret"] for feature in json.loads(text)["features"]}
 
 
-@pytest.mark.parametrize("ending", ["fgb", "geojson", "geojsons", "gml", "kml", "csv"])
+@pytest.mark.parametrize("ending", ["fgb", "geojson", "geojsons", "kml", "csv"])
 @pytest.mark.parametrize("name", STORES)
 def test_streamed_downloads(every_store, run, name, ending):
     """Made while they are sent: no ranges, so GDAL reads them from the start to the end."""

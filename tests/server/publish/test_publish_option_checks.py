@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.publish import PublishRequest, ReadingOptions, SceneOptions
+from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
 from server.publish.errors import OptionError
 from server.publish.formats import FORMATS
 from server.publish.inputs import Input
@@ -40,6 +40,11 @@ GIVEN: dict[str, Any] = {
     "reading.keep_fields": ("v",),
     "reading.repair": True,
     "field_titles": {"v": "Value"},
+    "editing.editable": False,
+    "editing.if_match_required": False,
+    "editing.create_by_put": True,
+    "editing.constraints": {"v": {"minimum": 0}},
+    "tile_fields": {"0-11": ["v"]},
     "scene.default_height": 3.0,
     "scene.default_diameter": 0.3,
     "scene.ground": Path("dem.tif"),
@@ -50,7 +55,7 @@ GIVEN: dict[str, Any] = {
 
 def asking(*paths: str) -> PublishRequest:
     """A request with a value for each of these options."""
-    parts: dict[str, dict[str, Any]] = {"reading": {}, "scene": {}, "": {}}
+    parts: dict[str, dict[str, Any]] = {"reading": {}, "scene": {}, "editing": {}, "": {}}
     for path in paths:
         section, _, name = path.rpartition(".")
         parts[section][name] = GIVEN.get(path, "x")
@@ -61,6 +66,7 @@ def asking(*paths: str) -> PublishRequest:
         titles={"en": "T"},
         reading=ReadingOptions(**parts["reading"]),
         scene=SceneOptions(**parts["scene"]),
+        editing=EditingOptions(**parts["editing"]),
         **parts[""],
     )
 
@@ -68,7 +74,9 @@ def asking(*paths: str) -> PublishRequest:
 def test_every_option_about_the_data_says_what_it_is_for() -> None:
     asked = {f"reading.{field.name}" for field in dataclasses.fields(ReadingOptions)}
     asked |= {f"scene.{field.name}" for field in dataclasses.fields(SceneOptions)}
-    assert sorted(use.path for use in OPTION_USES) == sorted(asked | {"style", "field_titles"})
+    asked |= {f"editing.{field.name}" for field in dataclasses.fields(EditingOptions)}
+    asked |= {"style", "field_titles", "tile_fields"}
+    assert sorted(use.path for use in OPTION_USES) == sorted(asked)
     assert all(use.formats and use.formats <= FORMATS.keys() for use in OPTION_USES)
 
 
