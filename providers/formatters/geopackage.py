@@ -21,7 +21,13 @@ def write_geopackage(context: WritingContext, batches: Iterator[Batch]) -> Itera
     layout = arrow_layout(context, target, has_z=has_z, reserved=(key,))
     with scratch_folder() as folder:
         path = folder / f"{context.name}.gpkg"
-        options = {"FID": key, "IDENTIFIER": context.title or context.name}
+        # 1.4 and times without a fraction are what readers of a few years ago warn of (GDAL 3.6, QGIS 3.22).
+        options = {
+            "VERSION": "1.2",
+            "DATETIME_PRECISION": "MILLISECOND",
+            "FID": key,
+            "IDENTIFIER": context.title or context.name,
+        }
         if layout.geometry is not None:
             options["GEOMETRY_NAME"] = layout.geometry
         file = OgrFile(
