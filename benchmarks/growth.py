@@ -75,10 +75,10 @@ def grow(base: Path, seconds: int, show: Callable[[Row], None]) -> tuple[list[Ro
 
 
 def download(pid: int, address: str) -> dict[str, float]:
-    """Download the whole collection in two formats; size, time, and how much the largest worker grew."""
+    """Download the whole collection in three formats; size, time, and how much the largest worker grew."""
     facts: dict[str, float] = {}
     workers = [member for member in tree(pid) if member != pid]
-    for ending in ("geojsonl", "csv", "fgb", "parquet"):
+    for ending in ("geojsonl", "fgb", "parquet"):
         before = {worker: memory_megabytes(worker) for worker in workers}
         peak = dict(before)
         stop = threading.Event()

@@ -135,8 +135,8 @@ def first_answer(script: str, address: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(f"function request()\n{script}\nend\n{_REPORT}")
         file.flush()
-        for _ in range(12):
-            if _wrk(file.name, address, 5, 1)["requests"]:
+        for _ in range(60):
+            if _wrk(file.name, address, 1, 1)["requests"]:
                 return
 
 

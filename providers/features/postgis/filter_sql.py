@@ -334,6 +334,8 @@ def _as_double(side: Sql) -> Sql:
 
 
 def _of_two(formula: str, first: Sql, second: Sql) -> Sql:
+    """`formula` is a CASE over x and y, of which neither is null: nothing times nought is nothing, not nought."""
+    formula = formula.replace("CASE WHEN", "CASE WHEN num_nulls(x, y) > 0 THEN NULL WHEN", 1)
     text = f"(SELECT {formula} FROM (SELECT {first.text} AS x, {second.text} AS y OFFSET 0) s)"  # noqa: S608 - our own words, bound values
     return Sql(text, (*first.arguments, *second.arguments), "number")
 

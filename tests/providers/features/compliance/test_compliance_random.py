@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from providers.features.cql2 import matches_query
@@ -118,6 +118,8 @@ _SETTINGS = settings(
 
 
 @_SETTINGS
+@example(condition="height BETWEEN height AND (floors * height)", others={})
+@example(condition="(height / floors) = 0 OR (floors ^ height) = 1", others={})
 @given(condition=_FILTERS, others=_OTHERS)
 def test_random_query(
     source: FeatureSource,
