@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.city import chengtu, publish
 from benchmarks.load import Row, item_script, items_script, measure
-from benchmarks.processes import cpu_seconds, memory_megabytes, tree
+from benchmarks.processes import cpu_seconds, own_megabytes, tree
 
 SIZES = (50_000, 500_000, 5_000_000)
 _BASE = "/t/bench/ogc/collections/buildings"
@@ -79,7 +79,7 @@ def download(pid: int, address: str) -> dict[str, float]:
     facts: dict[str, float] = {}
     workers = [member for member in tree(pid) if member != pid]
     for ending in ("geojsonl", "fgb", "parquet"):
-        before = {worker: memory_megabytes(worker) for worker in workers}
+        before = {worker: own_megabytes(worker) for worker in workers}
         peak = dict(before)
         stop = threading.Event()
 
@@ -87,7 +87,7 @@ def download(pid: int, address: str) -> dict[str, float]:
             while not stop.wait(0.2):
                 for worker, most in list(peak.items()):
                     with suppress(OSError):
-                        peak[worker] = max(most, memory_megabytes(worker))
+                        peak[worker] = max(most, own_megabytes(worker))
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
