@@ -39,6 +39,7 @@ from providers.features.context import (
 from providers.features.page_budget import page_within
 from providers.features.parser import QueryLimits, parse_item_query
 from providers.features.query import CRS84, ItemQuery
+from providers.features.search_places import place_for
 from providers.features.source import FeatureSource, refuse_what_it_cannot
 from providers.features.sources import open_source
 
@@ -168,7 +169,8 @@ class ChengtuFeatureProvider(BaseProvider):  # type: ignore[misc] # pygeoapi car
         return feature
 
     def _answer(self, query: ItemQuery) -> dict[str, Any]:
-        page = page_within(self.store, query, self.hidden, key=current_budget_key.get())
+        with place_for(self.store, query):
+            page = page_within(self.store, query, self.hidden, key=current_budget_key.get())
         result: dict[str, Any] = {
             "type": "FeatureCollection",
             "features": orjson.loads(b"[" + b",".join(page.bodies) + b"]"),

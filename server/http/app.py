@@ -12,6 +12,7 @@ from providers import errors as provider_errors
 from providers.features.cql2 import parse_filter
 from providers.features.parser import QueryLimits
 from providers.features.schema import CollectionSchema, FieldDefinition
+from providers.features.search_places import configure_search_places
 from providers.features.sources import configure_sources
 from providers.outgoing import configure_bulkheads
 from server import errors as server_errors
@@ -76,6 +77,7 @@ def make_services(settings: Settings) -> Services:
     configure_sources(source_settings_of(settings))
     threads = settings.server.blocking_threads
     configure_bulkheads(per_host=max(1, threads // 2), overall=max(1, threads - 1))
+    configure_search_places(threads - 1 if threads > 1 else None)
     if settings.maps.tile_matrix_sets_directory is not None:
         load_tile_matrix_sets(settings.maps.tile_matrix_sets_directory)
     page_settings = PageSettings(

@@ -16,6 +16,7 @@ from providers.features.page_budget import BudgetedColumns, columns_within, page
 from providers.features.parser import QueryLimits, parse_item_query
 from providers.features.query import CRS84, ItemQuery
 from providers.features.schema import CollectionSchema
+from providers.features.search_places import place_for
 from providers.features.source import (
     FeaturePage,
     FeatureSource,
@@ -154,12 +155,14 @@ def parse_items(request: FeatureRequest, limits: QueryLimits) -> ItemQuery:
 
 def page_of(request: FeatureRequest, query: ItemQuery) -> FeaturePage:
     """The page, within the budget of bytes and time."""
-    return page_within(request.source, query, request.hidden, key=request.budget_key)
+    with place_for(request.source, query):
+        return page_within(request.source, query, request.hidden, key=request.budget_key)
 
 
 def columns_of(request: FeatureRequest, query: ItemQuery) -> BudgetedColumns:
     """The same page as columns in the storage CRS."""
-    return columns_within(request.source, query, request.hidden, key=request.budget_key)
+    with place_for(request.source, query):
+        return columns_within(request.source, query, request.hidden, key=request.budget_key)
 
 
 def page_links(

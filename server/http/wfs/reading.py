@@ -11,6 +11,7 @@ from typing import Final
 from providers.features.item_columns import item_columns
 from providers.features.page_budget import BudgetedColumns, columns_within
 from providers.features.query import Cursor, ItemQuery
+from providers.features.search_places import place_for
 from providers.features.source import Ability, FeatureColumns
 from server.http.places import Places
 from server.http.wfs.query import FeatureQuery
@@ -59,7 +60,8 @@ class Reading:
 
     def _read(self, items: ItemQuery) -> BudgetedColumns:
         asked = self._query.kind.asked
-        return columns_within(asked.source, items, asked.hidden, key=asked.budget_key)
+        with place_for(asked.source, items):
+            return columns_within(asked.source, items, asked.hidden, key=asked.budget_key)
 
     def _read_ids(self, ids: tuple[str, ...]) -> BudgetedColumns:
         asked, items = self._query.kind.asked, self._query.items
