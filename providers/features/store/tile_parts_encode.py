@@ -179,14 +179,7 @@ class PartEncoder:
                 heads[y] = reduce.reduceat(np.ascontiguousarray(shapes.vertices[:, 1]), starts)
         ids = _picked(rows.ids, chosen)
         if not self._has_id_column:
-            usable = [text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID for text in ids]
-            heads["known"] = usable
-            numbers = (
-                map(int, ids)
-                if all(usable)
-                else (int(t) if use else 0 for t, use in zip(ids, usable, strict=True))
-            )
-            heads["id"] = np.fromiter(numbers, np.uint64, len(ids))
+            heads["id"], heads["known"] = _numbers(ids)
         codes = np.empty((len(chosen), len(self._coded)), dtype="<i4")
         columns = {field.name: _picked(rows.columns[field.name], chosen) for field in self._coded}
         self._book.learn(self._coded, columns)
@@ -205,6 +198,18 @@ class PartEncoder:
         )
         texts = np.frombuffer(b"".join(flat), dtype=np.uint8)
         return Encoded(heads, shapes.marks, shapes.vertices, codes, sizes, texts)
+
+
+def _numbers(ids: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Ids as numbers, and which of them are: 0 for those that are not."""
+    together = "".join(ids)
+    if together.isascii() and together.isdecimal():
+        sizes = np.fromiter(map(len, ids), np.int64, len(ids))
+        if sizes.min() > 0 and sizes.max() <= _LONGEST_ID:
+            return np.fromiter(map(int, ids), np.uint64, len(ids)), np.ones(len(ids), dtype=np.bool_)
+    usable = [text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID for text in ids]
+    numbers = (int(text) if use else 0 for text, use in zip(ids, usable, strict=True))
+    return np.fromiter(numbers, np.uint64, len(ids)), np.array(usable, dtype=np.bool_)
 
 
 def _picked[Item](values: Sequence[Item], chosen: NDArray[np.intp]) -> Sequence[Item]:

@@ -48,6 +48,10 @@ def stored_values(
         if quick is not None:
             return quick
     convert = _CONVERTERS[field.type, field.format]
+    if kinds <= {str, type(None)}:
+        quick = _by_distinct(convert, values)
+        if quick is not None:
+            return quick
     return [
         None if value is None else _convert(field, convert, value, first_row + i)
         for i, value in enumerate(values)
@@ -104,12 +108,30 @@ def _local_instants(texts: Sequence[str]) -> list[Value] | None:
         return None  # the thirtieth of February: the slow way names the row
 
 
+def _by_distinct(convert: Callable[[Any], Value], texts: Sequence[str | None]) -> list[Value] | None:
+    """Texts of which many are equal (days, say), each converted once; None where few are, or one cannot be converted."""
+    distinct = set(texts)
+    if 2 * len(distinct) > len(texts):
+        return None
+    try:
+        known = {text: None if text is None else convert(text) for text in distinct}
+    except (TypeError, ValueError, OverflowError):
+        return None  # the slow way names the row
+    return [known[text] for text in texts]
+
+
 def _checked_as_is(field: FieldDefinition, values: Sequence[Any], first_row: int) -> list[Value]:
+    if len(values) == 0:
+        return []
     if field.type == "integer":
+        if None not in values and min(values) >= -_INT64 and max(values) < _INT64:
+            return list(values)
         for i, value in enumerate(values):
             if value is not None and not -_INT64 <= value < _INT64:
                 raise _misfit(field, value, first_row + i, "a 64-bit integer")
     elif field.type == "number":
+        if None not in values and np.isfinite(np.array(values, dtype=np.float64)).all():
+            return list(values)
         return [value if value is not None and math.isfinite(value) else None for value in values]
     elif field.type == "string":
         check_text(field.name, values, first_row)
