@@ -9,6 +9,7 @@ beside the server: `postgis` (a PostgreSQL layer) and `ogr` (a file in place).
 
 import json
 import sys
+from functools import partial
 
 from qgis.core import (
     Qgis,
@@ -49,8 +50,9 @@ def in_grid(layer):
     return [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()]
 
 
-def look(layer, box, subset):
-    """Everything that can be read of a layer, and whether it may be edited."""
+def look(fresh, box, subset):
+    """Everything that can be read of a layer, and whether it may be edited; `fresh()` makes the layer."""
+    layer = fresh()
     if not layer.isValid():
         return {"valid": False, "error": layer.error().message()}
     to_layer = QgsCoordinateTransform(
@@ -63,7 +65,8 @@ def look(layer, box, subset):
         "fields": {field.name(): field.typeName() for field in layer.fields()},
         "count": layer.featureCount(),
         "all": keys(layer),
-        "box": keys(layer, QgsFeatureRequest().setFilterRect(rectangle)),
+        # A layer that was read whole answers a box from what it keeps.
+        "box": keys(fresh(), QgsFeatureRequest().setFilterRect(rectangle)),
         "expression": keys(layer, QgsFeatureRequest().setFilterExpression(subset)),
         "grid": in_grid(layer),
         "edits": bool(layer.dataProvider().capabilities() & EDITS),
@@ -109,14 +112,14 @@ def run(task):
     box, subset = task["box"], task["subset"]
     oapif, wfs = {}, {}
     for name in task["names"]:
-        layer = QgsVectorLayer(f"url='{task['ogc']}' typename='{name}' pageSize='25'", name, "OAPIF")
-        oapif[name] = look(layer, box, subset)
+        source = f"url='{task['ogc']}' typename='{name}' pageSize='25' restrictToRequestBBOX='1'"
+        oapif[name] = look(partial(QgsVectorLayer, source, name, "OAPIF"), box, subset)
         if task["wfs"]:
             source = (
                 f"url='{task['wfs']}' typename='chengtu:{name}' version='2.0.0' srsname='EPSG:4326' "
                 "pagingEnabled='true' restrictToRequestBBOX='1'"
             )
-            wfs[name] = look(QgsVectorLayer(source, name, "WFS"), box, subset)
+            wfs[name] = look(partial(QgsVectorLayer, source, name, "WFS"), box, subset)
     edited = {
         kind: edit(QgsVectorLayer(task[kind], kind, provider))
         for kind, provider in (("postgis", "postgres"), ("ogr", "ogr"))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]  # the first test builds the city
 
 STORES = ("embedded", "postgis", "parquet", "ogr", "features", "wfs", "arcgis")
 EDITABLE = ("embedded", "postgis")

@@ -9,7 +9,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import shape
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]  # the first test builds the city
 
 STORES = ("embedded", "postgis", "parquet", "ogr", "features", "wfs", "arcgis")
 BOX = (113.85, 22.70, 113.95, 22.80)
@@ -154,11 +154,9 @@ def test_streamed_downloads(every_store, run, name, ending):
 
 @pytest.mark.parametrize("name", STORES)
 def test_the_geopackage_download(every_store, run, name):
-    """GDAL fetches the whole file where there are no ranges; that of the embedded store it reads by ranges."""
+    """GDAL fetches the whole file. By ranges it reads that of an embedded collection alone, until the first edit."""
     source = f"{every_store.ogc}collections/{name}/download/{name}.gpkg"
-    assert keys_of(run, f"/vsicurl/{source}" if name == "embedded" else source) == set(
-        every_store.towers.secrets
-    )
+    assert keys_of(run, source) == set(every_store.towers.secrets)
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -172,6 +170,24 @@ def test_the_geoparquet_download(every_store, http, tmp_path, name):
     with duckdb.connect() as connection:
         rows = connection.execute("SELECT secret, geometry FROM read_parquet(?)", [str(file)]).fetchall()
     assert {secret for secret, _ in rows} == set(every_store.towers.secrets)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_wfs_sends_the_condition_to_the_store(every_store, run, name):
+    start = len(every_store.recorder.requests)
+
+    def read(*options):
+        source = f"WFS:{every_store.tenant}/wfs"
+        text = run("ogr2ogr", "-f", "GeoJSON", *options, "/vsistdout/", source, f"chengtu:{name}")
+        return {feature["properties"]["secret"] for feature in json.loads(text)["features"]}
+
+    assert read() == set(every_store.towers.secrets)
+    assert read("-where", WHERE) == expected(every_store.towers)
+    asked = [
+        {key.lower(): value for key, value in one.query.items()}
+        for one in every_store.recorder.requests[start:]
+    ]
+    assert any("PropertyIsLike" in one.get("filter", "") for one in asked)
 
 
 @pytest.mark.parametrize("name", STORES)

@@ -7,7 +7,7 @@ import pytest
 from owslib.ogcapi.features import Features
 from owslib.util import Authentication
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]  # the first test builds the city
 
 STORES = ("embedded", "postgis", "parquet", "ogr", "features", "wfs", "arcgis")
 EDITABLE = ("embedded", "postgis")

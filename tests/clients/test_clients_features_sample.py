@@ -57,3 +57,14 @@ def test_a_feature_is_made_changed_and_deleted(two_stores, name):
     held["If-Match"] = changed.headers["ETag"]
     assert requests.delete(address, headers=held, timeout=30).status_code in (200, 204)
     assert requests.get(address, timeout=30).status_code == 404
+
+
+@STORES
+def test_a_batch_names_the_edit_that_cannot_be_made(two_stores, name):
+    address = f"{two_stores.ogc}collections/{name}/transactions"
+    feature = {"type": "Feature", "geometry": SHAPE, "properties": {"secret": "s-batch"}}
+    edits = [{"action": "create", "feature": feature}, {"action": "delete", "id": "nobody", "version": 1}]
+    refused = requests.post(address, json={"transaction": edits}, headers=two_stores.bearer, timeout=30)
+    assert (refused.status_code, refused.json()["edit"]) == (404, 1)
+    found = requests.get(two_stores.items(name), params={"secret": "s-batch"}, timeout=30)
+    assert found.json()["features"] == []
