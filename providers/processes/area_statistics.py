@@ -16,12 +16,12 @@ from shapely.geometry.base import BaseGeometry
 from providers.coverages.query import Selection
 from providers.coverages.raster import Bounds, describe_coverage, pixel_window, read_part
 from providers.errors import AnswerTooLarge, InvalidParameter
-from providers.features.store import open_store
+from providers.features.source import FeatureSource
 from providers.processes.budget import Budget
 from providers.processes.description import COLLECTION_INPUT, POLYGON_SCHEMA, Processor
 from providers.processes.geometry import LocalPlane, box_of, local_plane, read_features
 from providers.processes.inputs import Inputs
-from providers.processes.sources import ProcessSource, find_source
+from providers.processes.sources import ProcessSource, find_source, opened
 
 MAXIMUM_FEATURES = 100_000
 MAXIMUM_VALUES = 16_777_216
@@ -108,16 +108,15 @@ def area_statistics(
 ) -> dict[str, Any]:
     """Statistics of a collection inside `area` (CRS84). Raises InvalidParameter, AnswerTooLarge, StoreError."""
     if source.features is not None:
-        return _of_features(source, source.features, area, fields)
+        return _of_features(source, opened(source.features), area, fields)
     if source.coverage is not None:
         return _of_coverage(source, source.coverage, area, fields)
     raise InvalidParameter("collection", source.id, "a collection with features or with a coverage")
 
 
 def _of_features(
-    source: ProcessSource, path: Path, area: BaseGeometry, fields: tuple[str, ...]
+    source: ProcessSource, store: FeatureSource, area: BaseGeometry, fields: tuple[str, ...]
 ) -> dict[str, Any]:
-    store = open_store(path)
     numeric = {
         one.name
         for one in store.schema.fields

@@ -13,12 +13,12 @@ from shapely.geometry.base import BaseGeometry
 
 from providers.errors import InvalidParameter
 from providers.features.query import BBox
-from providers.features.store import FeatureColumns, open_store
+from providers.features.source import FeatureColumns
 from providers.processes.budget import MAXIMUM_OUTPUT_VERTICES, Budget
 from providers.processes.description import COLLECTION_INPUT, POLYGON_SCHEMA, Processor
 from providers.processes.geometry import LocalPlane, local_plane, read_features
 from providers.processes.inputs import Inputs
-from providers.processes.sources import ProcessSource, find_source
+from providers.processes.sources import ProcessSource, find_source, opened
 
 MAXIMUM_FEATURES = 10_000
 MAXIMUM_DISTANCE = 50_000.0
@@ -115,7 +115,7 @@ def buffer_clip(
     """
     if source.features is None:
         raise InvalidParameter("collection", source.id, "a collection with features")
-    store = open_store(source.features)
+    store = opened(source.features)
     plane = local_plane(clip, "aeqd")
     window = plane.from_crs84(clip)
     shown = tuple(one.name for one in store.schema.fields if one.name not in source.hidden)

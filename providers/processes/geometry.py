@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from providers.errors import AnswerTooLarge, InvalidParameter
 from providers.features.crs import reference_system
 from providers.features.query import CRS84, BBox
-from providers.features.store import FeatureColumns, FeatureStore
+from providers.features.source import FeatureColumns, FeatureSource
 
 _DEGREES_A_STEP = 0.05  # straight edges in degrees bend when projected: 5 km and less are straight enough
 
@@ -89,7 +89,7 @@ def _moved(geometries: NDArray[np.object_], source: pyproj.CRS, target: pyproj.C
     return flat
 
 
-def read_features(store: FeatureStore, bbox: BBox, fields: tuple[str, ...], maximum: int) -> FeatureColumns:
+def read_features(store: FeatureSource, bbox: BBox, fields: tuple[str, ...], maximum: int) -> FeatureColumns:
     """Features whose envelope meets `bbox`. Raises AnswerTooLarge beyond `maximum`."""
     found = store.read(bbox, fields, maximum + 1)
     if len(found) > maximum:

@@ -12,23 +12,30 @@ from pathlib import Path
 from typing import Protocol
 
 from providers.errors import InvalidParameter
+from providers.features.source import FeatureSource
+from providers.features.store import open_store
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSource:
     """A collection as a process sees it.
 
-    `features` is the path of its feature store, `coverage` that of its raster; None where it has none. `fields` are
-    (name, JSON type, column). `hidden` fields are not to be used or shown.
+    `features` are its features, or the path of an embedded store of them, `coverage` is the path of its raster; None where it
+    has none. `fields` are (name, JSON type, column). `hidden` fields are not to be used or shown.
     """
 
     id: str
     title: str
-    features: Path | None = None
+    features: FeatureSource | Path | None = None
     coverage: Path | None = None
     storage_crs: str = ""
     fields: tuple[tuple[str, str, str], ...] = ()
     hidden: frozenset[str] = frozenset()
+
+
+def opened(features: FeatureSource | Path) -> FeatureSource:
+    """The features of a `ProcessSource`. Raises StoreError."""
+    return open_store(features) if isinstance(features, Path) else features
 
 
 class SourceResolver(Protocol):

@@ -15,6 +15,7 @@ from providers.processes.sources import ProcessSource, register_resolver
 from server.http.answer import Answer
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter, NotFound
+from server.http.features import feature_source
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
 from server.identity.decision import Action
@@ -32,17 +33,18 @@ def _resolve(collection_id: str) -> ProcessSource | None:
     if here is None:
         return None
     try:
-        collection, _ = here.collection(collection_id, Action.EXECUTE)
+        collection, decision = here.collection(collection_id, Action.EXECUTE)
     except NotFound:
         return None
     has = collection.representations
     return ProcessSource(
         id=collection_id,
         title=collection.title("en"),
-        features=collection.path_of(Kind.FEATURES) if Kind.FEATURES in has else None,
+        features=feature_source(collection) if Kind.FEATURES in has else None,
         coverage=collection.path_of(Kind.COVERAGE) if Kind.COVERAGE in has else None,
         storage_crs=collection.storage_crs,
         fields=tuple((field.name, field.type, field.column) for field in collection.fields),
+        hidden=decision.hidden_fields,
     )
 
 

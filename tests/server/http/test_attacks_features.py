@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +13,13 @@ import pytest
 from providers.errors import UnsupportedQuery
 from providers.features.query import ItemQuery
 from providers.features.source import Ability, refuse_what_it_cannot
-from server.http import hot_lane
+from server.http import hot_lane, services
+from server.http.app import create_app
 from server.http.errors import members_of
+from server.identity.decision import Decision, decide
+from server.publish.registering import RegisterRequest, register
+from server.registry.registry import open_registry
+from server.settings import load_settings
 
 ITEMS = "/t/demo/ogc/collections/boxes/items"
 
@@ -52,3 +59,47 @@ def test_what_a_store_cannot_answer_names_parameter_value_and_what_it_can() -> N
         assert members["parameter"] == name
         assert members["value"] == value
         assert "wfs" in str(members["allowed"])
+
+
+AREA = {"type": "Polygon", "coordinates": [[[113.8, 22.6], [114.1, 22.6], [114.1, 22.8], [113.8, 22.6]]]}
+
+
+def run(client: Any, process: str, **inputs: Any) -> Any:
+    body = orjson.dumps({"inputs": inputs})
+    address = f"/t/demo/ogc/processes/{process}/execution"
+    return client.request("POST", address, body, content_type="application/json")
+
+
+def test_processes_show_no_hidden_fields(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(client, "area-statistics", collection="boxes", area=AREA, fields=["height"]).status == 200
+
+    def hiding(*arguments: Any) -> Decision:
+        return replace(decide(*arguments), hidden_fields=frozenset({"height"}))
+
+    monkeypatch.setattr(services, "decide", hiding)
+    reply = run(client, "area-statistics", collection="boxes", area=AREA, fields=["height"])
+    assert reply.status == 400
+    assert b"mean" not in reply.body
+    reply = run(client, "buffer-clip", collection="boxes", clip=AREA, distance=1)
+    assert reply.status == 200
+    assert reply.json["features"]
+    assert b"height" not in reply.body
+
+
+def test_processes_compute_with_features_that_are_stored_elsewhere(
+    client: Any, wsgi_client: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "two.geojson"
+    boxes = client.json("/t/demo/ogc/collections/boxes/items?limit=2")
+    file.write_bytes(orjson.dumps({"type": "FeatureCollection", "features": boxes["features"]}))
+    given = {"data.home": tmp_path / "home", "sources.file_roots": [tmp_path]}
+    settings = load_settings((), {}, given)
+    with open_registry(settings) as registry:
+        registry.add_tenant("demo", "Demo", "示例")
+        request = RegisterRequest(source=f"ogr:{file}", tenant="demo", id="two", titles={"en": "Two"})
+        register(request, registry, settings)
+    other = wsgi_client(create_app(settings))
+    reply = run(other, "area-statistics", collection="two", area=AREA, fields=["height"])
+    assert reply.status == 200, reply.body
+    reply = run(other, "buffer-clip", collection="two", clip=AREA, distance=1)
+    assert reply.status == 200
