@@ -90,6 +90,10 @@ def _views(connection: sqlite3.Connection, facts: StoreFacts, change: int, count
         f" UNION ALL SELECT key, minx, maxx, miny, maxy FROM main.fragment_past WHERE {is_wide(facts)} AND {held}"
     )
     yield (
+        "CREATE TEMP VIEW big_rowid AS SELECT rowid FROM main.big_rowid"  # noqa: S608 - our own numbers
+        f" UNION ALL SELECT key FROM main.fragment_past WHERE {is_wide(facts)} AND {held}"
+    )
+    yield (
         f"CREATE TEMP VIEW chengtu_state AS SELECT 'change' AS name, {change:d} AS value"
         f" UNION ALL SELECT 'count', {count:d}"
     )
