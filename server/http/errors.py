@@ -171,7 +171,10 @@ def members_of(error: BaseException, given: Mapping[str, str] = MappingProxyType
         members = {"parameter": error.name[:200], "value": value, "allowed": error.allowed}
     if isinstance(error, provider_errors.InvalidFeature):
         members["errors"] = [{"pointer": pointer, "detail": fault} for pointer, fault in error.faults]
-    if isinstance(error, provider_errors.EditError | provider_errors.ItemNotFound) and error.index is not None:
+    if (
+        isinstance(error, provider_errors.EditError | provider_errors.ItemNotFound)
+        and error.index is not None
+    ):
         members["edit"] = error.index
     return members
 
