@@ -26,6 +26,7 @@ type Geometries = NDArray[Any]
 
 _COLLECTION_TYPES = (4, 5, 6, 7)
 _FEW_VERTICES = 32  # a geometry of fewer is not worth a simplification
+_SNAP = 1e-9  # of the width of the box: some millionths of a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,20 @@ def _clip(geometries: Geometries, box: tuple[float, float, float, float]) -> tup
     if crosses.any():
         # GEOS's rectangle clipping trusts its input: a self-crossing ring gives a wrong shape, never an error.
         clipped = clipped.copy()
-        clipped[crosses] = shapely.clip_by_rect(clipped[crosses], minx, miny, maxx, maxy)
+        clipped[crosses] = _cut(clipped[crosses], box)
         left = ~shapely.is_empty(clipped)
         clipped, owners = clipped[left], owners[left]
     return clipped, owners
+
+
+def _cut(geometries: Geometries, box: tuple[float, float, float, float]) -> Geometries:
+    """What of each lies in the box."""
+    try:
+        return np.asarray(shapely.clip_by_rect(geometries, *box), dtype=object)
+    except shapely.GEOSException:
+        # Vertices so near each other that the cut makes them one leave a ring of three.
+        snapped = shapely.set_precision(geometries, (box[2] - box[0]) * _SNAP)
+        return np.asarray(shapely.clip_by_rect(snapped, *box), dtype=object)
 
 
 def _finite(geometries: Geometries) -> Flags:
