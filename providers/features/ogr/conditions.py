@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from providers.errors import AnswerTooLarge, InvalidParameter
+from providers.features.in_place import QUERY_SECONDS, cursor_key
 from providers.features.ogr.layer import LayerState, Positions
-from providers.features.parquet.in_place import QUERY_SECONDS, cursor_key
 from providers.features.query import GEOMETRY, BBox, Cursor, ItemQuery, SortKey
 from providers.features.schema import FieldDefinition
 from providers.features.source import FeatureColumns

@@ -20,6 +20,7 @@ from pyproj.exceptions import CRSError
 
 from providers.errors import StoreCorrupt, StoreError
 from providers.features.crs import ReferenceSystem, reference_system, transform_between
+from providers.features.in_place import check_named_fields, identity_of, make_schema, storage_of
 from providers.features.ogr.fields import field_of, geometries_of, json_values
 from providers.features.ogr.paths import (
     RANDOM_READ,
@@ -35,7 +36,6 @@ from providers.features.ogr.sessions import (
     no_error_reported,
     open_layer,
 )
-from providers.features.parquet.in_place import check_named_fields, identity_of, make_schema, storage_of
 from providers.features.query import CRS84, SortKey
 from providers.features.schema import FieldDefinition
 from providers.features.source import FeatureColumns

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from providers.errors import DuplicateFeatureId, SourceUnavailable, StoreError
+from providers.errors import DuplicateFeatureId, StoreError
 from providers.features.crs import ReferenceSystem
-from providers.features.ogr.conditions import OrderedSearch
-from providers.features.ogr.layer import MOST_INDEXED, LayerState
-from providers.features.ogr.paths import files_behind, placed_file
-from providers.features.ogr.sessions import list_layers
-from providers.features.parquet.in_place import (
+from providers.features.file_source import FileSource
+from providers.features.in_place import (
     SourceFacts,
     absolute_path,
     feature_bodies,
@@ -24,8 +20,11 @@ from providers.features.parquet.in_place import (
     stated_crs,
     visible_fields,
 )
+from providers.features.ogr.conditions import OrderedSearch
+from providers.features.ogr.layer import MOST_INDEXED, LayerState
+from providers.features.ogr.paths import files_behind, placed_file
+from providers.features.ogr.sessions import list_layers
 from providers.features.query import CRS84, BBox, Cursor, ItemQuery
-from providers.features.schema import CollectionSchema
 from providers.features.source import (
     NO_FIELDS,
     Ability,
@@ -52,7 +51,7 @@ _NUMBERED = frozenset(
 """What is answered of a layer that is too large to keep columns of."""
 
 
-class OgrSource:
+class OgrSource(FileSource[LayerState]):
     """One layer of one file. Implements `FeatureSource`."""
 
     def __init__(
@@ -66,13 +65,13 @@ class OgrSource:
         most_indexed: int = MOST_INDEXED,
     ) -> None:
         """Raises StoreMissing, StoreCorrupt, StoreError."""
-        self._path = path
         self._roots = tuple(file_roots)
-        self._load: Callable[[], LayerState] = lambda: LayerState(
-            placed_file(path, self._roots), layer, id_field, time_field, crs, most_indexed
+        super().__init__(
+            path,
+            lambda: LayerState(
+                placed_file(path, self._roots), layer, id_field, time_field, crs, most_indexed
+            ),
         )
-        self._lock = threading.Lock()
-        self._state = self._load()
 
     @property
     def kind(self) -> str:
@@ -83,16 +82,6 @@ class OgrSource:
     def abilities(self) -> frozenset[Ability]:
         """Everything but `asof`; less where the layer is too large to keep columns of."""
         return _INDEXED if self.state().is_indexed else _NUMBERED
-
-    @property
-    def schema(self) -> CollectionSchema:
-        """Fields and reference systems of the file as it is now."""
-        return self.state().schema
-
-    @property
-    def storage(self) -> ReferenceSystem:
-        """The CRS of the layer."""
-        return self.state().storage
 
     @property
     def bbox(self) -> tuple[float, ...]:
@@ -108,17 +97,6 @@ class OgrSource:
         # The place is found again: a link may lead elsewhere by now, and not out of the roots.
         return identity_of(files_behind(placed_file(self._path, self._roots)))
 
-    def state(self) -> LayerState:
-        """What the file holds; looked at again where it was replaced. Raises StoreMissing, StoreCorrupt, StoreError."""
-        identity = self.change()
-        state = self._state
-        if state.identity == identity:
-            return state
-        with self._lock:
-            if self._state.identity != identity:
-                self._state = self._load()
-            return self._state
-
     def page(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> FeaturePage:
         """A page as GeoJSON. Raises UnsupportedQuery, AnswerTooLarge, InvalidParameter, StoreError."""
         refuse_what_it_cannot(query, self)
@@ -131,13 +109,13 @@ class OgrSource:
             bodies = feature_bodies(columns, state.storage, query.crs, skip_geometry=query.skip_geometry)
             return FeaturePage(bodies, cursor, count, query.crs)
 
-        return self._answer(read)
+        return self.answer(read)
 
     def columns(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> ColumnPage:
         """The same page as columns."""
         refuse_what_it_cannot(query, self)
         return ColumnPage(
-            *self._answer(lambda state: _page(state, OrderedSearch(state, query, hidden), query, hidden))
+            *self.answer(lambda state: _page(state, OrderedSearch(state, query, hidden), query, hidden))
         )
 
     def item(
@@ -154,7 +132,7 @@ class OgrSource:
             columns = state.features(np.array([position]), visible_fields(state.schema, None, hidden))
             return ItemResult(feature_bodies(columns, state.storage, crs)[0], state.identity)
 
-        return self._answer(read)
+        return self.answer(read)
 
     def read(
         self,
@@ -167,30 +145,12 @@ class OgrSource:
         """Features whose CRS84 envelope meets `bbox`; `zoom` makes no difference."""
 
         def read(state: LayerState) -> FeatureColumns:
-            known = state.schema.by_name
-            unknown = sorted(set(fields or ()) - known.keys())
-            if unknown:
-                raise StoreError(f"{state.place.name!r} has no fields {unknown}; it has {sorted(known)}")
-            chosen = state.schema.fields if fields is None else [known[name] for name in fields]
             search = OrderedSearch(state, ItemQuery(bbox=bbox), NO_FIELDS)
-            return state.features(search.first(len(state) if limit < 0 else limit), chosen)
+            return state.features(
+                search.first(len(state) if limit < 0 else limit), self.chosen_fields(state, fields)
+            )
 
-        return self._answer(read)
-
-    def _answer[Answer](self, read: Callable[[LayerState], Answer]) -> Answer:
-        """What `read` gives of one state of the file: once more where it was replaced meanwhile."""
-        for _ in range(2):
-            state = self.state()
-            failure: StoreError | None = None
-            try:
-                answer = read(state)
-            except StoreError as error:
-                failure = error
-            if self.change() == state.identity:
-                if failure is not None:
-                    raise failure
-                return answer
-        raise SourceUnavailable(f"{self._path.name!r} is being replaced; ask again")
+        return self.answer(read)
 
 
 def _page(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.errors import AnswerTooLarge, StoreCorrupt, StoreError
-from providers.features.parquet.in_place import QUERY_SECONDS
+from providers.features.in_place import QUERY_SECONDS
 
 _MEMORY = "1GB"
 _THREADS = 2

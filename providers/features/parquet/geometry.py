@@ -20,8 +20,8 @@ from pyproj.exceptions import CRSError
 
 from providers.errors import StoreCorrupt, StoreError
 from providers.features.crs import ReferenceSystem, reference_system
+from providers.features.in_place import storage_of
 from providers.features.parquet.columns import quote
-from providers.features.parquet.in_place import storage_of
 from providers.features.query import CRS84
 
 _NATIVE = ("point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon")

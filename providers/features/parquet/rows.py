@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from providers.features.in_place import cursor_key, visible_fields
 from providers.features.parquet.conditions import FILE_STEP, HIGHEST_KEY
 from providers.features.parquet.database import run
 from providers.features.parquet.geometry import decode_column
-from providers.features.parquet.in_place import cursor_key, visible_fields
 from providers.features.parquet.state import ParquetState, id_sql, relation_of
 from providers.features.query import BBox, Cursor, ItemQuery
 from providers.features.schema import FieldDefinition

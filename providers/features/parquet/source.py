@@ -6,16 +6,14 @@ conditions the keys follow from the numbers of rows, so that page 10,000 costs w
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from providers.errors import DuplicateFeatureId, SourceUnavailable, StoreError
+from providers.errors import DuplicateFeatureId, StoreError
 from providers.features.crs import ReferenceSystem
-from providers.features.parquet.columns import quote
-from providers.features.parquet.database import run
-from providers.features.parquet.in_place import (
+from providers.features.file_source import FileSource
+from providers.features.in_place import (
     SourceFacts,
     absolute_path,
     feature_bodies,
@@ -24,10 +22,11 @@ from providers.features.parquet.in_place import (
     stated_crs,
     visible_fields,
 )
+from providers.features.parquet.columns import quote
+from providers.features.parquet.database import run
 from providers.features.parquet.rows import keys_of_id, matched, page_of, read_rows, rows_of
 from providers.features.parquet.state import OPENING_SECONDS, ParquetState, files_of, load_state
 from providers.features.query import CRS84, BBox, ItemQuery
-from providers.features.schema import CollectionSchema
 from providers.features.source import (
     NO_FIELDS,
     Ability,
@@ -42,7 +41,7 @@ from providers.features.sources import SourceSettings
 _ABILITIES = frozenset(Ability) - {Ability.ASOF}
 
 
-class ParquetSource:
+class ParquetSource(FileSource[ParquetState]):
     """The features of one file, or of the files of one folder. Implements `FeatureSource`."""
 
     def __init__(
@@ -54,12 +53,7 @@ class ParquetSource:
         file_roots: Sequence[Path] = (),
     ) -> None:
         """Raises StoreMissing, StoreCorrupt, StoreError."""
-        self._path = path
-        self._load: Callable[[], ParquetState] = lambda: load_state(
-            path, id_field, time_field, crs, file_roots
-        )
-        self._lock = threading.Lock()
-        self._state = self._load()
+        super().__init__(path, lambda: load_state(path, id_field, time_field, crs, file_roots))
 
     @property
     def kind(self) -> str:
@@ -72,16 +66,6 @@ class ParquetSource:
         return _ABILITIES
 
     @property
-    def schema(self) -> CollectionSchema:
-        """Fields and reference systems of the files as they are now."""
-        return self.state().schema
-
-    @property
-    def storage(self) -> ReferenceSystem:
-        """The CRS of the geometry column."""
-        return self.state().storage
-
-    @property
     def bbox(self) -> tuple[float, ...]:
         """CRS84; () without any geometry."""
         return self.state().place.bbox
@@ -92,24 +76,13 @@ class ParquetSource:
 
     def change(self) -> str:
         """Differs when a file was written or replaced."""
-        return self.state().identity
-
-    def state(self) -> ParquetState:
-        """What the files hold; looked at again where they were replaced. Raises StoreMissing, StoreCorrupt, StoreError."""
-        identity = identity_of(files_of(self._path))
-        state = self._state
-        if state.identity == identity:
-            return state
-        with self._lock:
-            if self._state.identity != identity:
-                self._state = self._load()
-            return self._state
+        return identity_of(files_of(self._path))
 
     def page(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> FeaturePage:
         """A page as GeoJSON. Raises UnsupportedQuery, AnswerTooLarge, InvalidParameter, StoreError."""
         refuse_what_it_cannot(query, self)
         if query.hits_only:
-            count = self._answer(lambda state: matched(state, query, hidden))
+            count = self.answer(lambda state: matched(state, query, hidden))
             return FeaturePage([], None, count, query.crs)
 
         def read(state: ParquetState) -> FeaturePage:
@@ -117,12 +90,12 @@ class ParquetSource:
             bodies = feature_bodies(columns, state.storage, query.crs, skip_geometry=query.skip_geometry)
             return FeaturePage(bodies, cursor, count, query.crs)
 
-        return self._answer(read)
+        return self.answer(read)
 
     def columns(self, query: ItemQuery, hidden: frozenset[str] = NO_FIELDS) -> ColumnPage:
         """The same page as columns."""
         refuse_what_it_cannot(query, self)
-        return ColumnPage(*self._answer(lambda state: page_of(state, query, hidden)))
+        return ColumnPage(*self.answer(lambda state: page_of(state, query, hidden)))
 
     def item(
         self, feature_id: str, crs: str = CRS84, hidden: frozenset[str] = NO_FIELDS, asof: str | None = None
@@ -137,7 +110,7 @@ class ParquetSource:
             bodies = feature_bodies(columns, state.storage, crs)
             return ItemResult(bodies[0], state.identity) if bodies else None
 
-        return self._answer(read)
+        return self.answer(read)
 
     def read(
         self,
@@ -150,29 +123,9 @@ class ParquetSource:
         """Features whose CRS84 envelope meets `bbox`; `zoom` makes no difference."""
 
         def read(state: ParquetState) -> FeatureColumns:
-            known = state.schema.by_name
-            unknown = sorted(set(fields or ()) - known.keys())
-            if unknown:
-                raise StoreError(f"{self._path.name!r} has no fields {unknown}; it has {sorted(known)}")
-            chosen = state.schema.fields if fields is None else [known[name] for name in fields]
-            return read_rows(state, bbox, chosen, limit)
+            return read_rows(state, bbox, self.chosen_fields(state, fields), limit)
 
-        return self._answer(read)
-
-    def _answer[Answer](self, read: Callable[[ParquetState], Answer]) -> Answer:
-        """What `read` gives of one state of the files: once more where they were replaced between its statements."""
-        for _ in range(2):
-            state = self.state()
-            failure: StoreError | None = None
-            try:
-                answer = read(state)
-            except StoreError as error:
-                failure = error
-            if self.change() == state.identity:
-                if failure is not None:
-                    raise failure
-                return answer
-        raise SourceUnavailable(f"{self._path.name!r} is being replaced; ask again")
+        return self.answer(read)
 
 
 def open_parquet(description: Mapping[str, Any], settings: SourceSettings) -> ParquetSource:

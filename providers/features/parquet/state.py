@@ -10,6 +10,12 @@ from typing import Any
 
 from providers.errors import StoreCorrupt, StoreError, StoreMissing
 from providers.features.crs import ReferenceSystem
+from providers.features.in_place import (
+    bounds_in_crs84,
+    check_named_fields,
+    identity_of,
+    make_schema,
+)
 from providers.features.parquet.columns import ParquetColumn, checks_of, column_of, quote
 from providers.features.parquet.conditions import FILE_STEP, Conditions, Place
 from providers.features.parquet.database import run
@@ -19,12 +25,6 @@ from providers.features.parquet.geometry import (
     geometry_output,
     geometry_sql,
     read_geo_metadata,
-)
-from providers.features.parquet.in_place import (
-    bounds_in_crs84,
-    check_named_fields,
-    identity_of,
-    make_schema,
 )
 from providers.features.schema import CollectionSchema
 
