@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
+STAMPED = ("pyproject.toml", "package-lock.json", ".python-version")
 OURS = {"server", "providers", "tiles", "pointclouds"}
 
 
@@ -93,3 +96,20 @@ def test_every_decision_is_listed(root: Path) -> None:
     index = (root / "docs" / "decisions" / "index.md").read_text()
     for page in sorted((root / "docs" / "decisions").glob("[0-9]*.md")):
         assert f"({page.name})" in index, page.name
+
+
+def test_what_is_set_up_for_the_tests_is_not_taken_apart_for_serving(root: Path, tmp_path: Path) -> None:
+    """`make test`, then `make demo`, then `make test`: the second set-up once removed what the third took for granted."""
+    for name in ("scripts", "requirements"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "package-lock.json", ".python-version"):
+        shutil.copy(root / name, tmp_path / name)
+    parts = [*sorted((tmp_path / "requirements").glob("*.txt")), *(tmp_path / name for name in STAMPED)]
+    stamp = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".setup-dev").write_text(f"{stamp}\n")
+    done = subprocess.run(
+        [tmp_path / "scripts" / "setup", "run"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert [mark.name for mark in (tmp_path / ".venv").iterdir()] == [".setup-dev"]
