@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+
+STOPPED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM has stopped."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,4 +30,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == STOPPED:
+        # Where the interrupt passed through an exec() of a text (dataclasses in a module being imported), Python remembers it
+        # as unhandled, although it was handled, and would end by SIGINT instead of with this code. All is cleaned up by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

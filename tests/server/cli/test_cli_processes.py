@@ -171,8 +171,24 @@ def test_an_interrupted_publish_leaves_nothing(
     wait_until(lambda: list(home.glob("staging/*/*")) != [] or process.poll() is not None)
     process.send_signal(stop)
     _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "what was served before still is" in said
     assert "Traceback" not in said
     assert list((home / "staging").iterdir()) == []
     assert list((home / "collections").glob("*/*/g*")) == []
+
+
+def test_an_interrupt_in_the_middle_of_an_import_ends_with_the_same_code(tmp_path: Path) -> None:
+    """`python -m` ends by SIGINT where a KeyboardInterrupt passed through exec() of a text, even if it was handled."""
+    (tmp_path / "interrupted.py").write_text(
+        "import server.cli\n"
+        "def stopped(arguments):\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        return 130\n"
+        "server.cli.run = stopped\n"
+        "server.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, timeout=PATIENCE, check=False)
+    assert done.returncode == 130
