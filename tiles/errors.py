@@ -13,7 +13,13 @@ TilesError
 │   ├── MapAreaError          the bounding box is empty, not finite, or outside the CRS
 │   ├── UnsupportedCrs        the CRS is unknown, or cannot be reached from the data
 │   ├── UnsupportedImageFormat  no encoder for that media type
-│   └── MapSourceError        the data of a map cannot be read
+│   ├── MapSourceError        the data of a map cannot be read
+│   └── UnknownInstant        the data hold nothing of that time
+├── RasterError               raster data is gone, damaged, or not of a form that is read
+├── RenderingBusy             too many renderings wait; come back in `retry_after` seconds
+├── TileCacheError            a name of a kept tile is none
+│   ├── TileCacheUnavailable  the store of kept tiles does not answer
+│   └── TileCacheFull         there is no room to keep a tile
 └── MapServiceError           the map service cannot be built from its layers
 
 Every message says what was asked, what was found and what is allowed.
@@ -76,6 +82,34 @@ class UnsupportedImageFormat(MapError):
 
 class MapSourceError(MapError):
     """The data behind a map cannot be read (gone, truncated, wrong table)."""
+
+
+class UnknownInstant(MapError):
+    """The asked instant is not one of the data's."""
+
+
+class RasterError(TilesError):
+    """A raster file, a mosaic's index or an array is gone, damaged, or not of a form that is read."""
+
+
+class RenderingBusy(TilesError):
+    """All places for renderings are taken, and enough requests wait for one."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TileCacheError(TilesError):
+    """A name of a kept tile has parts that are no plain names, or a setting of the cache is not sound."""
+
+
+class TileCacheUnavailable(TileCacheError):
+    """The store of kept tiles does not answer; tiles are made without it."""
+
+
+class TileCacheFull(TileCacheError):
+    """There is no room for another kept tile; tiles are made without keeping them."""
 
 
 class MapServiceError(TilesError):

@@ -63,6 +63,10 @@ for _error, _status in (
     (tile_errors.UnsupportedImageFormat, 400),
     (tile_errors.StyleError, 503),  # one collection cannot be drawn; the others go on
     (tile_errors.MapSourceError, 503),
+    (tile_errors.UnknownInstant, 404),
+    (tile_errors.RasterError, 503),
+    (tile_errors.RenderingBusy, 503),
+    (tile_errors.TileCacheError, 503),
     (tile_errors.ArchiveError, 503),
     (tile_errors.TilesError, 500),
     (server_errors.IdentityError, 401),
@@ -91,8 +95,8 @@ def make_services(settings: Settings) -> Services:
         pages=Pages(page_settings),
         files=FileSender(downloads=max(1, settings.server.blocking_threads // 2)),
         limits=QueryLimits(default=limits.items_default, maximum=limits.items_max),
-        maps=MapServices(settings.maps_cache_directory, settings.styles_directory),
-        tile_memory=TileMemory(settings.cache.memory_tiles),
+        maps=MapServices(settings.tile_cache_directory, settings.styles_directory),
+        tile_memory=TileMemory(settings.cache.memory_bytes),
         bodies=BodyReader(limits.request_body_bytes),
         heavy=Places(max(1, settings.server.blocking_threads // 2)),
     )

@@ -13,8 +13,8 @@ from server.http.answer import Environ
 from server.http.scope import Scope
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, RepresentationKind
-from tiles.cache import FeaturesAt
 from tiles.errors import MapSourceError
+from tiles.mapproxy import FeaturesAt
 
 
 def features_of(public_id: str) -> FeaturesAt:

@@ -22,9 +22,9 @@ from server.http.scope import Scope
 from server.http.tile_request import TileRequest
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind
-from tiles.cache import MapLayer, ServiceMetadata, cached_tile_name
 from tiles.errors import TilesError
 from tiles.grids import TileId, grid
+from tiles.mapproxy import MapLayer, ServiceMetadata, cached_tile_name
 from tiles.maps import (
     MapSource,
     RasterMapSource,
@@ -193,7 +193,7 @@ class MapServices:
         self, scope: Scope, catalogue: Catalogue, collections: list[Collection], origin: str
     ) -> WsgiApplication:
         # MapProxy takes a tenth of a worker's start, and many workers are never asked for a map service.
-        from tiles.cache.service import build_map_service
+        from tiles.mapproxy.service import build_map_service
 
         layers = [layer for layer in (self._layer(scope, each) for each in collections) if layer is not None]
         if not layers:

@@ -20,7 +20,6 @@ from tiles.grids import TileId, grid
 MVT = "application/vnd.mapbox-vector-tile"
 _VECTOR_FORMATS = ("mvt", "pbf")
 MAP_FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-_MOST_BYTES = 64 << 20  # of tiles kept in a worker
 
 
 class KeptTile(NamedTuple):
@@ -31,7 +30,7 @@ class KeptTile(NamedTuple):
 
 
 class TileMemory:
-    """The last tiles made in this worker: so many at most, and no more than 64 MiB.
+    """The last tiles made in this worker: no more than so many bytes.
 
     The key holds everything a tile depends on (generation, change, rights), so nothing ever has to be taken out for
     being old.
@@ -55,11 +54,11 @@ class TileMemory:
         """Keep a tile, and drop the least used while there are too many bytes."""
         tile = KeptTile(gzip_bytes(body), True) if worth_gzip(body) else KeptTile(body, False)
         with self._lock:
-            if key in self._tiles or len(tile.body) > _MOST_BYTES // 8:
+            if key in self._tiles or len(tile.body) > self._most // 8:
                 return
             self._tiles[key] = tile
             self._size += len(tile.body)
-            while self._size > _MOST_BYTES or len(self._tiles) > self._most:
+            while self._size > self._most:
                 _, dropped = self._tiles.popitem(last=False)
                 self._size -= len(dropped.body)
 

@@ -93,6 +93,29 @@ class Tenant:
     id: str
     organisation: str
     titles: Mapping[str, str]
+    map_watermark: str | None = None
+    map_clip: str | None = None
+    """A polygon or multipolygon as WKT in CRS84: maps and map tiles show nothing outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class StyleRecord:
+    """A style of a tenant. `format` is "maplibre", "sld-1.0", "sld-1.1" or "chengtu", `document` the style as it was given.
+
+    `collections` are the ids it is offered for, () for all that it fits. `version` rises with every change of the document.
+    """
+
+    tenant: str
+    id: str
+    titles: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    keywords: tuple[str, ...]
+    collections: tuple[str, ...]
+    format: str
+    document: str
+    version: int
+    created: str
+    updated: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +147,8 @@ class Collection:
     representations: Mapping[RepresentationKind, Representation]
     fields: tuple[Field, ...] = ()
     past: tuple[PastGeneration, ...] = ()
+    default_style: str | None = None
+    """The style that draws it, by id; None: the one its MAP representation names."""
 
     @property
     def qualified_id(self) -> str:
@@ -169,6 +194,7 @@ class Catalogue:
     collections: Mapping[tuple[str, str], Collection]
     operator_token_hashes: tuple[bytes, ...] = ()
     instance: str = ""
+    styles: Mapping[tuple[str, str], StyleRecord] = field(default_factory=lambda: MappingProxyType({}))
 
     def find(self, tenant: str, collection: str) -> Collection | None:
         """The collection, private ones too: callers ask `decide` before they show anything."""

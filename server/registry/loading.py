@@ -24,6 +24,7 @@ from server.registry.catalogue import (
     PastGeneration,
     Representation,
     RepresentationKind,
+    StyleRecord,
     Tenant,
 )
 from server.registry.folders import generation_directory
@@ -32,11 +33,17 @@ Rows = Callable[[str, tuple[Any, ...]], Iterable[tuple[Any, ...]]]
 """Runs a SELECT with `?` parameters inside one read transaction and gives its rows."""
 
 _STATE = "SELECT revision, instance FROM registry_state WHERE id = 1"
-_TENANTS = "SELECT id, organisation_id, title_en, title_zh FROM tenant WHERE removed IS NULL ORDER BY id"
+_TENANTS = """
+    SELECT id, organisation_id, title_en, title_zh, map_watermark, map_clip
+    FROM tenant WHERE removed IS NULL ORDER BY id"""
+_STYLES = """
+    SELECT tenant_id, id, removed, titles, descriptions, keywords, collections, format, document, version, created, updated
+    FROM style WHERE revision > ?"""
 _TOKENS = "SELECT token_hash FROM api_key WHERE revoked IS NULL AND role = 'operator' ORDER BY token_hash"
 _COLLECTIONS = """
     SELECT c.tenant_id, c.id, c.access, c.created, c.updated, g.key, g.number, g.titles, g.descriptions, g.keywords,
-           g.bbox, g.time_interval, g.storage_crs, g.attribution, g.licence, g.licence_url, g.simulated, g.fields
+           g.bbox, g.time_interval, g.storage_crs, g.attribution, g.licence, g.licence_url, g.simulated, g.fields,
+           c.default_style
     FROM collection AS c LEFT JOIN generation AS g ON g.collection_key = c.key AND g.state = 'current'
     WHERE c.revision > ?"""
 _REPRESENTATIONS = """
@@ -80,8 +87,10 @@ def _load(rows: Rows, home: Path, known: Catalogue | None, revision: int, instan
                 row, home, representations.get(row[5], {}), tuple(past.get(key, ()))
             )
     tenants = {
-        id_: Tenant(id_, organisation, _titles(en, zh)) for id_, organisation, en, zh in rows(_TENANTS, ())
+        id_: Tenant(id_, organisation, _titles(en, zh), watermark, clip)
+        for id_, organisation, en, zh, watermark, clip in rows(_TENANTS, ())
     }
+    styles = _load_styles(rows, since, {} if known is None else known.styles)
     return Catalogue(
         revision=revision,
         tenants=MappingProxyType(tenants),
@@ -89,6 +98,7 @@ def _load(rows: Rows, home: Path, known: Catalogue | None, revision: int, instan
             {key: collections[key] for key in sorted(collections) if key[0] in tenants}
         ),
         instance=instance,
+        styles=MappingProxyType({key: styles[key] for key in sorted(styles) if key[0] in tenants}),
         operator_token_hashes=tuple(bytes.fromhex(token_hash) for (token_hash,) in rows(_TOKENS, ())),
     )
 
@@ -141,6 +151,27 @@ def _load_past(rows: Rows, home: Path, since: int) -> dict[tuple[str, str], list
     return found
 
 
+def _load_styles(
+    rows: Rows, since: int, known: Mapping[tuple[str, str], StyleRecord]
+) -> dict[tuple[str, str], StyleRecord]:
+    styles = dict(known)
+    for row in rows(_STYLES, (since,)):
+        tenant, id_, removed, titles, descriptions, keywords, collections, *rest = row
+        if removed is not None:
+            styles.pop((tenant, id_), None)
+            continue
+        styles[tenant, id_] = StyleRecord(
+            tenant,
+            id_,
+            MappingProxyType(_json(titles)),
+            MappingProxyType(_json(descriptions)),
+            tuple(_json(keywords)),
+            tuple(_json(collections)),
+            *rest,
+        )
+    return styles
+
+
 def _collection(
     row: tuple[Any, ...],
     home: Path,
@@ -148,7 +179,7 @@ def _collection(
     past: tuple[PastGeneration, ...],
 ) -> Collection:
     (tenant, id_, access, created, updated, _, number, titles, descriptions, keywords) = row[:10]
-    (bbox, interval, storage_crs, attribution, licence, licence_url, simulated, fields) = row[10:]
+    (bbox, interval, storage_crs, attribution, licence, licence_url, simulated, fields, style) = row[10:]
     interval = _json(interval)
     return Collection(
         tenant=tenant,
@@ -171,4 +202,5 @@ def _collection(
         representations=MappingProxyType(representations),
         fields=tuple(Field(*field) for field in _json(fields)),
         past=past,
+        default_style=style,
     )

@@ -83,6 +83,9 @@ class TenantRow(Base):
     title_zh: Mapped[str | None] = mapped_column(Text)
     created: Mapped[str] = mapped_column(_TIME)
     removed: Mapped[str | None] = mapped_column(_TIME)
+    map_watermark: Mapped[str | None] = mapped_column(Text)
+    map_clip: Mapped[str | None] = mapped_column(Text)
+    """A polygon or multipolygon as WKT in CRS84: nothing is drawn outside."""
 
 
 class CollectionRow(Base):
@@ -104,6 +107,34 @@ class CollectionRow(Base):
     """The registry's revision at which this collection last changed: readers load only what is newer than they have."""
     created: Mapped[str] = mapped_column(_TIME)
     updated: Mapped[str] = mapped_column(_TIME)
+    default_style: Mapped[str | None] = mapped_column(_IDENTIFIER)
+    """The style of the tenant, or of the installation, that draws it; without it the one its generation names."""
+
+
+class StyleRow(Base):
+    """A style of a tenant. A removed one keeps its row, so that readers learn of the removal."""
+
+    __tablename__ = "style"
+    __table_args__ = (UniqueConstraint("tenant_id", "id"), Index("ix_style_revision", "revision"))
+
+    key: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    id: Mapped[str] = mapped_column(_IDENTIFIER)
+    titles: Mapped[dict[str, str]] = mapped_column(_JSON)
+    descriptions: Mapped[dict[str, str]] = mapped_column(_JSON)
+    keywords: Mapped[list[str]] = mapped_column(_JSON)
+    collections: Mapped[list[str]] = mapped_column(_JSON)
+    """Ids of the tenant's collections it is offered for; [] for all that it fits."""
+    format: Mapped[str] = mapped_column(String(32))
+    """What the document is: maplibre, sld-1.0, sld-1.1 or chengtu."""
+    document: Mapped[str] = mapped_column(Text)
+    """The style as it was given."""
+    version: Mapped[int]
+    """Rises with every change of the document; part of the ETag and of the names of kept tiles."""
+    revision: Mapped[int]
+    created: Mapped[str] = mapped_column(_TIME)
+    updated: Mapped[str] = mapped_column(_TIME)
+    removed: Mapped[str | None] = mapped_column(_TIME)
 
 
 class GenerationRow(Base):

@@ -208,7 +208,7 @@ def open_registry(settings: Settings) -> Registry:
         settings.registry_url,
         settings.home,
         settings.publish.keep_generations,
-        caches=(settings.maps_cache_directory,),
+        caches=(settings.tile_cache_directory,),
     )
     try:
         registry.initialise()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. A constant, so that `chengtu serve` can compare without importing SQLAlchemy and Alembic."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -17,6 +17,8 @@ _HOST = r"[A-Za-z0-9_.:-]{1,253}"
 _PUBLIC_URL = r"https?://[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?"
 _REGISTRY_URL = r"sqlite:///.+|postgresql(\+psycopg)?://.+"
 _CONNECTION = r"postgres(ql)?://[^\x00-\x20]{1,1000}|[^\x00-\x1f]{1,1000}"
+_REDIS_URL = r"rediss?://[^\x00-\x20]{1,1000}"
+_S3_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]{1,200})?"
 _GIBIBYTE = 1024**3
 _MEBIBYTE = 1024**2
 
@@ -136,13 +138,84 @@ class PublishSettings:
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """Where rendered maps are kept, and how much of them in memory."""
+    """Where made tiles are kept, how much of them, and how many are made at one time."""
 
-    maps_directory: Path | None = field(
-        default=None, metadata=path("folder of rendered map tiles; without it cache/maps in the home folder")
+    store: str = field(
+        default="files",
+        metadata=choice("what keeps tiles", "files", "mbtiles", "geopackage", "redis", "s3"),
     )
-    memory_tiles: int = field(
-        default=2_048, metadata=integer("tiles that each process keeps in memory", 0, 1_000_000)
+    directory: Path | None = field(
+        default=None, metadata=path("folder of kept tiles; without it cache/tiles in the home folder")
+    )
+    public_directory: Path | None = field(
+        default=None,
+        metadata=path(
+            "folder of links to the tiles of public collections, for a web server in front; without it cache/public in the home "
+            "folder"
+        ),
+    )
+    max_bytes: int = field(
+        default=0,
+        metadata=integer("size of the store; the tiles longest not used go first; 0 for no limit", 0),
+    )
+    memory_bytes: int = field(
+        default=64 * _MEBIBYTE, metadata=integer("tiles that each process keeps in memory", 0, 64 * _GIBIBYTE)
+    )
+    redis_url: str | None = field(
+        default=None,
+        metadata=text(
+            "Redis server of `store: redis`",
+            _REDIS_URL,
+            "redis://HOST:PORT/NUMBER, with USER:PASSWORD@ if needed",
+            secret=True,
+        ),
+        repr=False,
+    )
+    s3_bucket: str | None = field(
+        default=None,
+        metadata=text(
+            "bucket of `store: s3`, with a prefix if wanted", _S3_BUCKET, "BUCKET or BUCKET/PREFIX"
+        ),
+    )
+    s3_endpoint: str | None = field(
+        default=None,
+        metadata=text(
+            "S3-compatible server; without it that of Amazon",
+            _PUBLIC_URL,
+            "a URL such as https://s3.example.org",
+        ),
+    )
+    s3_region: str = field(
+        default="us-east-1", metadata=text("region of the bucket", r"[A-Za-z0-9-]{1,63}", "a region's name")
+    )
+    s3_access_key: str | None = field(
+        default=None, metadata=text("access key of the bucket", secret=True), repr=False
+    )
+    s3_secret_key: str | None = field(
+        default=None, metadata=text("secret key of the bucket", secret=True), repr=False
+    )
+    stale_seconds: int = field(
+        default=0,
+        metadata=integer(
+            "time for which a public tile that an edit touched may still be shown while it is made anew; 0 for never",
+            0,
+            86_400,
+        ),
+    )
+    public_seconds: int = field(
+        default=0,
+        metadata=integer(
+            "time for which clients and proxies may use a public tile without asking again; 0 lets them ask each time",
+            0,
+            31_536_000,
+        ),
+    )
+    renderings: int = field(
+        default=2, metadata=integer("tiles and maps that each process makes at one time", 1, 256)
+    )
+    waiting: int = field(
+        default=32,
+        metadata=integer("requests of each process that may wait for a tile being made", 0, 10_000),
     )
 
 
@@ -201,9 +274,14 @@ class Settings:
         return self.data.registry_url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
-    def maps_cache_directory(self) -> Path:
-        """Folder of rendered map tiles."""
-        return self.cache.maps_directory or self.home / "cache" / "maps"
+    def tile_cache_directory(self) -> Path:
+        """Folder of kept tiles."""
+        return self.cache.directory or self.home / "cache" / "tiles"
+
+    @property
+    def public_tiles_directory(self) -> Path:
+        """Folder of links to the tiles of public collections."""
+        return self.cache.public_directory or self.home / "cache" / "public"
 
     @property
     def styles_directory(self) -> Path:

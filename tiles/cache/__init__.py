@@ -1,22 +1,18 @@
-"""WMS, WMTS and TMS with tile caches on disk, by MapProxy inside our process.
+"""The cache of tiles, raster and vector alike: one name for each tile, several stores, invalidation by edits."""
 
-`tiles.cache.service` is not imported here: it brings MapProxy, which a worker needs only when a map service is asked for.
-"""
-
-from tiles.cache.layer import (
-    TILE_FORMATS,
-    FeaturesAt,
-    MapLayer,
-    ServiceMetadata,
-    cached_tile_name,
-    cached_tile_path,
-)
+from tiles.cache.changes import Box84, Change, ChangeLog, Unchanging
+from tiles.cache.store import StoredTile, TileStore, Usage
+from tiles.cache.tile import EXTENSIONS, TileName, Tileset
 
 __all__ = [
-    "TILE_FORMATS",
-    "FeaturesAt",
-    "MapLayer",
-    "ServiceMetadata",
-    "cached_tile_name",
-    "cached_tile_path",
+    "EXTENSIONS",
+    "Box84",
+    "Change",
+    "ChangeLog",
+    "StoredTile",
+    "TileName",
+    "TileStore",
+    "Tileset",
+    "Unchanging",
+    "Usage",
 ]

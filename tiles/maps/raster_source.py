@@ -76,7 +76,7 @@ class RasterMapSource:
         self._style = style.raster
         self._watermark = watermark
 
-    def render(self, bbox: Box, crs: str, width: int, height: int) -> Pixels:
+    def render(self, bbox: Box, crs: str, width: int, height: int, *, instant: str | None = None) -> Pixels:
         """Draw (see MapSource). Raises MapSourceError where the file is gone, damaged, or lacks a band or a CRS."""
         request = check_request(bbox, crs, width, height)
         modified = _modified(self._path)

@@ -45,10 +45,11 @@ class MapRequest(NamedTuple):
 class MapSource(Protocol):
     """One layer that can draw itself."""
 
-    def render(self, bbox: Box, crs: str, width: int, height: int) -> Pixels:
+    def render(self, bbox: Box, crs: str, width: int, height: int, *, instant: str | None = None) -> Pixels:
         """Draw `bbox` of `crs` on width x height pixels, transparent where there is nothing.
 
-        Raises MapAreaError, MapSizeError, UnsupportedCrs or MapSourceError.
+        `instant` (RFC 3339, UTC, or an interval A/B of two) chooses the time of data that has one; None the latest of a
+        raster, everything of features. Raises MapAreaError, MapSizeError, UnsupportedCrs, UnknownInstant or MapSourceError.
         """
         ...
 

@@ -84,7 +84,7 @@ class VectorMapSource:
         self._columns = dict(columns or {})
         self._watermark = watermark
 
-    def render(self, bbox: Box, crs: str, width: int, height: int) -> Pixels:
+    def render(self, bbox: Box, crs: str, width: int, height: int, *, instant: str | None = None) -> Pixels:
         """Draw (see MapSource). Raises MapSourceError where the file is gone or is not such a GeoPackage."""
         request = check_request(bbox, crs, width, height)
         modified = _modified(self._path)

@@ -277,8 +277,8 @@ def test_ten_thousand_collections_are_kept_and_only_the_changed_one_is_read(
             return found
 
         second: Catalogue = load_catalogue(rows, home, first)
-    # State, representations, earlier generations and collections of the changed one alone, tenants, tokens.
-    assert statements == ["1", "2", "0", "1", "1", "1"]
+    # State, representations, earlier generations and collections of the changed one alone, tenants, styles, tokens.
+    assert statements == ["1", "2", "0", "1", "1", "0", "1"]
     assert len(second.collections) == 10_001
     assert second.find("helsinki", "c1") is first.find("helsinki", "c1")
     assert reader.current() == second

@@ -30,7 +30,7 @@ def test_without_anything_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.
     assert (settings.limits.items_default, settings.limits.items_max) == (10, 10_000)
     assert settings.home == tmp_path / "data"
     assert settings.registry_url == f"sqlite:///{tmp_path}/data/registry.sqlite"
-    assert settings.maps_cache_directory == tmp_path / "data/cache/maps"
+    assert settings.tile_cache_directory == tmp_path / "data/cache/tiles"
     assert settings.styles_directory == ROOT / "config/styles"
 
 
@@ -71,7 +71,7 @@ def test_settings_survive_the_way_to_a_worker(tmp_path: Path) -> None:
         "data.home": tmp_path,
         "data.registry_url": "postgresql://city:sesame@db/city",
         "pages.title_zh": "深圳 时空数据",
-        "cache.memory_tiles": 0,
+        "cache.memory_bytes": 0,
         "sources.connections": {"city": "postgresql://city:sesame@db/city"},
         "sources.file_roots": [tmp_path, tmp_path / "more"],
         "sources.allowed_hosts": ["maps.city.example:8080"],
@@ -106,7 +106,7 @@ def test_an_empty_variable_is_not_set() -> None:
             ["mysql://h/d", "sqlite://", "x", 5],
         ),
         ("data.home", ["x", "/x"], ["", "a\0b", 5]),
-        ("cache.memory_tiles", [0, 1_000_000], [-1, 1_000_001]),
+        ("cache.memory_bytes", [0, 64 * 1024**3], [-1, 64 * 1024**3 + 1]),
         ("publish.max_compression_ratio", [2, 100_000], [1, 100_001]),
         (
             "sources.connections",

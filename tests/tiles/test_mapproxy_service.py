@@ -19,8 +19,8 @@ from owslib.map.wms130 import WebMapService_1_3_0
 from owslib.wmts import WebMapTileService
 from PIL import Image
 
-from tiles.cache import MapLayer, ServiceMetadata, cached_tile_path
-from tiles.cache.service import MapService, build_map_service
+from tiles.mapproxy import MapLayer, ServiceMetadata, cached_tile_path
+from tiles.mapproxy.service import MapService, build_map_service
 from tiles.errors import MapServiceError, MapSourceError, TileOutOfRange
 from tiles.grids import TileId, crs84_to_mercator, grid_ids, tile_bounds, tile_bounds_crs84, tile_range
 from tiles.maps.source import Box, Pixels

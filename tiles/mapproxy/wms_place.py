@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 from pyproj import CRS
 
-from tiles.cache.configuration import MAXIMUM_OUTPUT_PIXELS
-from tiles.cache.exceptions import MapRequestRefused
-from tiles.cache.parameters import integer, number, required
+from tiles.mapproxy.configuration import MAXIMUM_OUTPUT_PIXELS
+from tiles.mapproxy.exceptions import MapRequestRefused
+from tiles.mapproxy.parameters import integer, number, required
 from tiles.maps.crs import transformer
 from tiles.maps.source import MAXIMUM_EDGE, Box
 

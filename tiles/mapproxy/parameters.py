@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from tiles.cache.exceptions import MapRequestRefused
+from tiles.mapproxy.exceptions import MapRequestRefused
 
 
 def required(parameters: Mapping[str, str], name: str, code: str = "") -> str:

@@ -15,8 +15,8 @@ import pytest
 from defusedxml import ElementTree
 from owslib.map.wms130 import WebMapService_1_3_0
 
-from tiles.cache import MapLayer, ServiceMetadata
-from tiles.cache.service import MapService, build_map_service
+from tiles.mapproxy import MapLayer, ServiceMetadata
+from tiles.mapproxy.service import MapService, build_map_service
 from tiles.errors import MapSourceError
 from tiles.maps.source import Box, Pixels
 

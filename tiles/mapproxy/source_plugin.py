@@ -24,8 +24,8 @@ from mapproxy.srs import SRS
 from mapproxy.util.bbox import TransformationError
 from PIL import Image
 
-from tiles.cache.layer import MapLayer
 from tiles.errors import MapAreaError, MapError
+from tiles.mapproxy.layer import MapLayer
 from tiles.maps.source import check_request
 
 SOURCE_TYPE = "chengtu"

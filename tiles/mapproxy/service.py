@@ -15,14 +15,14 @@ from mapproxy.config.configuration.base import ConfigurationError
 from mapproxy.config.configuration.proxy import ProxyConfiguration
 from mapproxy.wsgiapp import MapProxyApp
 
-from tiles.cache.arrangement import ALLOWED_KEY, arrange
-from tiles.cache.configuration import mapproxy_configuration, offered_crs
-from tiles.cache.exceptions import MapRequestRefused, Protocol, render_exception
-from tiles.cache.feature_info import FeatureInfo, answer_feature_info
-from tiles.cache.layer import MapLayer, ServiceMetadata, check_layers
-from tiles.cache.requests import RequestChecker, check_host, parse_parameters, protocol_of
-from tiles.cache.source_plugin import offered
 from tiles.errors import MapError, MapServiceError
+from tiles.mapproxy.arrangement import ALLOWED_KEY, arrange
+from tiles.mapproxy.configuration import mapproxy_configuration, offered_crs
+from tiles.mapproxy.exceptions import MapRequestRefused, Protocol, render_exception
+from tiles.mapproxy.feature_info import FeatureInfo, answer_feature_info
+from tiles.mapproxy.layer import MapLayer, ServiceMetadata, check_layers
+from tiles.mapproxy.requests import RequestChecker, check_host, parse_parameters, protocol_of
+from tiles.mapproxy.source_plugin import offered
 
 type Environ = dict[str, Any]
 type StartResponse = Callable[..., Any]

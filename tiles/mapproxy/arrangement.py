@@ -15,9 +15,9 @@ from mapproxy.service.wmts import WMTSRestServer, WMTSServer
 from mapproxy.util.lock import FileLock
 from mapproxy.wsgiapp import MapProxyApp
 
-from tiles.cache.configuration import MAXIMUM_ZOOM
-from tiles.cache.layer import MapLayer
 from tiles.grids import Grid, grid, grid_ids
+from tiles.mapproxy.configuration import MAXIMUM_ZOOM
+from tiles.mapproxy.layer import MapLayer
 
 ALLOWED_KEY = "chengtu.allowed_layers"
 """Key in the WSGI environ: names of the layers this request may see."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import parse_qsl, urlencode
 
-from tiles.cache.configuration import IMAGE_FORMATS
-from tiles.cache.exceptions import MapRequestRefused, Protocol
-from tiles.cache.feature_info import FeatureInfo, read_feature_info
-from tiles.cache.layer import TILE_FORMATS, MapLayer
-from tiles.cache.parameters import integer, required
-from tiles.cache.wms_place import read_place
 from tiles.errors import TileOutOfRange, UnknownTileMatrixSet
 from tiles.grids import TileId, grid
+from tiles.mapproxy.configuration import IMAGE_FORMATS
+from tiles.mapproxy.exceptions import MapRequestRefused, Protocol
+from tiles.mapproxy.feature_info import FeatureInfo, read_feature_info
+from tiles.mapproxy.layer import TILE_FORMATS, MapLayer
+from tiles.mapproxy.parameters import integer, required
+from tiles.mapproxy.wms_place import read_place
 
 MAXIMUM_LAYERS = 50
 _WMS_PATHS = ("service", "ows", "wms")

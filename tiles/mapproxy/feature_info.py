@@ -14,10 +14,10 @@ import orjson
 import shapely
 from pyproj.exceptions import ProjError
 
-from tiles.cache.exceptions import MapRequestRefused
-from tiles.cache.layer import FeaturesAt, MapLayer
-from tiles.cache.parameters import integer, required
-from tiles.cache.wms_place import WmsPlace
+from tiles.mapproxy.exceptions import MapRequestRefused
+from tiles.mapproxy.layer import FeaturesAt, MapLayer
+from tiles.mapproxy.parameters import integer, required
+from tiles.mapproxy.wms_place import WmsPlace
 from tiles.maps.crs import transformer
 from tiles.maps.source import Box
 

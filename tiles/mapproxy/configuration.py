@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tiles.cache.layer import MapLayer, ServiceMetadata
-from tiles.cache.source_plugin import SOURCE_TYPE
 from tiles.grids import Grid, grid, grid_ids
+from tiles.mapproxy.layer import MapLayer, ServiceMetadata
+from tiles.mapproxy.source_plugin import SOURCE_TYPE
 
 MAXIMUM_ZOOM = 22
 IMAGE_FORMATS = ("image/png", "image/jpeg", "image/webp")

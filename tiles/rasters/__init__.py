@@ -1,0 +1,1 @@
+"""Raster data: cloud optimised GeoTIFFs, mosaics of many, multi-dimensional arrays, behind one protocol."""
