@@ -31,8 +31,9 @@ from benchmarks.load import (
     tile_script,
     warm,
 )
+from benchmarks.maps import measure_maps
 from benchmarks.processes import cpu_seconds, find_program, memory_megabytes, tree
-from benchmarks.report import growth_section, report
+from benchmarks.report import growth_section, maps_report, report
 
 ROOT = Path(__file__).resolve().parent.parent
 _ITEMS, _PAGE, _ITEM = "items, bbox, 100", "items, page of 1000", "one item"
@@ -239,6 +240,19 @@ def _bare_tiles(database_pid: int, database_port: int) -> list[Row]:
     return [row]
 
 
+def _maps(options: argparse.Namespace, base: Path, work: Path, home: Path) -> int:
+    print("Measuring map tiles", flush=True)
+    rows, facts = measure_maps(
+        home, work, base, ROOT, options.seconds, _show, with_peers=not options.ours_only
+    )
+    page = maps_report(rows, facts)
+    if options.no_write:
+        print(page)
+    else:
+        (ROOT / "docs" / "benchmarks-maps.md").write_text(page)
+    return 1 if any(row.bad for row in rows) else 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -249,6 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "benchmarks", help="data, logs, rows")
     parser.add_argument(
         "--growth", action="store_true", help="also 50,000, 500,000 and 5 million (10 minutes, 12 GB more)"
+    )
+    parser.add_argument(
+        "--maps", action="store_true", help="only map tiles: cold, kept, under load (docs/benchmarks-maps.md)"
     )
     parser.add_argument("--ours-only", action="store_true", help="leave the peers out")
     parser.add_argument(
@@ -270,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = work / "home"
     print(f"Making {options.features:,} polygons, or taking those of the last run", flush=True)
     publish(home, options.features)
+    if options.maps:
+        return _maps(options, base, work, home)
     if options.growth:
         print("Measuring how the same requests fare as collections grow", flush=True)
         grown, downloaded = grow(base, options.seconds, _show)

@@ -130,6 +130,25 @@ def measure(
     return min(rows, key=lambda row: row.cpu_ms)
 
 
+def offered_load(script: str, address: str, seconds: int, connections: int, rate: int) -> dict[str, float]:
+    """Requests at a steady rate: every connection pauses between two; gives requests a second, p50, p99 (ms), and errors."""
+    pause = connections / rate * 1000
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        # A first pause of random length, so that connections do not ask in step.
+        file.write(
+            f"function request()\n{script}\nend\n{_REPORT}"
+            f"function delay() return math.random(0, {round(2 * pause)}) end\n"
+        )
+        file.flush()
+        result = _wrk(file.name, address, seconds, connections)
+    return {
+        "requests a second": round(result["requests"] / result["microseconds"] * 1e6, 1),
+        "p50 ms": result["p50"] / 1000,
+        "p99 ms": result["p99"] / 1000,
+        "errors": float(result["bad"] + result["lost"]),
+    }
+
+
 def first_answer(script: str, address: str) -> None:
     """Ask until a first request is answered, which takes some servers seconds; for a minute at most."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:

@@ -28,15 +28,8 @@ def report(rows: list[Row], facts: dict[str, float], count: int) -> str:
         f"MapProxy {version('mapproxy')}, granian {version('granian')}, tipg {_pinned('tipg')}; MapServer, PostgreSQL and "
         "PostGIS of Debian 12.",
         "",
-        "| work | server | CPU ms a request | requests/s | p50 ms | p99 ms | bytes | errors |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for workload in dict.fromkeys(row.workload for row in rows):
-        for row in sorted((row for row in rows if row.workload == workload), key=lambda row: row.cpu_ms):
-            lines.append(
-                f"| {row.workload} | {row.server} | {row.cpu_ms:,.3f} | {row.requests_per_second:,.1f} | {row.p50_ms} | "
-                f"{row.p99_ms} | {row.bytes_per_request:,} | {row.bad} |"
-            )
+    lines += _table(rows)
     lines += [
         "",
         "Requests a second are those of two workers beside wrk on this machine; for a vector tile that is made, of one client.",
@@ -49,8 +42,49 @@ def report(rows: list[Row], facts: dict[str, float], count: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pinned(package: str) -> str:
-    lines = Path(__file__).with_name("tipg.txt").read_text().splitlines()
+def _table(rows: list[Row]) -> list[str]:
+    """The rows of a workload together, the cheapest first."""
+    lines = [
+        "| work | server | CPU ms a request | requests/s | p50 ms | p99 ms | bytes | errors |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for workload in dict.fromkeys(row.workload for row in rows):
+        for row in sorted((row for row in rows if row.workload == workload), key=lambda row: row.cpu_ms):
+            lines.append(
+                f"| {row.workload} | {row.server} | {row.cpu_ms:,.3f} | {row.requests_per_second:,.1f} | {row.p50_ms} | "
+                f"{row.p99_ms} | {row.bytes_per_request:,} | {row.bad} |"
+            )
+    return lines
+
+
+def maps_report(rows: list[Row], facts: dict[str, float]) -> str:
+    """The page docs/benchmarks-maps.md."""
+    lines = [
+        "# Benchmarks of maps",
+        "",
+        "Made by `python -m benchmarks --maps` ([how](how-to/run-benchmarks.md)). CPU is that of the server's processes, divided by",
+        "the requests answered. Every server runs with two workers or processes, one server after the other, on the same data and",
+        "the same tiles. Cold tiles are asked for one after the other, none twice; kept ones by wrk over 64 connections, at random",
+        "with a fixed seed, the best of three runs.",
+        "",
+        f"500,000 polygons drawn as a map, an image of 8,000 x 8,000 RGB pixels as a COG. {datetime.now(UTC):%Y-%m-%d}, "
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, MapProxy {version('mapproxy')}, "
+        f"granian {version('granian')}, titiler {_pinned('titiler-application', 'titiler')}; nginx, Apache and mod_mapcache of "
+        "Debian 12.",
+        "",
+        *_table(rows),
+        "",
+        "A row with errors is not a result.",
+        "",
+        "| under load | |",
+        "|---|--:|",
+        *(f"| {name} | {value:,.2f} |" for name, value in facts.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _pinned(package: str, peer: str = "tipg") -> str:
+    lines = Path(__file__).with_name(f"{peer}.txt").read_text().splitlines()
     return next(line.split("==")[1].split()[0] for line in lines if line.startswith(f"{package}=="))
 
 
