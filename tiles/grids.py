@@ -244,14 +244,14 @@ def tile_bounds_crs84(tms_id: str, tile: TileId) -> Bounds:
     pyramid = grid(tms_id)
     bounds = pyramid.bounds(tile)
     if pyramid.authority_code != "EPSG:3857":
-        return bounds if pyramid.authority_code in _DEGREES else _transformed(pyramid, bounds, "inverse")
+        return bounds if pyramid.authority_code in _DEGREES else transformed(pyramid, bounds, "inverse")
     west, south = mercator_to_crs84(bounds.minx, bounds.miny)
     east, north = mercator_to_crs84(bounds.maxx, bounds.maxy)
     return Bounds(west, south, east, north)
 
 
-def _transformed(pyramid: Grid, box: Bounds, direction: str) -> Bounds:
-    """The box around a box, from CRS84 into the CRS of the pyramid or (direction "inverse") back; edges are densified.
+def transformed(pyramid: Grid, box: Bounds, direction: str) -> Bounds:
+    """The box around a box, from CRS84 into the CRS of a pyramid or (direction "inverse") back; edges are densified.
 
     Raises TileOutOfRange where PROJ cannot say.
     """
@@ -336,7 +336,7 @@ def _in_grid(pyramid: Grid, bbox84: Sequence[float]) -> Bounds:
             south, north = max(south, area[1]), min(north, area[3])
             if west > east or south > north:
                 west, south, east, north = *area[:2], *area[:2]
-        return _transformed(pyramid, Bounds(west, south, east, north), "forward")
+        return transformed(pyramid, Bounds(west, south, east, north), "forward")
     return Bounds(west, south, east, north)
 
 
