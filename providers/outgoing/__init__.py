@@ -8,7 +8,7 @@ that is slow gets few threads. `addresses` decides whom, `connections` how long,
 from providers.outgoing.addresses import OutgoingPolicy
 from providers.outgoing.breaker import CircuitBreaker, configure_bulkheads
 from providers.outgoing.client import Answer, Authorization, Client
-from providers.outgoing.errors import RemoteStumbled, RemoteUnavailable
+from providers.outgoing.errors import RemoteBusy, RemoteStumbled, RemoteUnavailable
 
 __all__ = [
     "Answer",
@@ -16,6 +16,7 @@ __all__ = [
     "CircuitBreaker",
     "Client",
     "OutgoingPolicy",
+    "RemoteBusy",
     "RemoteStumbled",
     "RemoteUnavailable",
     "configure_bulkheads",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from providers.outgoing.errors import RemoteStumbled, RemoteUnavailable
+from providers.outgoing.errors import RemoteBusy, RemoteStumbled, RemoteUnavailable
 
 
 class BreakerState(StrEnum):
@@ -113,7 +113,7 @@ class CircuitBreaker:
 class Bulkheads:
     """At most `per_host` requests to one host and `overall` to all hosts at a time, in this process.
 
-    Who does not get a place within `patience` seconds is told to come back; at most one waits for a host, so that a slow one
+    Who does not get a place within `patience` seconds is told to come back (RemoteBusy); at most one waits for a host, so that a slow one
     never holds all the threads that answer requests.
     """
 
@@ -130,7 +130,7 @@ class Bulkheads:
         """Around one request to a host. Raises RemoteUnavailable."""
         with self._condition:
             if not self._free(host) and not self._wait_for(host):
-                raise RemoteUnavailable(
+                raise RemoteBusy(
                     f"{host} is slow, and as many requests as may wait for it are waiting", retry_after=1.0
                 )
             self._running[host] = self._running.get(host, 0) + 1

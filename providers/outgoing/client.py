@@ -25,6 +25,7 @@ XML = ("application/xml", "text/xml", "+xml", "application/gml+xml", "applicatio
 LONGEST_GET = 4_000  # characters of a query that is still sent in the URL; servers refuse above 8,000
 _REDIRECTS = 3
 _REDIRECT_STATUS = (301, 302, 303, 307, 308)
+_CONDITIONAL = frozenset({"If-None-Match", "If-Modified-Since"})
 _CHUNK = 1 << 16
 _USER_AGENT = "Chengtu"
 _HEADER_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
@@ -110,17 +111,19 @@ class Client:
         limit: int = 64 * MEBIBYTE,
         timeout: float | None = None,
         may_post: bool = False,
+        conditions: Mapping[str, str] = MappingProxyType({}),
     ) -> Answer:
         """GET; with `may_post` a POST of the same parameters as a form where the URL would be too long for servers.
 
+        `conditions` are the headers of a conditional request (If-None-Match, If-Modified-Since): 304 is an answer then.
         Answers below 500 come back as they are, with the body of any media type where they are errors; raises
         RemoteUnavailable for everything else, AnswerTooLarge above `limit` bytes (decoded).
         """
         query = urlencode(params or {})
         if may_post and len(query) > LONGEST_GET:
-            return self._send("POST", url, query.encode(), accept, limit, timeout)
+            return self._send("POST", url, query.encode(), accept, limit, timeout, conditions)
         joined = url if not query else f"{url}{'&' if '?' in url else '?'}{query}"
-        return self._send("GET", joined, None, accept, limit, timeout)
+        return self._send("GET", joined, None, accept, limit, timeout, conditions)
 
     def _send(
         self,
@@ -130,8 +133,10 @@ class Client:
         accept: Sequence[str],
         limit: int,
         timeout: float | None,
+        conditions: Mapping[str, str],
     ) -> Answer:
         headers = {
+            **{name: header_value(value) for name, value in conditions.items()},
             "User-Agent": _USER_AGENT,
             "Accept": ", ".join([kind for kind in accept if not kind.startswith("+")] + ["*/*;q=0.1"]),
             "Accept-Encoding": "gzip",
@@ -212,6 +217,8 @@ class Client:
             raise RemoteUnavailable(
                 f"{self.name} answers {answer.status}: it does not accept the credentials given for it, or wants some"
             )
+        if answer.status == 304 and not _CONDITIONAL.isdisjoint(request.headers):
+            return answer
         if answer.status < 200 or 300 <= answer.status < 400:
             raise RemoteUnavailable(f"{self.name} answers {answer.status}, which was not asked for")
         kind = answer.media_type

@@ -3,6 +3,7 @@
 ```
 SourceUnavailable (providers.errors)
 └── RemoteUnavailable       the remote service does not answer now, or may not be asked (HTTP 503)
+    ├── RemoteBusy          as many requests to it as may be are under way and waiting; it was not asked (HTTP 503)
     └── RemoteStumbled      it has answered this one request with an error of its own (HTTP 503)
 ```
 """
@@ -26,3 +27,7 @@ class RemoteUnavailable(SourceUnavailable):
 
 class RemoteStumbled(RemoteUnavailable):
     """A remote service has answered one request with an error of its own (500, 501); it does not count as being down."""
+
+
+class RemoteBusy(RemoteUnavailable):
+    """A remote service was not asked: as many requests to it as may be are under way and waiting."""
