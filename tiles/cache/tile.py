@@ -77,3 +77,19 @@ def _check(*parts: str) -> None:
     for part in parts:
         if not _PART.fullmatch(part):
             raise TileCacheError(f"{part!r} is not a plain name of letters, digits, '_', '-', '.' and '@'")
+
+
+_PATH = re.compile(r"([^/]+)/([^/]+)/g(\d{6,9})/([^/]+)/([^/]+)/(\d{1,2})/(\d{1,9})/(\d{1,9})\.([a-z]+)")
+
+
+def parse_path(path: str) -> TileName | None:
+    """The tile of a relative path (`TileName.path`), None where it is not one."""
+    match = _PATH.fullmatch(path)
+    if match is None:
+        return None
+    tenant, collection, generation, form, grid, z, x, y, extension = match.groups()
+    try:
+        tileset = Tileset(tenant, collection, int(generation), form, grid, extension)
+    except TileCacheError:
+        return None
+    return TileName(tileset, int(z), int(x), int(y))
