@@ -37,7 +37,6 @@ from tiles.maps import (
     map_image,
     parse_style,
 )
-from tiles.maps import raster_source as raster_module
 from tiles.maps import vector_source as vector_module
 from tiles.maps.crs import transformer
 from tiles.maps.fonts import map_fonts
@@ -46,6 +45,7 @@ from tiles.maps.leases import LeaseStore
 from tiles.maps.raster_colours import hillshade
 from tiles.maps.source import MapRequest, Pixels, check_request
 from tiles.maps.style_model import RasterStyle
+from tiles.rasters import cog as raster_module
 
 STYLES = Path(__file__).parents[2] / "config" / "styles"
 RED = parse_style({"rules": [{"symbols": [{"polygon": {"fill": "#ff0000"}}]}]})
@@ -399,12 +399,12 @@ def test_a_file_without_overviews_is_thinned_while_it_is_read(
     path = write_raster(tmp_path / "a.tif", values, WORLD, "EPSG:4326", tiled=True)
     shapes: list[tuple[int, ...]] = []
 
-    def reproject(source: Any, *arguments: Any, **options: Any) -> Any:
-        shapes.append(source.shape)
-        return original(source, *arguments, **options)
+    def gather(values: Any, *arguments: Any) -> Any:
+        shapes.append(values.shape)
+        return original(values, *arguments)
 
-    original = raster_module.reproject
-    monkeypatch.setattr(raster_module, "reproject", reproject)
+    original = raster_module.gather
+    monkeypatch.setattr(raster_module, "gather", gather)
     pixels = RasterMapSource(path, style=GREY).render(WORLD, "CRS:84", 100, 100)
     assert max(shapes[0]) < 250
     expected = (np.arange(100) + 0.5) / 100 * 255

@@ -25,11 +25,22 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class RasterHistogram:
+    """How many pixels have which values: `counts` of classes of equal width from `low` to `high`."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RasterBand:
     """One band. `number` counts from 1; `name` is a plain identifier by which users name it ("red", "B04", "1").
 
-    `minimum`, `maximum`, `mean` and `deviation` are of all valid pixels where publishing computed them. `colours` is the
-    palette of a band of codes (code -> red, green, blue, alpha), None for others.
+    `minimum`, `maximum`, `mean` and `deviation` are of all valid pixels where publishing computed them; `percentiles` (2nd,
+    98th) and `histogram` come from an overview of about a million pixels, `valid_share` is 0 to 1. `colours` is the palette
+    of a band of codes (code -> red, green, blue, alpha), None for others. `interpretation` is GDAL's word ("red", "gray",
+    "palette"). Alpha bands are not listed: they are in what is valid.
     """
 
     number: int
@@ -43,6 +54,10 @@ class RasterBand:
     mean: float | None = None
     deviation: float | None = None
     colours: tuple[tuple[int, tuple[int, int, int, int]], ...] | None = None
+    percentiles: tuple[float, float] | None = None
+    valid_share: float | None = None
+    histogram: RasterHistogram | None = None
+    interpretation: str = "undefined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,10 @@ class RasterSource(Protocol):
         instant: str | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (bands, points) at positions of its own CRS by the pixel they lie in, and which are valid."""
+        ...
+
+    def span(self, bands: Sequence[int], *, instant: str | None = None) -> tuple[float, float]:
+        """2nd to 98th percentile over these bands together; (0, 1) without data, never an empty span."""
         ...
 
     def change(self) -> Change:
