@@ -1,1 +1,4 @@
-"""Coverages read from Cloud Optimized GeoTIFF, and the OGC API - Coverages plugin."""
+"""OGC API - Coverages over raster sources: requests, formats, descriptions, and the pygeoapi plugin.
+
+Nothing here reads a file: `tiles.rasters` does.
+"""

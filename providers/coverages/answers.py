@@ -1,192 +1,115 @@
-"""Answers about a coverage: GeoTIFF, CoverageJSON (OGC 21-069r2, domain type Grid), its schema and its domain."""
+"""Answers about a coverage: the parameters of a request, fitted, read and encoded into a file.
+
+A file, not bytes: what is written by rows needs no more memory for a large answer than for a small one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import NamedTuple
 
-import numpy as np
-import orjson
-from numpy.typing import NDArray
-from rasterio.io import MemoryFile
-
-from providers.coverages.query import CoverageRequest, Selection, parse_coverage_request, select
-from providers.coverages.raster import Band, CoverageDescription, Part, describe_coverage, read_part
+from providers.coverages.coverage_json import COVERAGE_JSON, dump, grid_coverage
+from providers.coverages.reading import read_all
+from providers.coverages.references import in_axis_order
+from providers.coverages.request import CoverageRequest, parse_coverage_request
+from providers.coverages.selection import Selection, select
 from providers.errors import InvalidParameter
+from tiles.rasters.source import RasterSource
 
 GEOTIFF = "image/tiff; application=geotiff"
-COVERAGE_JSON = "application/prs.coverage+json"
-MAXIMUM_GEOTIFF_VALUES = 16_777_216
-MAXIMUM_JSON_VALUES = 500_000
+NETCDF = "application/x-netcdf"
+PNG = "image/png"
+HEAVY_VALUES = 262_144
+"""Answers of more values take a place among the costly ones."""
 
-Form = Literal["GTiff", "json"]
+type Writer = Callable[[RasterSource, Selection, Path], None]
+
+
+class Form(NamedTuple):
+    """A format: its media type and file ending, the most values of an answer, and whether it has room for many instants."""
+
+    media_type: str
+    ending: str
+    maximum_values: int
+    all_instants: bool
+
+
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "gtiff": Form(GEOTIFF, "tif", 67_108_864, False),
+        "netcdf": Form(NETCDF, "nc", 67_108_864, True),
+        "covjson": Form(COVERAGE_JSON, "covjson", 500_000, True),
+        "png": Form(PNG, "png", 16_777_216, False),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageAnswer:
-    """A body with its media type; `headers` say its CRS and box (OGC API - Maps and Coverages: Content-Crs, Content-Bbox)."""
+    """What a request selects in one form; `headers` say its CRS and box in that CRS's order of axes (Content-Crs, Content-Bbox)."""
 
-    media_type: str
-    body: bytes
-    headers: Mapping[str, str]
+    source: RasterSource
+    selection: Selection
+    form: str
 
+    @property
+    def media_type(self) -> str:
+        """The media type of the file."""
+        return FORMS[self.form].media_type
 
-def answer_coverage(path: Path, parameters: Mapping[str, str], form: str = "GTiff") -> CoverageAnswer:
-    """Answer a query string. Raises InvalidParameter, AnswerTooLarge, StoreMissing, StoreCorrupt."""
-    return answer_request(path, parse_coverage_request(parameters), form)
+    @property
+    def heavy(self) -> bool:
+        """Whether making it takes long enough to keep others waiting."""
+        return self.selection.values > HEAVY_VALUES
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Content-Crs and Content-Bbox."""
+        west, south, east, north = self.selection.bounds
+        reference = self.selection.reference
+        edges = (*in_axis_order(reference, west, south), *in_axis_order(reference, east, north))
+        crs = {"Content-Crs": f"<{reference.uri}>"} if reference.uri else {}
+        return {**crs, "Content-Bbox": ",".join(f"{edge:.12g}" for edge in edges)}
 
-def answer_request(path: Path, request: CoverageRequest, form: str) -> CoverageAnswer:
-    """Answer a request in one of the forms "GTiff" and "json"; raises what `answer_coverage` raises."""
-    coverage = describe_coverage(path)
-    if form == "GTiff":
-        selection = select(request, coverage, MAXIMUM_GEOTIFF_VALUES)
-        part = _read(path, selection)
-        return CoverageAnswer(GEOTIFF, _geotiff(coverage, selection, part), _headers(coverage, part))
-    if form == "json":
-        document, part = _coverage_json(path, coverage, request)
-        return CoverageAnswer(COVERAGE_JSON, orjson.dumps(document), _headers(coverage, part))
-    raise InvalidParameter("f", form, "GTiff or json")
-
-
-def coverage_json(path: Path, request: CoverageRequest) -> dict[str, Any]:
-    """The CoverageJSON document as an object; raises what `answer_coverage` raises."""
-    return _coverage_json(path, describe_coverage(path), request)[0]
-
-
-def _read(path: Path, selection: Selection) -> Part:
-    return read_part(path, selection.window, tuple(band.number for band in selection.bands), selection.shape)
+    def write(self, path: Path) -> None:
+        """Make the file. Raises RasterError, and InvalidParameter for bands a form has no room for."""
+        _writer(self.form)(self.source, self.selection, path)
 
 
-def _headers(coverage: CoverageDescription, part: Part) -> dict[str, str]:
-    bounds = part.bounds
-    edges = (bounds.west, bounds.south, bounds.east, bounds.north)
-    if coverage.reference.swap:
-        edges = (bounds.south, bounds.west, bounds.north, bounds.east)
-    box = ",".join(f"{edge:.12g}" for edge in edges)
-    crs = {"Content-Crs": f"<{coverage.reference.uri}>"} if coverage.reference.uri else {}
-    return {**crs, "Content-Bbox": box}
+def answer_coverage(
+    source: RasterSource, parameters: Sequence[tuple[str, str]], form: str = "gtiff"
+) -> CoverageAnswer:
+    """Fit the pairs of a query string (without f and lang) to a coverage.
+
+    Raises InvalidParameter, OutsideCoverage, AnswerTooLarge, UnknownInstant, RasterError.
+    """
+    return answer_request(source, parse_coverage_request(parameters), form)
 
 
-def _geotiff(coverage: CoverageDescription, selection: Selection, part: Part) -> bytes:
-    """The part as a compressed GeoTIFF in the coverage's CRS; nodata, names and units of the bands are kept."""
-    bands = selection.bands
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            width=part.values.shape[2],
-            height=part.values.shape[1],
-            count=len(bands),
-            dtype=part.values.dtype,
-            crs=coverage.reference.crs.to_wkt(),
-            transform=part.transform,
-            nodata=bands[0].nodata,
-            compress="deflate",
-            zlevel=1,
-            photometric="RGB" if [band.name for band in bands] == ["red", "green", "blue"] else "MINISBLACK",
-        ) as out:
-            out.write(part.values)
-            for number, band in enumerate(bands, 1):
-                out.set_band_description(number, band.name)
-                out.set_band_unit(number, band.unit)
-        return bytes(memory.read())
+def answer_request(source: RasterSource, request: CoverageRequest, form: str) -> CoverageAnswer:
+    """The same for a request that was read already."""
+    chosen = FORMS.get(form)
+    if chosen is None:
+        raise InvalidParameter("f", form, ", ".join(FORMS))
+    selection = select(request, source.description, chosen.maximum_values, all_instants=chosen.all_instants)
+    return CoverageAnswer(source, selection, form)
 
 
-def _coverage_json(
-    path: Path, coverage: CoverageDescription, request: CoverageRequest
-) -> tuple[dict[str, Any], Part]:
-    selection = select(request, coverage, MAXIMUM_JSON_VALUES)
-    part = _read(path, selection)
-    rows, columns = part.values.shape[1:]
-    document = {
-        "type": "Coverage",
-        "domain": {
-            "type": "Domain",
-            "domainType": "Grid",
-            "axes": {
-                "x": _axis(part.bounds.west, part.bounds.east, columns),
-                "y": _axis(part.bounds.north, part.bounds.south, rows),
-            },
-            "referencing": [{"coordinates": ["x", "y"], "system": _system(coverage)}],
-        },
-        "parameters": {band.name: _parameter(band) for band in selection.bands},
-        "ranges": {
-            band.name: _range(part.values[index], part.valid[index])
-            for index, band in enumerate(selection.bands)
-        },
-    }
-    return document, part
+def _writer(form: str) -> Writer:
+    # Each brings a library that the other forms need not.
+    if form == "netcdf":
+        from providers.coverages.netcdf import write_netcdf
+
+        return write_netcdf
+    if form == "covjson":
+        return _write_coverage_json
+    from providers.coverages.geotiff import write_geotiff, write_png
+
+    return write_png if form == "png" else write_geotiff
 
 
-def _axis(start: float, stop: float, count: int) -> dict[str, float | int]:
-    """Centres of the first and last pixel and their number: CoverageJSON places values at coordinates, not in cells."""
-    half = (stop - start) / count / 2
-    return {"start": start + half, "stop": stop - half, "num": count}
-
-
-def _system(coverage: CoverageDescription) -> dict[str, str]:
-    kind = "GeographicCRS" if coverage.reference.horizontal.is_geographic else "ProjectedCRS"
-    if coverage.reference.uri:
-        return {"type": kind, "id": coverage.reference.uri}
-    return {"type": kind, "wkt": coverage.reference.crs.to_wkt()}
-
-
-def _parameter(band: Band) -> dict[str, Any]:
-    unit = {"unit": {"symbol": band.unit}} if band.unit else {}
-    return {
-        "type": "Parameter",
-        "description": {"en": band.name},
-        **unit,
-        "observedProperty": {"id": band.name, "label": {"en": band.name}},
-    }
-
-
-def _range(values: NDArray[Any], valid: NDArray[np.bool_]) -> dict[str, Any]:
-    """One band as an NdArray; what is no data, and what is no number, becomes null."""
-    integer = bool(np.issubdtype(values.dtype, np.integer))
-    usable = valid if integer else valid & np.isfinite(values)
-    flat = values.ravel().tolist()
-    if not usable.all():
-        flat = [value if good else None for value, good in zip(flat, usable.ravel().tolist(), strict=True)]
-    return {
-        "type": "NdArray",
-        "dataType": "integer" if integer else "float",
-        "axisNames": ["y", "x"],
-        "shape": list(values.shape),
-        "values": flat,
-    }
-
-
-def coverage_schema(path: Path) -> dict[str, Any]:
-    """The JSON Schema of the range: one property a band (OGC API - Common Part 3, schemas)."""
-    properties = {}
-    for band in describe_coverage(path).bands:
-        integer = band.dtype.startswith(("int", "uint"))
-        properties[str(band.number)] = {
-            "title": band.name,
-            "type": "integer" if integer else "number",
-            "x-ogc-propertySeq": band.number,
-            **({"x-ogc-unit": band.unit} if band.unit else {}),
-            **({"x-ogc-nodata": band.nodata} if band.nodata is not None else {}),
-        }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "properties": properties,
-    }
-
-
-def coverage_domain(path: Path) -> dict[str, Any]:
-    """The domain for a collection's `extent.spatial.grid` (Coverages, requirement class core): cells and resolution."""
-    coverage = describe_coverage(path)
-    x, y = coverage.resolution
-    return {
-        "storageCrs": coverage.reference.uri,
-        "bbox": list(coverage.bounds),
-        "grid": [
-            {"axis": coverage.axes[0], "cellsCount": coverage.width, "resolution": x},
-            {"axis": coverage.axes[1], "cellsCount": coverage.height, "resolution": -y},
-        ],
-    }
+def _write_coverage_json(source: RasterSource, selection: Selection, path: Path) -> None:
+    path.write_bytes(dump(grid_coverage(selection, read_all(source, selection))))

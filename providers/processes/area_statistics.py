@@ -11,10 +11,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
+from rasterio.transform import from_bounds
 from shapely.geometry.base import BaseGeometry
 
-from providers.coverages.query import Selection
-from providers.coverages.raster import Bounds, describe_coverage, pixel_window, read_part
+from providers.coverages.opening import source_at
+from providers.coverages.references import own_reference
+from providers.coverages.windows import bounds_of, window_of
 from providers.errors import AnswerTooLarge, InvalidParameter
 from providers.features.source import FeatureSource
 from providers.processes.budget import Budget
@@ -22,6 +24,7 @@ from providers.processes.description import COLLECTION_INPUT, POLYGON_SCHEMA, Pr
 from providers.processes.geometry import LocalPlane, box_of, local_plane, read_features
 from providers.processes.inputs import Inputs
 from providers.processes.sources import ProcessSource, find_source, opened
+from tiles.rasters import Bounds
 
 MAXIMUM_FEATURES = 100_000
 MAXIMUM_VALUES = 16_777_216
@@ -178,16 +181,19 @@ def _of_coverage(
     source: ProcessSource, path: Path, area: BaseGeometry, fields: tuple[str, ...]
 ) -> dict[str, Any]:
     """Statistics of the pixels whose centres lie inside the area, at full resolution."""
-    coverage = describe_coverage(path)
-    by_name = {key: band for band in coverage.bands for key in (band.name, str(band.number))}
+    raster = source_at(path)
+    coverage = raster.description
+    reference = own_reference(coverage)
+    by_name = {str(band.number): band for band in coverage.bands}
+    by_name |= {band.name: band for band in coverage.bands}
     unknown = [name for name in fields if name not in by_name]
     if unknown:
         raise InvalidParameter("fields", unknown[0], "a band: " + ", ".join(by_name))
     bands = tuple(by_name[name] for name in fields) or coverage.bands
-    plane = LocalPlane(coverage.reference.horizontal, coverage.reference.crs.name)
+    plane = LocalPlane(reference.horizontal, reference.crs.name)
     window = plane.from_crs84(area)
     equal_area = local_plane(area, "laea").from_crs84(area).area
-    pixels = pixel_window(coverage, Bounds(*window.bounds))
+    pixels = window_of(coverage, Bounds(*window.bounds))
     answer = {
         "collection": source.id,
         "title": source.title,
@@ -196,15 +202,15 @@ def _of_coverage(
     }
     if pixels.width < 1 or pixels.height < 1:
         return answer | {"count": 0, "fields": {band.name: _summary(np.empty(0)) for band in bands}}
-    shape = (int(pixels.height), int(pixels.width))
+    shape = (pixels.height, pixels.width)
     if shape[0] * shape[1] * len(bands) > MAXIMUM_VALUES:
         raise AnswerTooLarge(
             f"The area's box holds {shape[1]} x {shape[0]} pixels of {len(bands)} bands; at most {MAXIMUM_VALUES} values are "
             "read at once. Ask for a smaller area or fewer fields"
         )
-    selection = Selection(pixels, bands, shape)
-    part = read_part(path, selection.window, tuple(band.number for band in bands), shape)
-    inside = geometry_mask([window], shape, part.transform, invert=True)
+    box = bounds_of(coverage, pixels)
+    part = raster.read(box, shape, [band.number for band in bands])
+    inside = geometry_mask([window], shape, from_bounds(*box, shape[1], shape[0]), invert=True)
     return answer | {
         "count": int(inside.sum()),
         "fields": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +15,17 @@ from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
-from providers.coverages.answers import answer_coverage, coverage_domain, coverage_schema
+from providers.coverages.answers import CoverageAnswer
+from providers.coverages.answers import answer_coverage as fitted
+from providers.coverages.errors import OutsideCoverage
+from providers.coverages.opening import source_at
 from providers.coverages.provider import ChengtuCoverageProvider
-from providers.coverages.query import parse_coverage_request, select
-from providers.coverages.raster import close_rasters, describe_coverage
-from providers.errors import AnswerTooLarge, InvalidParameter, StoreCorrupt, StoreMissing
+from providers.coverages.request import parse_coverage_request
+from providers.coverages.schema import coverage_schema, spatial_grid
+from providers.coverages.selection import select
+from providers.errors import AnswerTooLarge, InvalidParameter
+from tiles.errors import RasterError
+from tiles.rasters import close_rasters
 
 EPSG_3879 = "http://www.opengis.net/def/crs/EPSG/0/3879"
 WEST, NORTH = 25_496_000.0, 6_673_000.0
@@ -54,9 +61,24 @@ def heights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class Made:
+    """An answer, made."""
+
+    def __init__(self, answer: CoverageAnswer) -> None:
+        self.headers = answer.headers
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "answer"
+            answer.write(file)
+            self.body = file.read_bytes()
+
+
+def answer_coverage(path: Path, parameters: dict[str, str], form: str) -> Made:
+    return Made(fitted(source_at(path), list(parameters.items()), form))
+
+
 def _json(path: Path, **parameters: str) -> dict[str, object]:
     asked = {name.replace("_", "-"): value for name, value in parameters.items()}
-    return json.loads(answer_coverage(path, asked, "json").body)  # type: ignore[no-any-return] # JSON
+    return json.loads(answer_coverage(path, asked, "covjson").body)  # type: ignore[no-any-return] # JSON
 
 
 def test_subset_gives_exactly_the_pixels(heights: Path) -> None:
@@ -81,13 +103,13 @@ def test_subset_gives_exactly_the_pixels(heights: Path) -> None:
 def test_the_labels_of_a_subset_say_its_crs(heights: Path) -> None:
     own = (WEST + 205, NORTH - 145, WEST + 295, NORTH - 55)
     west, south, east, north = transform_bounds("EPSG:3879", "OGC:CRS84", *own)
-    by_box = answer_coverage(heights, {"bbox": f"{west},{south},{east},{north}"}, "GTiff")
+    by_box = answer_coverage(heights, {"bbox": f"{west},{south},{east},{north}"}, "gtiff")
     for subset in (
         f"Lat({south}:{north}),Lon({west}:{east})",
         f"Long({west}:{east}),Lat({south}:{north})",
         f"longitude({west}:{east}),latitude({south}:{north})",
     ):
-        by_labels = answer_coverage(heights, {"subset": subset}, "GTiff")
+        by_labels = answer_coverage(heights, {"subset": subset}, "gtiff")
         assert by_labels.headers["Content-Bbox"] == by_box.headers["Content-Bbox"]
         assert by_labels.body == by_box.body
     for first, second in (("E", "N"), ("x", "y"), ("Easting", "Northing")):
@@ -122,7 +144,7 @@ def test_no_data_is_null(heights: Path) -> None:
 def test_bbox_in_degrees_and_in_the_own_crs_agree(heights: Path) -> None:
     # The authority's axis order of EPSG:3879 is north, east.
     own = f"{NORTH - 100},{WEST + 200},{NORTH - 50},{WEST + 300}"
-    by_own = answer_coverage(heights, {"bbox": own, "bbox-crs": EPSG_3879}, "GTiff")
+    by_own = answer_coverage(heights, {"bbox": own, "bbox-crs": EPSG_3879}, "gtiff")
     assert (
         by_own.headers["Content-Bbox"]
         == f"{NORTH - 100:.12g},{WEST + 200:.12g},{NORTH - 50:.12g},{WEST + 300:.12g}"
@@ -134,7 +156,7 @@ def test_bbox_in_degrees_and_in_the_own_crs_agree(heights: Path) -> None:
         assert (part.nodata, part.descriptions, part.units[0]) == (-9999, ("height", "double"), "m")
         assert part.crs.to_epsg() == 3879
         west, south, east, north = transform_bounds(part.crs, "OGC:CRS84", *part.bounds)
-    by_degrees = answer_coverage(heights, {"bbox": f"{west},{south},{east},{north}"}, "GTiff")
+    by_degrees = answer_coverage(heights, {"bbox": f"{west},{south},{east},{north}"}, "gtiff")
     with MemoryFile(by_degrees.body) as memory, memory.open() as part:
         assert part.read(1)[1:-1, 1:-1].shape >= (4, 8)
         assert 5020 in part.read(1)
@@ -145,14 +167,16 @@ def test_bbox_in_degrees_and_in_the_own_crs_agree(heights: Path) -> None:
     [
         ({}, (80, 100)),
         ({"scale-factor": "4"}, (20, 25)),
-        ({"scale-size": "E(10)"}, (8, 10)),
-        ({"scale-size": "N(4)"}, (4, 5)),
+        ({"scale-size": "E(10)"}, (80, 10)),
+        ({"scale-size": "N(4)"}, (4, 100)),
+        ({"scale-axes": "E(10),N(4)"}, (20, 10)),
+        ({"scale-axes": "x(4)"}, (80, 25)),
         ({"scale-size": "E(7),N(9)"}, (9, 7)),
         ({"scale-factor": "0.5"}, (160, 200)),
     ],
 )
 def test_scaling(heights: Path, parameters: dict[str, str], shape: tuple[int, int]) -> None:
-    with MemoryFile(answer_coverage(heights, parameters, "GTiff").body) as memory, memory.open() as part:
+    with MemoryFile(answer_coverage(heights, parameters, "gtiff").body) as memory, memory.open() as part:
         assert (part.height, part.width) == shape
         assert part.bounds == (WEST, NORTH - 800, WEST + 1000, NORTH)
 
@@ -173,19 +197,13 @@ def test_averages_are_of_all_pixels(heights: Path) -> None:
     [
         ({"bbox": "1,2,3"}, "bbox"),
         ({"bbox": "a,b,c,d"}, "bbox"),
-        ({"bbox": "0,0,1,1"}, "bbox"),
-        ({"bbox": "25,61,24,60"}, "bbox"),
         ({"bbox": "24,60,25,61", "bbox-crs": "http://example.org/crs"}, "bbox-crs"),
         ({"bbox": "24,60,25,61", "subset": "E(0:1)"}, "subset"),
-        ({"subset": "E(5)"}, "subset"),
         ({"subset": "E(9:5)"}, "subset"),
         ({"subset": "z(0:1)"}, "subset"),
         ({"subset": "E(0:1),x(0:1)"}, "subset"),
         ({"subset": "E(0:1"}, "subset"),
         ({"subset": "E(0:1),Lat(60:61)"}, "subset"),
-        ({"subset": "Lat(60:61)"}, "subset"),
-        ({"subset": "Lat(60:*),Lon(24:25)"}, "subset"),
-        ({"subset": "Lat(-89:-88),Lon(24:25)"}, "subset"),
         ({"properties": "depth"}, "properties"),
         ({"properties": "1,1"}, "properties"),
         ({"scale-size": "E(0)"}, "scale-size"),
@@ -199,48 +217,48 @@ def test_averages_are_of_all_pixels(heights: Path) -> None:
 )
 def test_bad_parameters_are_named(heights: Path, parameters: dict[str, str], name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        answer_coverage(heights, parameters, "json")
+        answer_coverage(heights, parameters, "covjson")
     assert caught.value.name == name
 
 
 def test_budget_at_the_limit_and_one_below(heights: Path) -> None:
-    coverage = describe_coverage(heights)
-    assert select(parse_coverage_request({}), coverage, 16_000).shape == (80, 100)
+    coverage = source_at(heights).description
+    assert select(parse_coverage_request([]), coverage, 16_000).shape == (80, 100)
     with pytest.raises(AnswerTooLarge, match="scale-factor"):
-        select(parse_coverage_request({}), coverage, 15_999)
+        select(parse_coverage_request([]), coverage, 15_999)
 
 
 def test_a_huge_answer_is_refused_before_it_is_read(heights: Path) -> None:
     with pytest.raises(AnswerTooLarge):
-        answer_coverage(heights, {"scale-size": "E(16384),N(16384)"}, "GTiff")
+        answer_coverage(heights, {"scale-size": "E(16384),N(16384)"}, "gtiff")
 
 
 def test_unknown_form_is_refused(heights: Path) -> None:
-    with pytest.raises(InvalidParameter, match="GTiff or json"):
-        answer_coverage(heights, {}, "netcdf")
+    with pytest.raises(InvalidParameter, match="gtiff, netcdf"):
+        answer_coverage(heights, {}, "jp2")
 
 
-def test_schema_and_domain(heights: Path) -> None:
-    schema = coverage_schema(heights)["properties"]
-    assert schema["1"] == {
-        "title": "height",
-        "type": "number",
-        "x-ogc-propertySeq": 1,
-        "x-ogc-unit": "m",
-        "x-ogc-nodata": -9999.0,
-    }
-    domain = coverage_domain(heights)
-    assert domain["storageCrs"] == EPSG_3879
-    assert domain["grid"][1] == {"axis": "N", "cellsCount": 80, "resolution": -10.0}
+def test_schema_and_grids(heights: Path) -> None:
+    description = source_at(heights).description
+    schema = coverage_schema(description)["properties"]
+    assert list(schema) == ["height", "double"]
+    assert schema["height"]["type"] == "number"
+    assert (schema["height"]["x-ogc-propertySeq"], schema["height"]["x-ogc-unit"]) == (1, "m")
+    assert schema["height"]["x-ogc-nullValues"] == [-9999.0]
+    spatial = spatial_grid(description)
+    # EPSG:3879 names northing first.
+    assert spatial["storageCrsBbox"] == [[NORTH - 800, WEST, NORTH, WEST + 1000]]
+    assert spatial["grid"][0] == {"cellsCount": 80, "resolution": -10.0, "firstCoordinate": NORTH - 5}
+    assert spatial["grid"][1] == {"cellsCount": 100, "resolution": 10.0, "firstCoordinate": WEST + 5}
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(StoreMissing):
-        describe_coverage(tmp_path / "none.tif")
+    with pytest.raises(RasterError):
+        _ = source_at(tmp_path / "none.tif").description
     text = tmp_path / "text.tif"
     text.write_text("no raster")
-    with pytest.raises(StoreCorrupt):
-        describe_coverage(text)
+    with pytest.raises(RasterError):
+        _ = source_at(text).description
 
 
 def test_many_threads_read_alike(heights: Path) -> None:
@@ -249,7 +267,7 @@ def test_many_threads_read_alike(heights: Path) -> None:
             "subset": f"E({WEST}:{WEST + 10}),N({NORTH - row * 10 - 10}:{NORTH - row * 10})",
             "properties": "height",
         }
-        values: list[float] = json.loads(answer_coverage(heights, asked, "json").body)["ranges"]["height"][
+        values: list[float] = json.loads(answer_coverage(heights, asked, "covjson").body)["ranges"]["height"][
             "values"
         ]
         return values[0]
@@ -268,13 +286,13 @@ def test_plugin_answers_like_the_direct_call(heights: Path) -> None:
             "format": {"name": "GTiff", "mimetype": "image/tiff"},
         }
     )
-    assert list(plugin.fields) == ["1", "2"]
+    assert list(plugin.fields) == ["height", "double"]
     subsets = {"E": [WEST + 20, WEST + 50], "N": [NORTH - 30, NORTH - 10]}
     document = plugin.query(properties=["1"], subsets=subsets, format_="json")
     assert document == _json(
         heights, subset=f"E({WEST + 20}:{WEST + 50}),N({NORTH - 30}:{NORTH - 10})", properties="1"
     )
-    assert plugin.query(format_="GTiff") == answer_coverage(heights, {}, "GTiff").body
+    assert plugin.query(format_="GTiff") == answer_coverage(heights, {}, "gtiff").body
     with pytest.raises(InvalidParameter):
         plugin.query(subsets={"E": [5.0]}, format_="json")
 

@@ -1,0 +1,18 @@
+"""A raster source by the path of its store alone: for those who know no registry (plugins of pygeoapi, processes)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tiles.rasters import CogSource, RasterSource
+
+_MOSAIC = ".sqlite"
+
+
+def source_at(path: Path) -> RasterSource:
+    """The raster of a file, or the mosaic of an index. Opens nothing yet."""
+    if path.suffix == _MOSAIC:
+        from tiles.rasters.mosaic import MosaicSource  # what single files need not
+
+        return MosaicSource(path)
+    return CogSource(path)
