@@ -352,6 +352,32 @@ class Pages:
             page_links=_page_links(document if isinstance(document, Mapping) else {}, request),
         )
 
+    def map(
+        self,
+        request: PageRequest,
+        collections: Sequence[Collection],
+        tenant: Tenant | None = None,
+        *,
+        addresses: Mapping[str, str],
+        width: int,
+        height: int,
+        facts: Mapping[str, str | None],
+    ) -> str:
+        """A map image with what it shows; `addresses` of it by format ("png" is the one shown), `facts` by message `map.{key}`."""
+        links = self._frame.links(tenant)
+        messages = self._messages[request.language]
+        return self._frame.render(
+            "map.html",
+            request,
+            tenant,
+            credits=views.credits_of(collections),
+            cards=[views.card_of(c, tenant, links, messages) for c in collections],
+            addresses=addresses,
+            width=width,
+            height=height,
+            facts=[(messages(f"map.{name}"), value) for name, value in facts.items() if value],
+        )
+
     def error(
         self,
         request: PageRequest,

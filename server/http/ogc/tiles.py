@@ -1,28 +1,23 @@
-"""Tilesets, vector tiles, map tiles and map images: OGC API - Tiles and OGC API - Maps."""
+"""Vector tilesets and tiles, and tile matrix sets (OGC API - Tiles); map tiles are in `map_tiles`."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response
 
 from providers.features.parameter_values import parse_asof
-from server.http.answer import Answer
-from server.http.context import RequestContext, context, html_answer, json_answer, respond
+from server.http.context import RequestContext, context, json_answer, respond
 from server.http.dataset_tiles import (
     MOST_LAYERS,
     chosen_collections,
     dataset_tile_answer,
     parse_collections,
 )
-from server.http.errors import InvalidParameter, NotFound
+from server.http.errors import NotFound
 from server.http.files import contained
-from server.http.maps import bounds84
 from server.http.ogc.documents import link
 from server.http.ogc.files import send_file
-from server.http.ogc.map_query import parse_map_query
 from server.http.ogc.tilesets import (
     ARCHIVE_GRID,
     PMTILES,
@@ -30,86 +25,66 @@ from server.http.ogc.tilesets import (
     collection_tileset,
     dataset_grids,
     dataset_tileset,
+    dataset_title,
     has_archive,
     offered,
     tilejson,
 )
-from server.http.parameters import only
+from server.http.ogc.tilesets_answer import document_answer
 from server.http.tile_request import TileRequest, parse_address
-from server.http.tiles import MAP_FORMATS, map_tile_answer, vector_tile_answer
-from server.registry.catalogue import Collection, RepresentationKind
+from server.http.tiles import vector_tile_answer
+from server.registry.catalogue import RepresentationKind
 from tiles.grids import all_grid_ids, grid, tile_matrix_set_document
-from tiles.maps import map_image
 
 Kind = RepresentationKind
-_LARGE_MAP = 2_000_000  # pixels: more than a full screen takes a second and more
 
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     base = "/ogc/collections/<public_id>"
     tile = "<grid_id>/<zoom>/<row>/<column>"
-    for prefix, kind in (("tiles", Kind.TILES), ("map/tiles", Kind.MAP)):
-        name = kind.value
-        options = {"kind": kind}
-        blueprint.add_url_rule(f"{base}/{prefix}", f"{name}_tilesets", tilesets, defaults=options)
-        blueprint.add_url_rule(f"{base}/{prefix}/<grid_id>", f"{name}_tileset", tileset, defaults=options)
+    blueprint.add_url_rule(f"{base}/tiles", "tilesets", tilesets)
+    blueprint.add_url_rule(f"{base}/tiles/<grid_id>", "tileset", tileset)
     blueprint.add_url_rule(f"{base}/tiles/{tile}", view_func=vector)
     blueprint.add_url_rule(f"{base}/tiles/<grid_id>.pmtiles", "tile_archive", archive)
     blueprint.add_url_rule("/ogc/tiles", view_func=dataset_tilesets)
     blueprint.add_url_rule("/ogc/tiles/<grid_id>", "dataset_tileset", dataset_tileset_of)
     blueprint.add_url_rule(f"/ogc/tiles/{tile}", view_func=dataset_tile)
-    blueprint.add_url_rule(f"{base}/map/tiles/{tile}", view_func=map_tile)
-    blueprint.add_url_rule(f"{base}/map", view_func=map_)
     blueprint.add_url_rule("/ogc/tileMatrixSets", view_func=tile_matrix_sets)
     blueprint.add_url_rule("/ogc/tileMatrixSets/<grid_id>", view_func=tile_matrix_set)
 
 
-def _url(public_id: str, kind: RepresentationKind) -> str:
-    return f"{context().url_of(public_id)}/{'tiles' if kind is Kind.TILES else 'map/tiles'}"
-
-
-def _answer(here: RequestContext, document: Any, collection: Collection | None = None) -> Response:
-    """The document, as JSON or as a page."""
-    if here.format("json", "html") == "html":
-        page = here.services.pages.document(
-            here.page_request(), document, here.tenant, collection=collection, kind="tilesets"
-        )
-        return respond(html_answer(page))
-    return respond(json_answer(document))
-
-
-def tilesets(public_id: str, kind: RepresentationKind) -> Response:
-    """The tilesets of a collection."""
+def tilesets(public_id: str) -> Response:
+    """The vector tilesets of a collection."""
     here = context()
     here.only()
-    allowed = here.having(public_id, kind)
-    url = _url(public_id, kind)
+    allowed = here.having(public_id, Kind.TILES)
+    url = f"{here.url_of(public_id)}/tiles"
     document = {
         "links": [link(url, "self", "application/json")],
         "tilesets": [
-            collection_tileset(url, here.root, allowed, kind, grid_id)
-            for grid_id in offered(allowed[0], kind)
+            collection_tileset(url, here.root, allowed, grid_id)
+            for grid_id in offered(allowed[0], Kind.TILES)
         ],
     }
-    return _answer(here, document, allowed[0])
+    return document_answer(here, document, allowed[0])
 
 
-def tileset(public_id: str, grid_id: str, kind: RepresentationKind) -> Response:
-    """One tileset; `f=tilejson` gives TileJSON 3.0 of a vector tileset."""
+def tileset(public_id: str, grid_id: str) -> Response:
+    """One vector tileset; `f=tilejson` gives TileJSON 3.0."""
     here = context()
     given = here.only()
-    collection, decision = allowed = here.having(public_id, kind)
-    sets = offered(collection, kind)
-    if grid_id not in sets and grid_id not in (all_grid_ids() if kind is Kind.TILES else ()):
+    collection, decision = allowed = here.having(public_id, Kind.TILES)
+    sets = offered(collection, Kind.TILES)
+    if grid_id not in sets and grid_id not in all_grid_ids():
         raise NotFound(f"no tileset {grid_id[:100]!r} of {public_id!r}; there are: {', '.join(sets)}")
-    url = _url(public_id, kind)
-    if given.get("f") == "tilejson" and kind is Kind.TILES:
+    url = f"{here.url_of(public_id)}/tiles"
+    if given.get("f") == "tilejson":
         template = f"{url}/{grid_id}/{{z}}/{{y}}/{{x}}?f=mvt"
         layers = [(allowed, collection.id)]
         document = tilejson(collection.title("en"), collection.attribution, template, layers, grid_id)
         return respond(json_answer(document, private=decision.key != "public"))
-    return _answer(here, collection_tileset(url, here.root, allowed, kind, grid_id), collection)
+    return document_answer(here, collection_tileset(url, here.root, allowed, grid_id), collection)
 
 
 def _chosen(here: RequestContext, given: dict[str, str]) -> tuple[list[tuple[Allowed, str]], str]:
@@ -134,11 +109,13 @@ def dataset_tilesets() -> Response:
     document = {
         "links": [link(url, "self", "application/json")],
         "tilesets": [
-            dataset_tileset(url, here.root, _dataset_title(here), some, grid_id, query)
+            dataset_tileset(
+                url, here.root, dataset_title(here.services.settings, here.tenant), some, grid_id, query
+            )
             for grid_id in dataset_grids()
         ],
     }
-    return _answer(here, document)
+    return document_answer(here, document)
 
 
 def dataset_tileset_of(grid_id: str) -> Response:
@@ -148,17 +125,13 @@ def dataset_tileset_of(grid_id: str) -> Response:
     layers, query = _chosen(here, given)
     grid(grid_id)
     url = f"{here.root}/tiles"
-    some, title = layers[:MOST_LAYERS], _dataset_title(here)
+    some, title = layers[:MOST_LAYERS], dataset_title(here.services.settings, here.tenant)
     if given.get("f") == "tilejson":
         template = f"{url}/{grid_id}/{{z}}/{{y}}/{{x}}?f=mvt{query}"
         credit = ", ".join(dict.fromkeys(found.attribution for (found, _), _ in some if found.attribution))
         private = any(decision.key != "public" for (_, decision), _ in some)
         return respond(json_answer(tilejson(title, credit, template, some, grid_id), private=private))
-    return _answer(here, dataset_tileset(url, here.root, title, some, grid_id, query))
-
-
-def _dataset_title(here: RequestContext) -> str:
-    return here.tenant.titles["en"] if here.tenant is not None else here.services.settings.pages.title_en
+    return document_answer(here, dataset_tileset(url, here.root, title, some, grid_id, query))
 
 
 def dataset_tile(grid_id: str, zoom: str, row: str, column: str) -> Response:
@@ -197,45 +170,7 @@ def vector(public_id: str, grid_id: str, zoom: str, row: str, column: str) -> Re
     here = context()
     collection, decision = here.having(public_id, Kind.TILES)
     tile = TileRequest.parse(collection, decision, (grid_id, zoom, row, column), here.parameters)
-    return respond(vector_tile_answer(tile, here.services.tile_memory, here.environ))
-
-
-def map_tile(public_id: str, grid_id: str, zoom: str, row: str, column: str) -> Response:
-    """A map tile."""
-    here = context()
-    collection, decision = here.having(public_id, Kind.MAP)
-    tile = TileRequest.parse(collection, decision, (grid_id, zoom, row, column), here.parameters)
-    answer = map_tile_answer(tile, here.services.maps, here.environ)
-    assert answer is not None  # only None when asked for what is cached only
-    return respond(answer)
-
-
-def map_(public_id: str) -> Response:
-    """A map image of a collection (OGC API - Maps, core, with bbox, crs and scaling)."""
-    here = context()
-    collection, decision = here.having(public_id, Kind.MAP)
-    given = only(here.parameters, ("f", "lang", "bbox", "bbox-crs", "crs", "width", "height", "transparent"))
-    form = here.format(*MAP_FORMATS)
-    query = parse_map_query(given, bounds84(collection), here.services.settings.limits.map_pixels)
-    if form not in MAP_FORMATS:
-        raise InvalidParameter(f"f={form!r}; allowed: {', '.join(MAP_FORMATS)}")
-    large = query.width * query.height > _LARGE_MAP
-    with here.services.heavy.taken() if large else contextlib.nullcontext():
-        body = map_image(
-            [here.services.maps.source(collection)],
-            query.bbox,
-            query.crs,
-            query.width,
-            query.height,
-            media_type=MAP_FORMATS[form],
-            background=None if query.transparent and form != "jpeg" else "#ffffff",
-        )
-    headers = [
-        ("Content-Crs", f"<{query.crs_uri}>"),
-        ("Content-Bbox", ",".join(f"{number:.10g}" for number in query.answer_bbox)),
-    ]
-    private = decision.key != "public"
-    return respond(Answer(body, MAP_FORMATS[form], headers=headers, private=private, compressible=False))
+    return respond(vector_tile_answer(here.services, tile, here.environ))
 
 
 def tile_matrix_sets() -> Response:
@@ -254,11 +189,11 @@ def tile_matrix_sets() -> Response:
             for grid_id in all_grid_ids()
         ]
     }
-    return _answer(here, document)
+    return document_answer(here, document)
 
 
 def tile_matrix_set(grid_id: str) -> Response:
     """One tile matrix set (OGC 17-083r4)."""
     here = context()
     here.only()
-    return _answer(here, tile_matrix_set_document(grid_id))
+    return document_answer(here, tile_matrix_set_document(grid_id))
