@@ -4,6 +4,9 @@ A tile is written aside and renamed, so that readers see a whole one or none. Be
 `.EXT` for each extension of which anything was kept. What begins with "." in the directory is no tenant.
 """
 
+# A Path costs more than what it is used for here, and readers of the folders are other users:
+# ruff: noqa: PTH, S103
+
 from __future__ import annotations
 
 import errno
@@ -19,8 +22,8 @@ from pathlib import Path
 from tiles.cache.areas import in_ranges
 from tiles.cache.bodies import is_whole
 from tiles.cache.store import StoredTile, TileAge, Usage
-from tiles.cache.tile import EXTENSIONS, TileName, Tileset, parse_path
-from tiles.errors import TileCacheError, TileCacheFull, TileCacheUnavailable
+from tiles.cache.tile import EXTENSIONS, TileName, Tileset, checked_folder, parse_path
+from tiles.errors import TileCacheFull, TileCacheUnavailable
 from tiles.grids import TileRange
 
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -121,7 +124,7 @@ class FileStore:
 
     def remove_folder(self, folder: str) -> None:
         """At once: the folder is renamed, and its files are deleted by a thread of this process."""
-        self._check(folder)
+        checked_folder(folder)
         away = f"{self._removed}/{uuid.uuid4().hex}"
         try:
             _make_folder(self._removed)
@@ -209,7 +212,7 @@ class FileStore:
     def _grids(self, folder: str) -> Iterator[str]:
         """Relative paths of the folders TENANT/COLLECTION/gNNNNNN/FORM/GRID below a folder."""
         if folder:
-            self._check(folder)
+            checked_folder(folder)
         todo = [folder] if folder else []
         if not folder:
             todo = [entry.name for entry in _entries(self._root) if not entry.name.startswith(".")]
@@ -225,7 +228,7 @@ class FileStore:
 
     def _files(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
         if folder:
-            self._check(folder)
+            checked_folder(folder)
         todo = [folder]
         while todo:
             path = todo.pop()
@@ -240,10 +243,6 @@ class FileStore:
                         yield below, entry.stat(follow_symlinks=False)
                 except _ABSENT:
                     continue
-
-    def _check(self, folder: str) -> None:
-        if not folder or any(not part or part.startswith(".") for part in folder.split("/")):
-            raise TileCacheError(f"{folder!r} is no folder of kept tiles")
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -23,7 +23,10 @@ class StoreAccess(NamedTuple):
     s3_secret_key: str | None = None
 
 
-def open_tile_store(kind: str, directory: Path, access: StoreAccess = StoreAccess()) -> TileStore:
+_NOWHERE = StoreAccess()
+
+
+def open_tile_store(kind: str, directory: Path, access: StoreAccess = _NOWHERE) -> TileStore:
     """The store of a kind (STORES). Raises TileCacheError where what it needs is not given."""
     if kind == "files":
         from tiles.cache.files import FileStore
@@ -53,7 +56,7 @@ def open_tile_store(kind: str, directory: Path, access: StoreAccess = StoreAcces
 def open_tile_cache(
     kind: str,
     directory: Path,
-    access: StoreAccess = StoreAccess(),
+    access: StoreAccess = _NOWHERE,
     *,
     memory_bytes: int,
     max_bytes: int = 0,

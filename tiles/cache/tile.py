@@ -93,3 +93,10 @@ def parse_path(path: str) -> TileName | None:
     except TileCacheError:
         return None
     return TileName(tileset, int(z), int(x), int(y))
+
+
+def checked_folder(folder: str) -> str:
+    """A folder of kept tiles as it was given. Raises TileCacheError for one that is none, or that leads out of its place."""
+    if not folder or any(not part or part.startswith(".") for part in folder.split("/")):
+        raise TileCacheError(f"{folder!r} is no folder of kept tiles")
+    return folder
