@@ -32,7 +32,8 @@ from server.http.ogc.pygeoapi_adapter import PygeoapiAdapter, PygeoapiError, res
 from server.http.places import Places
 from server.http.request_body import BodyReader
 from server.http.services import Services
-from server.http.tiles import TileMemory
+from server.http.tile_keeper import start_tile_keeper
+from server.http.tile_maker import open_tile_maker
 from server.http.wfs.routes import register as register_wfs
 from server.pages import Pages, PageSettings
 from server.registry.reader import open_catalogue_reader
@@ -89,14 +90,15 @@ def make_services(settings: Settings) -> Services:
         titles={"en": settings.pages.title_en, "zh": settings.pages.title_zh},
     )
     limits = settings.limits
+    reader = open_catalogue_reader(settings)
     return Services(
         settings=settings,
-        catalogue=open_catalogue_reader(settings),
+        catalogue=reader,
         pages=Pages(page_settings),
         files=FileSender(downloads=max(1, settings.server.blocking_threads // 2)),
         limits=QueryLimits(default=limits.items_default, maximum=limits.items_max),
-        maps=MapServices(settings.tile_cache_directory, settings.styles_directory),
-        tile_memory=TileMemory(settings.cache.memory_bytes),
+        maps=MapServices(reader, settings.styles_directory),
+        tiles=open_tile_maker(settings),
         bodies=BodyReader(limits.request_body_bytes),
         heavy=Places(max(1, settings.server.blocking_threads // 2)),
     )
@@ -199,8 +201,8 @@ def _error_page(status: int, detail: str, headers: list[Header]) -> Answer:
     return page
 
 
-def create_app(settings: Settings) -> WsgiApplication:
-    """The whole server for one worker."""
+def create_app(settings: Settings, *, keep_tiles: bool = False) -> WsgiApplication:
+    """The whole server for one worker; with `keep_tiles` a thread lets kept tiles follow the edits of other processes."""
     configure_logging(settings.server.log_level)
     resolve_plugins()
     services = make_services(settings)
@@ -209,4 +211,6 @@ def create_app(settings: Settings) -> WsgiApplication:
     # A new registry may still be in the making beside this worker, a remote one not up yet: /health/ready tells.
     with contextlib.suppress(RegistryUnavailable):
         services.catalogue.current()
+    if keep_tiles:
+        start_tile_keeper(services)
     return HotLane(services, create_flask(services))

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2s
 
-from isal import isal_zlib
-
-from server.http.answer import Answer, Environ, not_modified
+from server.http.answer import Answer, Environ, gunzip_bytes, not_modified
 from server.http.errors import InvalidParameter
 from server.http.features import feature_source, state_etag
 from server.http.maps import bounds84
 from server.http.scope import Scope
 from server.http.services import Services
-from server.http.tile_request import TileRequest
-from server.http.tiles import MVT, KeptTile, check_vector_format, made_tile
+from server.http.tile_layers import renamed_layers
+from server.http.tile_maker import vector_layer
+from server.http.tiles import MVT, cache_control, check_vector_format
 from server.identity.decision import Decision, Principal
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind
+from tiles.cache import KeptTile
 from tiles.errors import TileOutOfRange
 from tiles.grids import TileId, grid, tile_range
 
 MOST_LAYERS = 20
 """The most collections of one tile."""
-_GZIP_WINDOW = 31
 
 type Allowed = tuple[Collection, Decision]
 
@@ -90,34 +90,65 @@ def dataset_tile_answer(
             "",
             f"at most {MOST_LAYERS} ids of collections",
         )
-    layers = []
-    for collection, decision in here:
-        source = feature_source(collection)
-        tile = TileRequest(collection, decision, grid_id, zoom, row, column, None, asof)
-        layers.append((tile, source, source.change(), scope.public_id(collection)))
-    tags = [
-        state_etag(tile.collection, change, tile.decision, *map(str, address), asof or "", name)
-        for tile, _, change, name in layers
-    ]
-    etag = _joined_etag(tags)
+    tile = TileId(zoom, column, row)
     private = any(decision.key != "public" for _, decision in chosen)
+    if asof is not None:
+        return _past_answer(here, scope, grid_id, tile, asof, environ, private=private)
+    layers = [
+        (services.tiles.vector_tile(collection, decision, grid_id, tile), collection)
+        for collection, decision in here
+    ]
+    named = [(kept, scope.public_id(collection), collection.id) for kept, collection in layers]
+    etag = _joined_etag([f"{kept.etag}{name}" for kept, name, _ in named])
+    stale = any(kept.stale for kept, _, _ in named)
+    body = b"".join(_layer(kept, name, own) for kept, name, own in named if not kept.empty)
+    return Answer(
+        body,
+        MVT,
+        status=200 if body else 204,
+        etag=etag,
+        cache_control="no-cache" if private else cache_control(services.settings, stale=stale),
+        private=private,
+    )
+
+
+def _layer(kept: KeptTile, name: str, own_name: str) -> bytes:
+    tile = gunzip_bytes(kept.body)
+    return tile if name == own_name else renamed_layers(tile, name)
+
+
+def _past_answer(
+    here: Sequence[Allowed],
+    scope: Scope,
+    grid_id: str,
+    tile: TileId,
+    asof: str,
+    environ: Environ,
+    *,
+    private: bool,
+) -> Answer:
+    """The tile of a past state, made for who asks."""
+    sources = [(collection, decision, feature_source(collection)) for collection, decision in here]
+    parts = (grid_id, *map(str, tile), asof)
+    etag = _joined_etag(
+        [
+            state_etag(collection, source.change(), decision, *parts, scope.public_id(collection))
+            for collection, decision, source in sources
+        ]
+    )
     if not_modified(environ, etag):
         return Answer(b"", MVT, etag=etag, private=private)
     body = b"".join(
-        _plain(made_tile(tile, source, change, services.tile_memory, name))
-        for tile, source, change, name in layers
+        renamed_layers(
+            vector_layer(collection, decision, source, grid_id, tile, asof), scope.public_id(collection)
+        )
+        for collection, decision, source in sources
     )
     return Answer(body, MVT, status=200 if body else 204, etag=etag, private=private)
 
 
 def _joined_etag(tags: Sequence[str]) -> str:
-    from hashlib import blake2s
-
-    return f'W/"tiles-{blake2s("".join(tags).encode(), digest_size=12).hexdigest()}"'
-
-
-def _plain(kept: KeptTile) -> bytes:
-    return isal_zlib.decompress(kept.body, _GZIP_WINDOW) if kept.gzipped and kept.body else kept.body
+    return f'W/"tiles-{blake2s("\n".join(tags).encode(), digest_size=12).hexdigest()}"'
 
 
 def _lies_in(collection: Collection, grid_id: str, zoom: int, row: int, column: int) -> bool:

@@ -1,8 +1,9 @@
 """The hot lane: items, item and tiles answered in front of Flask.
 
-It answers only what it understands completely: GET and HEAD on four kinds of path, in the format the path is for. All
-else, and every error that was cheap to find, falls through to the full application, which asks the same parser, the same
-`decide` and the same provider. It exists because Flask costs 0.36 ms a request and pygeoapi 0.6 ms and more.
+It answers only what it understands completely: GET and HEAD on a few kinds of path, in the format the path is for; tiles that
+are kept first of all (`hot_tiles`). All else, and every error that was cheap to find, falls through to the full application,
+which asks the same parser, the same `decide` and the same provider. It exists because Flask costs 0.36 ms a request and
+pygeoapi 0.6 ms and more.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ from server.http.answer import Answer, Environ, StartResponse, send
 from server.http.errors import DEFECT, RequestError, headers_of, members_of, problem, status_of
 from server.http.features import FeatureRequest, item_answer, items_answer
 from server.http.health import log_defect
+from server.http.hot_files import HotFiles
+from server.http.hot_tiles import HotTiles
 from server.http.negotiation import wants_geojson
 from server.http.parameters import query_parameters
 from server.http.scope import CITY, Scope
 from server.http.services import Services
+from server.http.tile_folder import folder_answer
 from server.http.tile_request import TileRequest
-from server.http.tiles import map_tile_answer, vector_tile_answer
+from server.http.tiles import vector_tile_answer
 from server.identity.decision import ANONYMOUS
 from server.registry.catalogue import RepresentationKind
-from tiles.errors import TilesError
+from tiles.errors import MapSourceError, RasterError, RenderingBusy, TilesError
 
 WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 _JSON_FORMATS = (None, "json", "geojson")
+_COSTLY = (AnswerTooLarge, SourceUnavailable, MapSourceError, RasterError, RenderingBusy)
+"""Found out at a cost: not to be found out again by the full application."""
 
 
 class HotPath(NamedTuple):
@@ -62,26 +68,34 @@ class HotLane:
     def __init__(self, services: Services, fallback: WsgiApplication) -> None:
         self._services = services
         self._fallback = fallback
+        self._tiles = HotTiles(services)
+        self._files = HotFiles(services)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer, or hand the untouched request on."""
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self._fallback(environ, start_response)
+        answer: Answer | None = None
+        try:
+            sent = self._tiles.answer(environ, start_response)
+            if sent is None:
+                sent = self._files.answer(environ, start_response)
+            if sent is not None:
+                return sent
             path = match(environ["PATH_INFO"])
             if path is not None:
-                try:
-                    answer = self._answer(path, environ)
-                except (AnswerTooLarge, SourceUnavailable) as error:
-                    # Found out at a cost: not to be found out again by the full application.
-                    answer = problem(
-                        status_of(error) or 503, str(error), headers_of(error), members_of(error)
-                    )
-                except (RequestError, ProviderError, TilesError, ChengtuError):
-                    answer = None  # the full application renders errors
-                except Exception as error:  # noqa: BLE001 - the last line of defence: granian answers a defect without a body
-                    log_defect(error)
-                    answer = problem(500, DEFECT)
-                if answer is not None:
-                    return send(answer, environ, start_response)
+                answer = self._answer(path, environ)
+            else:
+                answer = folder_answer(self._services, environ)
+        except _COSTLY as error:
+            answer = problem(status_of(error) or 503, str(error), headers_of(error), members_of(error))
+        except (RequestError, ProviderError, TilesError, ChengtuError):
+            answer = None  # the full application renders errors
+        except Exception as error:  # noqa: BLE001 - the last line of defence: granian answers a defect without a body
+            log_defect(error)
+            answer = problem(500, DEFECT)
+        if answer is not None:
+            return send(answer, environ, start_response)
         return self._fallback(environ, start_response)
 
     def _answer(self, path: HotPath, environ: Environ) -> Answer | None:
@@ -91,8 +105,6 @@ class HotLane:
             kind_needed = RepresentationKind.FEATURES
         elif kind == "tiles" and length == 5:
             kind_needed = RepresentationKind.TILES
-        elif kind == "map" and length == 6 and rest[1] == "tiles":
-            kind_needed = RepresentationKind.MAP
         else:
             return None
         parameters = query_parameters(environ)
@@ -111,6 +123,4 @@ class HotLane:
                 return items_answer(request, services.limits, environ)
             return item_answer(request, rest[1]) if rest[1] else None
         tile = TileRequest.parse(collection, decision, rest[-4:], parameters)
-        if kind_needed is RepresentationKind.TILES:
-            return vector_tile_answer(tile, services.tile_memory, environ)
-        return map_tile_answer(tile, services.maps, environ, cached_only=True)
+        return vector_tile_answer(services, tile, environ)

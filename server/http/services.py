@@ -14,7 +14,7 @@ from server.http.maps import MapServices
 from server.http.places import Places
 from server.http.request_body import BodyReader
 from server.http.scope import Scope
-from server.http.tiles import TileMemory
+from server.http.tile_maker import TileMaker
 from server.identity.authentication import authenticate
 from server.identity.decision import ANONYMOUS, Action, Decision, Principal, decide
 from server.pages import Pages
@@ -34,7 +34,7 @@ class Services:
     files: FileSender
     limits: QueryLimits
     maps: MapServices
-    tile_memory: TileMemory
+    tiles: TileMaker
     bodies: BodyReader
     heavy: Places
     views: CollectionViews = field(default_factory=CollectionViews)

@@ -79,6 +79,6 @@ def from_environment(environment: Mapping[str, str]) -> StartingApplication:
         from server.http.app import create_app
         from server.settings import load_settings
 
-        return create_app(load_settings((), environment))
+        return create_app(load_settings((), environment), keep_tiles=True)
 
     return StartingApplication(build)

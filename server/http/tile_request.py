@@ -10,6 +10,9 @@ from server.http.errors import NotFound
 from server.http.parameters import only
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection
+from tiles.grids import TileId
+
+TILE_PARAMETERS = ("f", "lang", "asof")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class TileRequest:
     format: str | None
     asof: str | None = None
 
+    @property
+    def tile(self) -> TileId:
+        """The tile in its grid."""
+        return TileId(self.zoom, self.column, self.row)
+
     @classmethod
     def parse(
         cls,
@@ -35,12 +43,13 @@ class TileRequest:
         decision: Decision,
         parts: Sequence[str],
         parameters: Sequence[tuple[str, str]],
+        allowed: Sequence[str] = TILE_PARAMETERS,
     ) -> TileRequest:
-        """From the last four parts of the path (grid, zoom, row, column) and the query.
+        """From the last four parts of the path (grid, zoom, row, column) and the query, of which `allowed` may be there.
 
         Raises InvalidParameter (of this room, or of the providers) and NotFound.
         """
-        given = only(parameters, ("f", "lang", "asof"))
+        given = only(parameters, allowed)
         grid, zoom, row, column = parse_address(parts)
         asof = given.get("asof")
         instant = None if asof is None else parse_asof(asof)

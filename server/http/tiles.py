@@ -1,81 +1,74 @@
-"""Vector and map tiles of one collection, for both lanes."""
+"""Answers of vector and map tiles of one collection, for both lanes."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from typing import NamedTuple
-
-from providers.features.source import FeatureSource
-from providers.tiles.archive import margin_box84, open_archive
-from providers.tiles.vector import vector_tile
-from server.http.answer import Answer, Environ, gzip_bytes, not_modified, worth_gzip
+from server.http.answer import Answer, Environ, not_modified
 from server.http.errors import InvalidParameter
 from server.http.features import feature_source, state_etag
-from server.http.maps import MapServices
+from server.http.services import Services
+from server.http.tile_maker import vector_layer
 from server.http.tile_request import TileRequest
-from server.registry.catalogue import RepresentationKind
-from tiles.grids import TileId, grid
+from server.identity.decision import Decision
+from server.settings import Settings
+from tiles.cache import KeptTile
+from tiles.cache.tile import EXTENSIONS
 
-MVT = "application/vnd.mapbox-vector-tile"
+MVT = EXTENSIONS["mvt"]
+MAP_FORMATS = {name: EXTENSIONS[name] for name in ("png", "jpeg", "webp")}
+VECTOR_VARY = "Accept-Encoding, Authorization"
+MAP_VARY = "Authorization"
+"""A map tile is the same for whatever a client accepts: its format is in its address."""
 _VECTOR_FORMATS = ("mvt", "pbf")
-MAP_FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+STALE_WARNING = ("Warning", '110 - "Response is Stale"')
+"""Goes with a tile that is being made anew, or whose source does not answer (RFC 7234, 5.5.1; clients still know it)."""
 
 
-class KeptTile(NamedTuple):
-    """A tile as it is kept: gzip where that makes it smaller, which is how most clients want it."""
+def cache_control(settings: Settings, *, stale: bool = False) -> str:
+    """How long a tile may be used without asking again; `send` says whether by shared caches too."""
+    seconds = settings.cache.public_seconds
+    return f"max-age={seconds}" if seconds and not stale else "no-cache"
 
-    body: bytes
-    gzipped: bool
+
+def kept_answer(services: Services, kept: KeptTile, decision: Decision, *, status: int = 200) -> Answer:
+    """A kept tile as an answer."""
+    private = decision.key != "public"
+    return Answer(
+        kept.body,
+        kept.media_type,
+        status=status,
+        etag=kept.etag,
+        headers=[STALE_WARNING] if kept.stale else [],
+        cache_control="no-cache" if private else cache_control(services.settings, stale=kept.stale),
+        vary=VECTOR_VARY if kept.gzipped else MAP_VARY,
+        private=private,
+        compressible=False,
+        gzipped=kept.gzipped,
+    )
 
 
-class TileMemory:
-    """The last tiles made in this worker: no more than so many bytes.
+def vector_tile_answer(services: Services, request: TileRequest, environ: Environ) -> Answer:
+    """A Mapbox vector tile; 204 where nothing lies in it (OGC API - Tiles, 7.1.4).
 
-    The key holds everything a tile depends on (generation, change, rights), so nothing ever has to be taken out for
-    being old.
+    Raises InvalidParameter, and what `TileMaker.vector_tile` raises.
     """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._size = 0
-        self._tiles: OrderedDict[object, KeptTile] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: object) -> KeptTile | None:
-        """The tile, None where it is not held."""
-        with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
-                self._tiles.move_to_end(key)
-            return tile
-
-    def put(self, key: object, body: bytes) -> None:
-        """Keep a tile, and drop the least used while there are too many bytes."""
-        tile = KeptTile(gzip_bytes(body), True) if worth_gzip(body) else KeptTile(body, False)
-        with self._lock:
-            if key in self._tiles or len(tile.body) > self._most // 8:
-                return
-            self._tiles[key] = tile
-            self._size += len(tile.body)
-            while self._size > self._most:
-                _, dropped = self._tiles.popitem(last=False)
-                self._size -= len(dropped.body)
+    check_vector_format(request.format)
+    if request.asof is not None:
+        return _past_tile(request, environ)
+    kept = services.tiles.vector_tile(request.collection, request.decision, request.grid, request.tile)
+    return kept_answer(services, kept, request.decision, status=204 if kept.empty else 200)
 
 
-def vector_tile_answer(tile: TileRequest, memory: TileMemory, environ: Environ) -> Answer:
-    """A Mapbox vector tile; 204 where nothing lies in it (OGC API - Tiles, 7.1.4)."""
-    check_vector_format(tile.format)
-    source = feature_source(tile.collection)
-    change = source.change()
-    place = (tile.grid, tile.zoom, tile.row, tile.column)
-    etag = state_etag(tile.collection, change, tile.decision, *map(str, place), tile.asof or "")
-    private = tile.decision.key != "public"
+def _past_tile(request: TileRequest, environ: Environ) -> Answer:
+    """A tile of a past state: made for who asks, not kept."""
+    source = feature_source(request.collection)
+    decision, tile = request.decision, request.tile
+    parts = (request.grid, *map(str, tile), request.asof or "")
+    etag = state_etag(request.collection, source.change(), decision, *parts)
+    private = decision.key != "public"
     if not_modified(environ, etag):
         return Answer(b"", MVT, etag=etag, private=private)
-    kept = made_tile(tile, source, change, memory)
-    status = 200 if kept.body else 204
-    return Answer(kept.body, MVT, status=status, etag=etag, private=private, gzipped=kept.gzipped)
+    body = vector_layer(request.collection, decision, source, request.grid, tile, request.asof)
+    return Answer(body, MVT, status=200 if body else 204, etag=etag, private=private)
 
 
 def check_vector_format(wanted: str | None) -> None:
@@ -85,82 +78,36 @@ def check_vector_format(wanted: str | None) -> None:
         raise InvalidParameter(f"f={wanted!r}; allowed for vector tiles: {allowed}", "f", wanted, allowed)
 
 
-def made_tile(
-    tile: TileRequest, source: FeatureSource, change: int | str, memory: TileMemory, layer: str | None = None
-) -> KeptTile:
-    """The tile at a state: as it was kept, from the collection's archive, or made now; an empty body where nothing lies in it.
-
-    `layer` is the name of its layer, that of the collection by itself. Raises TileOutOfRange, UnknownTileMatrixSet,
-    UnsupportedQuery, StoreError, SourceUnavailable.
-    """
-    collection, decision = tile.collection, tile.decision
-    place = (tile.grid, tile.zoom, tile.row, tile.column)
-    layer = layer or collection.id
-    key = (collection.directory, change, decision.key, place, tile.asof, layer)
-    kept = memory.get(key)
-    if kept is not None:
-        return kept
-    if layer == collection.id:
-        archived = _archived(tile, source, change)
-        if archived is not None:
-            return archived
-    body = vector_tile(
-        source,
-        *place,
-        layer,
-        decision.hidden_fields,
-        asof=tile.asof,
-        tile_fields=collection.representations[RepresentationKind.TILES].properties.get("tile_fields"),
-    )
-    memory.put(key, body)
-    return memory.get(key) or KeptTile(body, False)
-
-
-def _archived(tile: TileRequest, source: FeatureSource, change: int | str) -> KeptTile | None:
-    """The tile that was built when the collection was published, None where it was not, or may have changed since."""
-    properties = tile.collection.representations[RepresentationKind.TILES].properties
-    name, zooms = properties.get("archive"), properties.get("archive_zooms")
-    if (
-        name is None
-        or tile.asof is not None
-        or tile.decision.hidden_fields
-        or tile.grid != "WebMercatorQuad"
-        or not zooms
-        or not zooms[0] <= tile.zoom <= zooms[1]
-    ):
-        return None
-    address = TileId(tile.zoom, tile.column, tile.row)
-    built = properties.get("archive_change", 0)
-    if change != built:
-        touched = getattr(source, "touched_since", None)
-        if touched is None or touched(built, margin_box84(address)):
-            return None
-    grid(tile.grid).check(address)
-    return KeptTile(open_archive(tile.collection.directory / name).tile(address) or b"", True)
+def map_extension(wanted: str | None) -> str:
+    """The extension of map tiles that `f` names, "png" where it is not given. Raises InvalidParameter."""
+    extension = wanted or "png"
+    if extension not in MAP_FORMATS:
+        allowed = ", ".join(MAP_FORMATS)
+        raise InvalidParameter(
+            f"f={extension[:200]!r}; allowed for map tiles: {allowed}", "f", extension, allowed
+        )
+    return extension
 
 
 def map_tile_answer(
-    tile: TileRequest, maps: MapServices, environ: Environ, *, cached_only: bool = False
-) -> Answer | None:
-    """A map tile from the cache, or rendered into it; None where `cached_only` and it is not there yet."""
-    if tile.asof is not None:
+    services: Services,
+    request: TileRequest,
+    *,
+    style: str | None = None,
+    instant: str | None = None,
+) -> Answer:
+    """A map tile in a style (None: the collection's own) at an instant (RFC 3339, UTC, or A/B; None: the latest).
+
+    Raises InvalidParameter, KeyError where the collection has no map, UnknownStyle, and what `TileMaker.map_tile` raises.
+    """
+    if request.asof is not None:
         raise InvalidParameter(
             "parameter 'asof' is not known here: map tiles show the present state",
             "asof",
-            tile.asof,
+            request.asof,
             "no asof",
         )
-    wanted = tile.format or "png"
-    media_type = MAP_FORMATS.get(wanted)
-    if media_type is None:
-        raise InvalidParameter(f"f={tile.format!r}; allowed for map tiles: {', '.join(MAP_FORMATS)}")
-    etag = state_etag(
-        tile.collection, 0, tile.decision, tile.grid, f"{tile.zoom}/{tile.row}/{tile.column}", wanted
-    )
-    private = tile.decision.key != "public"
-    if not_modified(environ, etag):
-        return Answer(b"", media_type, etag=etag, private=private)
-    body = maps.tile(tile, wanted, cached_only=cached_only)
-    if body is None:
-        return None
-    return Answer(body, media_type, etag=etag, private=private, compressible=False)
+    extension = map_extension(request.format)
+    drawing = services.maps.drawing(request.collection, request.decision, style, instant)
+    kept = services.tiles.map_tile(drawing, request.grid, request.tile, extension)
+    return kept_answer(services, kept, request.decision)

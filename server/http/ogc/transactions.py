@@ -87,9 +87,11 @@ class _Editing:
     def run(self, edits: list[Edit]) -> list[EditResult]:
         """Make the edits. Raises what the source raises; MethodNotAllowed where it turns out to be read-only."""
         try:
-            return self.source.edit(edits, self.here.who.id)
+            results = self.source.edit(edits, self.here.who.id)
         except ReadOnlySource as error:
             raise _read_only(str(error)) from error
+        self.here.services.tiles.edited(self.asked.collection)
+        return results
 
 
 def is_editable(asked: FeatureRequest) -> bool:

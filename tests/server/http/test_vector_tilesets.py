@@ -12,10 +12,10 @@ from providers.features.source import Edit, EditKind
 from providers.features.store import open_store
 from providers.tiles.archive import build_pmtiles, margin_box84
 from providers.tiles.vector import vector_tile
-from server.http.tile_request import TileRequest
-from server.http.tiles import TileMemory, made_tile, vector_tile_answer
+from server.http.tile_maker import TileMaker
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection, Representation, RepresentationKind
+from tiles.cache import Places, open_tile_cache
 from tiles.grids import TileId
 from tiles.pmtiles import Archive
 
@@ -217,26 +217,29 @@ def _rest() -> dict[str, Any]:
     }
 
 
-def test_an_archived_tile_is_that_of_the_store_until_an_edit_touches_it(archived: Collection) -> None:
+@pytest.fixture
+def maker(tmp_path: Path) -> TileMaker:
+    """Gives and keeps tiles below a folder of its own."""
+    cache = open_tile_cache("files", tmp_path / "kept", memory_bytes=1 << 20)
+    return TileMaker(cache, Places(2, 2), Places(1, 1))
+
+
+def test_an_archived_tile_is_that_of_the_store_until_an_edit_touches_it(
+    archived: Collection, maker: TileMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = open_store(archived.directory / "features.gpkg")
-    memory = TileMemory(10)
-    decision = PUBLIC
+    made: list[TileId] = []
+
+    def counted(*given: Any, **named: Any) -> bytes:
+        made.append(TileId(given[2], given[4], given[3]))
+        return vector_tile(*given, **named)
+
+    monkeypatch.setattr("server.http.tile_maker.vector_tile", counted)
 
     def ask(zoom: int, row: int, column: int) -> tuple[bool, bytes]:
-        request = TileRequest(archived, decision, "WebMercatorQuad", zoom, row, column, None)
-        kept = made_tile(request, store, store.change(), memory)
-        held = memory.get(
-            (
-                archived.directory,
-                store.change(),
-                decision.key,
-                ("WebMercatorQuad", zoom, row, column),
-                None,
-                "city",
-            )
-        )
-        body = gzip.decompress(kept.body) if kept.gzipped and kept.body else kept.body
-        return held is None, body
+        made.clear()
+        kept = maker.vector_tile(archived, PUBLIC, "WebMercatorQuad", TileId(zoom, column, row))
+        return not made, gzip.decompress(kept.body)
 
     archive = Archive(archived.directory / "tiles.pmtiles")
     assert archive.metadata()["vector_layers"][0]["fields"] == {"name": "String"}
@@ -253,17 +256,21 @@ def test_an_archived_tile_is_that_of_the_store_until_an_edit_touches_it(archived
     assert inside.west < 113.95 < inside.east
     assert inside.south < 22.58 < inside.north
     store.edit([Edit(EditKind.CREATE, None, shape, {"name": "new"})])
+    maker.edited(archived)
     from_archive, body = ask(*here)
     assert not from_archive
     assert b"new" in body
     assert ask(11, 0, 0)[0] is True
 
 
-def test_the_lane_answers_from_the_archive(archived: Collection) -> None:
-    request = TileRequest(archived, PUBLIC, "WebMercatorQuad", 0, 0, 0, None)
-    answer = vector_tile_answer(request, TileMemory(10), {})
-    assert answer.gzipped
-    assert answer.body == Archive(archived.directory / "tiles.pmtiles").tile(TileId(0, 0, 0))
+def test_tiles_of_other_rights_are_kept_apart(archived: Collection, maker: TileMaker) -> None:
+    place = TileId(11, 1672, 892)
+    whole = maker.vector_tile(archived, PUBLIC, "WebMercatorQuad", place)
+    less = Decision(allowed=True, hidden_fields=frozenset({"name"}), key="less")
+    hidden = maker.vector_tile(archived, less, "WebMercatorQuad", place)
+    assert b"n1" in gzip.decompress(whole.body)
+    assert b"n1" not in gzip.decompress(hidden.body)
+    assert maker.vector_tile(archived, less, "WebMercatorQuad", place).body == hidden.body
 
 
 def test_there_is_no_archive_where_none_was_built(client: Any) -> None:
