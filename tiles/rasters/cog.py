@@ -6,7 +6,7 @@ The overview is chosen by hand: GDAL's warper reads full resolution otherwise, w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,6 +162,17 @@ class CogSource(Unchanging):
             valid[:, places[group]] = True if mask is None else mask[at]
         return values, valid
 
+    def read_window(
+        self, window: Window, bands: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """The pixels (bands, rows, columns) of a window at full resolution, and which are valid.
+
+        Validity has the same shape, or one band for all, or is None where all are.
+        """
+        facts, modified = self._facts(bands, None)
+        view = _View(window, (window.height, window.width), None, 1)
+        return self._pixels(facts, modified, view, bands, nearest=True)
+
     def span(self, bands: Sequence[int], *, instant: str | None = None) -> tuple[float, float]:
         """2nd to 98th percentile over the bands: kept ones, else of a small overview."""
         modified = self._facts(bands, instant)[1]
@@ -233,6 +244,18 @@ class CogSource(Unchanging):
             seen = values[-1:] > 0
             return values[:-1], None if seen.all() else seen
         return values, _valid_values(values, [facts.nodata[band - 1] for band in bands])
+
+
+def block_windows(path: Path) -> Iterator[Window]:
+    """Windows that cover a file, each of whole blocks and of about a million pixels."""
+    facts = file_facts(path, modified_ns(path))
+    tall, wide = (math.ceil(1024 / edge) * edge if edge < 1024 else edge for edge in facts.block)
+    wide = min(wide, facts.width)
+    if wide > 1024 * 8:
+        tall = max(facts.block[0], 1024 * 1024 // wide)
+    for row in range(0, facts.height, tall):
+        for column in range(0, facts.width, wide):
+            yield Window(column, row, min(wide, facts.width - column), min(tall, facts.height - row))
 
 
 def _valid_values(values: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_] | None:
