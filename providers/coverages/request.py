@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from providers.coverages.axes import DEGREE_LABELS, Axis, axis_of, axis_parts
 from providers.errors import InvalidParameter
+from providers.features.crs import ReferenceSystem
 from providers.features.query import CRS84
 from providers.sensors.store import Span
 from providers.sensors.times import parse_span
+from tiles.rasters.source import Bounds
 
 MAXIMUM_SIDE = 16_384
 KNOWN = (
@@ -60,7 +62,8 @@ class CoverageRequest:
     """What was asked.
 
     `bbox` is in the authority's axis order of `bbox_crs`. `subset` holds the spatial axes; `subset_in_degrees` says whether
-    their labels were Lon and Lat. `scale_factor` divides both sides, `scale_axes` each by its own, `scale_size` names cells.
+    their labels were Lon and Lat. `box` is a box for callers inside, easting first in `box_reference` (None: the coverage's own CRS),
+    on whatever turn of the globe; it goes before `bbox`. `scale_factor` divides both sides, `scale_axes` each by its own, `scale_size` names cells.
     """
 
     bbox: tuple[float, float, float, float] | None = None
@@ -74,6 +77,8 @@ class CoverageRequest:
     scale_axes: Mapping[Axis, float] = field(default=_NO_SCALES)
     scale_size: Mapping[Axis, float] = field(default=_NO_SCALES)
     crs: str | None = None
+    box: Bounds | None = None
+    box_reference: ReferenceSystem | None = None
 
     @property
     def is_whole(self) -> bool:

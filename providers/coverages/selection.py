@@ -174,6 +174,8 @@ def _instants(
 
 def _wanted(request: CoverageRequest, description: RasterDescription) -> _Wanted:
     own = own_reference(description)
+    if request.box is not None:
+        return _Wanted(request.box, request.box_reference or own, frozenset())
     if request.bbox is not None:
         system = named_reference("bbox-crs", request.bbox_crs)
         return _Wanted(_box(request.bbox, system), system, frozenset())

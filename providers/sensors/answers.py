@@ -100,11 +100,11 @@ def location_series(path: Path, location_ids: Sequence[str], query: SeriesQuery)
     `query.maximum_values`.
     """
     store = SeriesStore(path)
-    chosen = _chosen_parameters(store, query.parameters)
+    chosen = chosen_parameters(store, query.parameters)
     budget = query.maximum_values
     coverages = []
     for location_id in location_ids:
-        columns, times = _columns(store, location_id, chosen, query, budget)
+        columns, times = observed_columns(store, location_id, chosen, query, budget)
         budget -= sum(len(column) for column in columns.values())
         coverages.append((_required(store, location_id), times, columns))
     described = {parameter.name: describe_parameter(parameter) for parameter in chosen}
@@ -126,7 +126,7 @@ def _required(store: SeriesStore, location_id: str) -> Location:
     return place
 
 
-def _chosen_parameters(store: SeriesStore, names: Sequence[str] | None) -> tuple[Parameter, ...]:
+def chosen_parameters(store: SeriesStore, names: Sequence[str] | None) -> tuple[Parameter, ...]:
     """The parameters asked for, in the order of publication. Raises InvalidParameter for one that is unknown."""
     known = store.parameters()
     if names is None:
@@ -138,7 +138,7 @@ def _chosen_parameters(store: SeriesStore, names: Sequence[str] | None) -> tuple
     return tuple(parameter for parameter in known if parameter.name in names)
 
 
-def _columns(
+def observed_columns(
     store: SeriesStore, location_id: str, parameters: Sequence[Parameter], query: SeriesQuery, budget: int
 ) -> tuple[dict[str, list[float | None]], list[int]]:
     """The values of each parameter along one common time axis; times of which a parameter has no row become null."""
@@ -230,7 +230,7 @@ def stream_series_csv(
     in slices, so memory stays the same whatever the length. Raises ItemNotFound and InvalidParameter before the first bytes.
     """
     store = SeriesStore(path)
-    chosen = [parameter.name for parameter in _chosen_parameters(store, parameters)]
+    chosen = [parameter.name for parameter in chosen_parameters(store, parameters)]
     places = [_required(store, location_id) for location_id in location_ids]
     return _csv_parts(store, places, chosen, span)
 
