@@ -53,6 +53,17 @@ class CollectionIndex:
 
         return classes_of_all(self.collections, CHECKS)
 
+    @cached_property
+    def extent(self) -> Box | None:
+        """The box around all of them; None where none has an extent. The whole round where one lies over the antimeridian."""
+        west, south, east, north = self._boxes
+        if not self.collections or bool(np.isnan(west).all()):
+            return None
+        low, high = float(np.nanmin(south)), float(np.nanmax(north))
+        if bool((west > east).any()):
+            return Box(-180.0, low, 180.0, high)
+        return Box(float(np.nanmin(west)), low, float(np.nanmax(east)), high)
+
     def _meeting(self, box: Box) -> list[int]:
         west, south, east, north = self._boxes
         meets = (south <= box.north) & (north >= box.south)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from server.http.collection_index import Box
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
 from server.http.negotiation import MEDIA_TYPES
+from server.http.ogc.coverage_documents import coverage_extent
 from server.http.ogc.documents import (
     CATALOGUE_ID,
     catalogue_document,
@@ -24,6 +26,9 @@ from server.http.ogc.features_facts import edited_members
 from server.http.ogc.openapi import openapi_document
 from server.http.parameters import integer
 from server.registry.catalogue import Collection
+from tiles.errors import RasterError
+
+_log = logging.getLogger(__name__)
 
 
 def register(blueprint: Blueprint) -> None:
@@ -40,7 +45,8 @@ def landing() -> Response:
     """The landing page."""
     here = context()
     here.only()
-    document = landing_document(here.scope, here.catalogue, here.root, here.language)
+    extent = here.services.index(here.catalogue, here.scope, here.who).extent
+    document = landing_document(here.scope, here.catalogue, here.root, here.language, extent)
     if here.format("json", "html") == "html":
         return respond(html_answer(here.services.pages.landing(here.page_request(), document, here.tenant)))
     return _json(document)
@@ -160,4 +166,17 @@ def collection(public_id: str) -> Response:
         )
         return respond(html_answer(page))
     document = collection_document(found, here.scope, here.root, here.language) | edited_members(found)
+    for part, members in _coverage_extent(found).items():
+        document["extent"][part] = document["extent"].get(part, {}) | members
     return _json(document, private=decision.key != "public")
+
+
+def _coverage_extent(found: Collection) -> dict[str, Any]:
+    """What its coverage adds to the extent; nothing where its data are gone: the document is still true without."""
+    try:
+        return coverage_extent(found)
+    except RasterError as error:
+        _log.warning(
+            "extent of a coverage not told", extra={"collection": found.qualified_id, "reason": str(error)}
+        )
+        return {}

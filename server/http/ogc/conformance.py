@@ -1,13 +1,17 @@
 """Conformance classes: what the server does everywhere, and what each collection has been found to do.
 
-Classes of features are not claimed: the self-test of publishing (`providers.features.conformance`) has asked the source, and
-its result is stored with the collection. A view lists the classes that all its feature collections passed.
+Classes that depend on data are not claimed: the self-tests of publishing (`providers.features.conformance` for features,
+`tiles.maps.self_test` for maps) have asked the source, and their results are stored with the collection. A view lists the classes
+that all its collections of a kind passed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 
+from server.http.ogc.conformance_maps import MAP_CHECKED, MAP_EVERYWHERE
+from server.http.ogc.coverage_documents import coverage_classes, edr_classes
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
@@ -24,6 +28,8 @@ SERVER = (
     ),
     f"{_SPEC}/ogcapi-common-2/1.0/conf/collections",
     f"{_FEATURES_1}/oas30",
+    f"{_SPEC}/tms/2.0/conf/tilematrixset",
+    f"{_SPEC}/tms/2.0/conf/json-tilematrixset",
     f"{_SPEC}/ogcapi-records-1/1.0/conf/record-core",
     f"{_SPEC}/ogcapi-records-1/1.0/conf/json",
     *(f"{_PROCESSES}/{name}" for name in ("core", "json", "ogc-process-description")),
@@ -33,38 +39,86 @@ SERVER = (
 OF_KIND: Mapping[RepresentationKind, tuple[str, ...]] = {
     Kind.TILES: tuple(
         f"{_TILES}/{name}"
-        for name in ("core", "tileset", "tilesets-list", "dataset-tilesets", "geodata-tilesets", "mvt")
+        for name in (
+            "core",
+            "tileset",
+            "tilesets-list",
+            "dataset-tilesets",
+            "geodata-tilesets",
+            "oas30",
+            "mvt",
+        )
     ),
-    Kind.MAP: (f"{_SPEC}/ogcapi-maps-1/1.0/conf/core",),
-    Kind.COVERAGE: (f"{_SPEC}/ogcapi-coverages-1/0.0/conf/core",),
-    Kind.SERIES: (f"{_SPEC}/ogcapi-edr-1/1.0/conf/core",),
+    Kind.MAP: (
+        *(
+            f"{_TILES}/{name}"
+            for name in (
+                *("core", "tileset", "tilesets-list", "dataset-tilesets", "geodata-tilesets", "oas30"),
+                *("collections-selection", "datetime", "png", "jpeg"),
+            )
+        ),
+        *MAP_EVERYWHERE,
+    ),
+    Kind.COVERAGE: coverage_classes(),
+    Kind.SERIES: edr_classes(),
     Kind.TILESET_3D: (f"{_GEOVOLUMES}/core", f"{_GEOVOLUMES}/3d-tiles"),
 }
-"""What every representation of a kind does; tests of the clients hold it."""
+"""What every representation of a kind does; tests of the server and its clients hold it."""
+
+TESTED_KINDS = (Kind.FEATURES, Kind.MAP, Kind.COVERAGE, Kind.SERIES)
+"""Kinds of which publishing stores what a self-test passed, as the property `conformance`."""
+
+
+def _passed(collection: Collection, kind: RepresentationKind) -> Sequence[str]:
+    representation = collection.representations.get(kind)
+    return () if representation is None else representation.properties.get("conformance", ())
 
 
 def classes_of(collection: Collection) -> list[str]:
     """The classes one collection conforms to."""
-    classes: list[str] = []
-    features = collection.representations.get(Kind.FEATURES)
-    if features is not None:
-        classes += features.properties.get("conformance", ())
+    classes = [uri for kind in TESTED_KINDS for uri in _passed(collection, kind)]
     for kind in collection.representations:
         classes += OF_KIND.get(kind, ())
-    return classes
+    if Kind.COVERAGE in collection.representations:
+        classes += edr_classes()
+    return list(dict.fromkeys(classes))
 
 
 def classes_of_all(collections: Sequence[Collection], known: Iterable[str]) -> list[str]:
-    """The classes of a view: those of the server, of the kinds, and of features those that every collection passed.
+    """The classes of a view: those of the server and of the kinds, and of tested ones those that every collection passed.
 
     `known` are all classes of features there are, in their order: what a view without feature collections lists.
     """
+    ordered = _shared(collections, Kind.FEATURES, known)
+    maps = _shared(collections, Kind.MAP, MAP_CHECKED)
+    everywhere = [uri for classes in OF_KIND.values() for uri in classes]
+    return list(dict.fromkeys((*SERVER, *ordered, *maps, *everywhere, *_styles())))
+
+
+def _shared(collections: Sequence[Collection], kind: RepresentationKind, known: Iterable[str]) -> list[str]:
+    """Those of `known` that every collection of a kind passed; all where there is none of that kind."""
     shared: set[str] | None = None
     for collection in collections:
-        features = collection.representations.get(Kind.FEATURES)
-        if features is not None:
-            passed = set(features.properties.get("conformance", ()))
+        if kind in collection.representations:
+            passed = set(_passed(collection, kind))
+            if kind is Kind.MAP and not _has_time(collection):
+                passed |= {uri for uri in MAP_CHECKED if uri.endswith("/datetime")}
             shared = passed if shared is None else shared & passed
-    ordered = [uri for uri in known if shared is None or uri in shared]
-    everywhere = [uri for classes in OF_KIND.values() for uri in classes]
-    return list(dict.fromkeys((*SERVER, *ordered, *everywhere)))
+    return [uri for uri in known if shared is None or uri in shared]
+
+
+def _has_time(collection: Collection) -> bool:
+    features = collection.representations.get(Kind.FEATURES)
+    coverage = collection.representations.get(Kind.COVERAGE)
+    return bool(
+        (features is not None and features.properties.get("time_field"))
+        or (coverage is not None and coverage.properties.get("instants"))
+    )
+
+
+def _styles() -> tuple[str, ...]:
+    if find_spec("server.http.ogc.styles") is None:
+        return ()
+    from server.http.ogc.styles import STYLE_CLASSES
+
+    return tuple(STYLE_CLASSES)

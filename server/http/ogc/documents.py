@@ -5,12 +5,13 @@ They are ours and not pygeoapi's: its `/collections` is unpaged and takes millis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 from providers.formatters.registry import ITEM_FORMATS
 from server.http.ogc.conformance import classes_of
+from server.http.ogc.coverage_documents import coverage_links, data_queries
 from server.http.scope import Scope
 from server.pages.links import downloads
 from server.registry.catalogue import CRS84, CRS84H, Catalogue, Collection, RepresentationKind
@@ -46,15 +47,27 @@ def _self_and_html(url: str, html: bool = False) -> list[Document]:
     return [own, other]
 
 
-def landing_document(scope: Scope, catalogue: Catalogue, root: str, language: str) -> Document:
-    """The landing page of a view; `root` is its URL without a slash at the end (OGC API - Common Part 1, 7.2)."""
+def landing_document(
+    scope: Scope,
+    catalogue: Catalogue,
+    root: str,
+    language: str,
+    extent: tuple[float, float, float, float] | None = None,
+) -> Document:
+    """The landing page of a view; `root` is its URL without a slash at the end (OGC API - Common Part 1, 7.2).
+
+    `extent` (CRS84) is that of the dataset's map (OGC 20-058, dataset-map).
+    """
     title, description = _TITLES.get(language, _TITLES["en"])
     if scope.tenant is not None:
         titles = catalogue.tenants[scope.tenant].titles
         title = titles.get(language) or titles["en"]
+    whole = {} if extent is None else {"extent": {"spatial": {"bbox": [list(extent)], "crs": CRS84}}}
     return {
         "title": title,
         "description": description,
+        **whole,
+        "crs": [CRS84, *_OTHER_CRS],
         "links": [
             *_self_and_html(f"{root}/"),
             link(f"{root}/api", "service-desc", "application/vnd.oai.openapi+json;version=3.0", "The API"),
@@ -69,6 +82,10 @@ def landing_document(scope: Scope, catalogue: Catalogue, root: str, language: st
             link(f"{root}/processes", f"{REL}processes", _JSON, "Processes"),
             link(f"{root}/functions", f"{REL}functions", _JSON, "Functions of filters"),
             link(f"{root}/tiles", f"{REL}tilesets-vector", _JSON, "Vector tilesets of all collections"),
+            link(f"{root}/map", f"{REL}map", "image/png", "Map of all collections"),
+            link(f"{root}/map?f=html", f"{REL}map", _HTML, "Map of all collections, as a page"),
+            link(f"{root}/map/tiles", f"{REL}tilesets-map", _JSON, "Map tilesets of all collections"),
+            link(f"{root}/styles", f"{REL}styles", _JSON, "Styles"),
             link(
                 f"{root.removesuffix('/ogc')}/wfs?service=WFS&request=GetCapabilities",
                 "service",
@@ -150,23 +167,34 @@ def _three_d_links(url: str) -> list[Document]:
     ]
 
 
-def _representation_links(kind: RepresentationKind, url: str) -> list[Document]:
+def _map_links(url: str) -> list[Document]:
+    forms = (
+        ("image/jpeg", "jpeg", "JPEG"),
+        ("image/webp", "webp", "WebP"),
+        ("image/tiff; application=geotiff", "tiff", "GeoTIFF"),
+    )
+    return [
+        link(f"{url}/map", f"{REL}map", "image/png", "Map"),
+        *(
+            link(f"{url}/map?f={form}", f"{REL}map", media_type, f"Map as {name}")
+            for media_type, form, name in forms
+        ),
+        link(f"{url}/map?f=html", f"{REL}map", _HTML, "Map as a page"),
+        link(f"{url}/map/tiles", f"{REL}tilesets-map", _JSON, "Map tilesets"),
+        link(f"{url}/styles", f"{REL}styles", _JSON, "Styles"),
+    ]
+
+
+def _representation_links(collection: Collection, kind: RepresentationKind, url: str) -> list[Document]:
     match kind:
         case Kind.FEATURES:
             return _feature_links(url)
         case Kind.TILES:
             return [link(f"{url}/tiles", f"{REL}tilesets-vector", _JSON, "Vector tilesets")]
         case Kind.MAP:
-            return [
-                link(f"{url}/map", f"{REL}map", "image/png", "Map"),
-                link(f"{url}/map/tiles", f"{REL}tilesets-map", _JSON, "Map tilesets"),
-            ]
+            return _map_links(url)
         case Kind.COVERAGE:
-            geotiff = "image/tiff; application=geotiff"
-            return [
-                link(f"{url}/coverage", f"{REL}coverage", geotiff, "Coverage"),
-                link(f"{url}/schema", f"{REL}schema", "application/schema+json", "Fields of the coverage"),
-            ]
+            return coverage_links(collection, url)
         case Kind.TILESET_3D:
             return _three_d_links(url)
         case Kind.TERRAIN:
@@ -182,33 +210,6 @@ def _representation_links(kind: RepresentationKind, url: str) -> list[Document]:
             ]
         case Kind.RECORD:
             return []
-
-
-def _series_members(properties: Mapping[str, Any], url: str) -> Document:
-    parameters = {
-        parameter["name"]: {
-            "type": "Parameter",
-            "description": {"en": parameter.get("title", parameter["name"])},
-            "observedProperty": {"label": {"en": parameter.get("title", parameter["name"])}},
-            "unit": {"label": {"en": parameter.get("unit", "")}, "symbol": parameter.get("unit", "")},
-        }
-        for parameter in properties.get("parameters", ())
-    }
-    queries = {
-        kind: {
-            "link": {
-                "href": f"{url}/{kind}",
-                "rel": "data",
-                "variables": {"query_type": kind, "output_formats": ["CoverageJSON"]},
-            }
-        }
-        for kind in ("locations", "position", "radius")
-    }
-    return {
-        "data_queries": queries,
-        "parameter_names": parameters,
-        "output_formats": ["CoverageJSON", "GeoJSON"],
-    }
 
 
 def collection_url(root: str, scope: Scope, collection: Collection) -> str:
@@ -245,7 +246,7 @@ def collection_document(collection: Collection, scope: Scope, root: str, languag
     elif Kind.COVERAGE in collection.representations:
         document["dataType"] = "coverage"
     for kind in collection.representations:
-        document["links"].extend(_representation_links(kind, url))
+        document["links"].extend(_representation_links(collection, kind, url))
     for download in downloads(collection):
         href = f"{url}/download/{download.name}"
         document["links"].append(link(href, "enclosure", download.media_type, download.name))
@@ -253,9 +254,9 @@ def collection_document(collection: Collection, scope: Scope, root: str, languag
         document["links"].append(link(collection.licence_url, "license", _HTML, collection.licence))
     record = f"{root}/collections/{CATALOGUE_ID}/items/{quote(scope.public_id(collection))}"
     document["links"].append(link(record, "describedby", "application/geo+json", "Record of this collection"))
-    series = collection.representations.get(Kind.SERIES)
-    if series is not None:
-        document.update(_series_members(series.properties, url))
+    document.update(data_queries(collection, url))
+    if collection.default_style is not None and Kind.MAP in collection.representations:
+        document["defaultStyle"] = collection.default_style
     if Kind.TILESET_3D in collection.representations:
         tileset = f"{url}/3dtiles/tileset.json"
         document["content"] = [link(tileset, "original", "application/json+3dtiles", "3D Tiles 1.1")]

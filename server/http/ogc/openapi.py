@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.documents import CATALOGUE_ID
+from server.http.ogc.map_query import LONGEST_SIDE
 from server.http.ogc.openapi_features import feature_parameters, feature_paths, feature_schemas
+from server.http.ogc.openapi_maps import map_parameters, map_paths
 from server.http.scope import Scope
 
 Document = dict[str, Any]
@@ -41,7 +45,6 @@ def _path(name: str, description: str, schema: Document | None = None) -> Docume
 
 
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 1073741823}
-_SIDE = {"type": "integer", "minimum": 1, "maximum": 4096}
 _BOX = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6}
 
 
@@ -78,9 +81,6 @@ def _parameters() -> Document:
         "collections": _query(
             "collections", "Only these collections", {"type": "array", "items": {"type": "string"}}
         ),
-        "width": _query("width", "Width in pixels", _SIDE),
-        "height": _query("height", "Height in pixels", _SIDE),
-        "transparent": _query("transparent", "Transparent background", {"type": "boolean"}),
         "parameter-name": _query(
             "parameter-name", "Observed parameters", {"type": "array", "items": {"type": "string"}}
         ),
@@ -173,20 +173,6 @@ def _tile_paths() -> Document:
             "collections",
         ),
         f"/tiles/{address}": dataset,
-        f"{one}/map": _get(
-            "getMap",
-            "Maps",
-            "A map image",
-            ("png", "jpeg", "webp"),
-            *("collectionId", "bbox", "bbox-crs", "crs", "width", "height", "transparent"),
-        ),
-        f"{one}/map/tiles": _get("getMapTilesets", "Maps", "Map tilesets", ("json", "html"), "collectionId"),
-        f"{one}/map/tiles/{{tileMatrixSetId}}": _get(
-            "getMapTileset", "Maps", "A map tileset", ("json", "html"), "collectionId", "tileMatrixSetId"
-        ),
-        f"{one}/map/tiles/{address}": _get(
-            "getMapTile", "Maps", "A map tile", ("png", "jpeg", "webp"), *place
-        ),
         "/tileMatrixSets": _get("getTileMatrixSets", "Tiles", "Tile matrix sets", ("json", "html")),
         "/tileMatrixSets/{tileMatrixSetId}": _get(
             "getTileMatrixSet", "Tiles", "A tile matrix set", ("json", "html"), "tileMatrixSetId"
@@ -196,7 +182,6 @@ def _tile_paths() -> Document:
 
 def _other_paths() -> Document:
     one = "/collections/{collectionId}"
-    series = ("datetime", "parameter-name", "limit")
     execute = _get("execute", "Processes", "Run a process and wait for its result", ("json",), "processId")
     operation = execute.pop("get")
     operation["requestBody"] = {
@@ -205,35 +190,6 @@ def _other_paths() -> Document:
     }
     del operation["responses"]["304"]
     return {
-        f"{one}/coverage": _get(
-            "getCoverage",
-            "Coverages",
-            "A coverage, or a part of it",
-            ("gtiff", "covjson"),
-            *("collectionId", "bbox", "bbox-crs", "subset", "properties", "scale-factor", "scale-size"),
-        ),
-        f"{one}/locations": _get(
-            "getLocations",
-            "EDR",
-            "Locations with series",
-            ("geojson", "html"),
-            "collectionId",
-            "bbox",
-            *series,
-        ),
-        f"{one}/locations/{{locationId}}": _get(
-            "getLocation", "EDR", "Series of a location", ("covjson",), "collectionId", "locationId", *series
-        ),
-        f"{one}/position": _get(
-            "getPosition", "EDR", "Series nearest to a point", ("covjson",), "collectionId", "coords", *series
-        ),
-        f"{one}/radius": _get(
-            "getRadius",
-            "EDR",
-            "Series within a radius",
-            ("covjson",),
-            *("collectionId", "coords", "within", "within-units", *series),
-        ),
         f"{one}/3dtiles": _get("get3DTiles", "3D", "3D Tiles 1.1 tileset", ("json",), "collectionId"),
         f"{one}/terrain/layer.json": _get(
             "getTerrain", "3D", "Description of a quantized-mesh terrain", ("json",), "collectionId"
@@ -264,6 +220,16 @@ def _other_paths() -> Document:
     }
 
 
+def _of_others(part: str, *given: object) -> Document:
+    """What the modules of coverages and styles add to a part of the document: "paths", "parameters" or "schemas"."""
+    found: Document = {}
+    for subject in ("coverage", "style"):
+        name = f"server.http.ogc.openapi_{subject}s"
+        if find_spec(name) is not None:
+            found |= getattr(import_module(name), f"{subject}_{part}")(*given)
+    return found
+
+
 def openapi_document(root: str, scope: Scope) -> Document:
     """The definition of a view's API; `root` becomes the server's URL."""
     view = "the whole city" if scope.tenant is None else f"tenant {scope.tenant}"
@@ -275,6 +241,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
             "version": "0.1.0",
             "description": "Vector, raster, 3D, point clouds and sensors of a city as OGC API services.",
             "license": {"name": "Apache-2.0"},
+            "x-OGC-limits": {"maps": {"maxWidth": LONGEST_SIDE, "maxHeight": LONGEST_SIDE}},
         },
         "servers": [{"url": root}],
         "tags": [
@@ -284,6 +251,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
                 "Features",
                 "Tiles",
                 "Maps",
+                "Styles",
                 "Coverages",
                 "EDR",
                 "3D",
@@ -301,10 +269,12 @@ def openapi_document(root: str, scope: Scope) -> Document:
             ),
             **feature_paths(_get),
             **_tile_paths(),
+            **map_paths(_get),
             **_other_paths(),
+            **_of_others("paths", _get),
         },
         "components": {
-            "parameters": _parameters() | feature_parameters(),
+            "parameters": _parameters() | feature_parameters() | map_parameters() | _of_others("parameters"),
             "responses": {
                 "Problem": {
                     "description": "What was asked, what was found, what is allowed",
@@ -335,6 +305,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
                     "properties": {"inputs": {"type": "object"}},
                 },
                 **feature_schemas(),
+                **_of_others("schemas"),
             },
         },
     }
