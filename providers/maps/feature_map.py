@@ -32,12 +32,12 @@ from tiles.maps.leases import LeaseStore
 from tiles.maps.mapnik_library import mapnik
 from tiles.maps.mapnik_style import build_mapnik_style, style_fields
 from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image
-from tiles.maps.style_model import LabelSymbol, LineSymbol, PointSymbol, Scaled, Style, Symbol
+from tiles.maps.style_model import Style
+from tiles.maps.style_zooms import drawing_margin
 
 MAXIMUM_FEATURES = 20_000
 """Features drawn at most in one image."""
 
-_LABEL_MARGIN = 128
 _MAXIMUM_ZOOM = 24
 
 
@@ -177,6 +177,10 @@ class FeatureMapSource:
         return handle
 
 
+LazyFeatureMap = FeatureMapSource
+"""The name for those who hand in a function that opens the source."""
+
+
 def close_feature_maps() -> None:
     """Close all idle maps."""
     _MAPS.clear()
@@ -205,26 +209,6 @@ def meets(extent: tuple[float, ...], box: BBox | None) -> bool:
     if box.west > box.east or west > east:
         return True  # across the antimeridian: the source looks closer
     return west <= box.east and east >= box.west
-
-
-def drawing_margin(style: Style) -> int:
-    """Pixels by which the symbols of a style may reach beyond their feature's place."""
-    symbols = [symbol for rules in style.passes for rule in rules for symbol in rule.symbols]
-    return max([math.ceil(_reach(symbol)) for symbol in symbols] or [0]) + 2
-
-
-def _reach(symbol: Symbol) -> float:
-    if isinstance(symbol, LabelSymbol):
-        return _LABEL_MARGIN
-    if isinstance(symbol, LineSymbol):
-        return _largest(symbol.width) / 2
-    if isinstance(symbol, PointSymbol):
-        return _largest(symbol.size) / 2 + symbol.stroke_width
-    return 0.0
-
-
-def _largest(size: Scaled) -> float:
-    return max(value for _, value in size) if isinstance(size, tuple) else size
 
 
 _NOTHING = FeatureColumns([], [], np.empty(0, dtype=object), {})

@@ -16,7 +16,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="postgis:CONNECTION/SCHEMA.TABLE, parquet:/FILE, ogr:/FILE, wfs:URL, features:URL or arcgis:URL",
+        help="postgis:CONNECTION/SCHEMA.TABLE, parquet:/FILE, ogr:/FILE, wfs:URL, features:URL, arcgis:URL; maps: wms:URL#LAYER, "
+        "wmts:URL#LAYER, tms:URL, xyz:URL-TEMPLATE, arcgis-map:URL, ogc-maps:URL#COLLECTION",
         show_default=False,
     ),
 ]
@@ -80,10 +81,23 @@ def register(
             rich_help_panel=SOURCE,
         ),
     ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option("--style", metavar="NAME", help="Style of the features' map", rich_help_panel=SOURCE),
+    ] = None,
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            "--max-age",
+            metavar="SECONDS",
+            help="How long kept tiles of another server's map count as current (a day)",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
-    """Serve a database table, a file or a remote layer where it is, as one collection. Nothing is copied."""
+    """Serve a database table, a file, a remote layer or map where it is, as one collection. Nothing is copied."""
     from server.publish.registering import RegisterRequest
     from server.publish.registering import register as register_source
     from server.registry.catalogue import Access
@@ -107,6 +121,8 @@ def register(
         time_field=time_field,
         credentials=credentials,
         options=dict(set_ or ()),
+        style=style,
+        max_age=max_age,
     )
     with open_registry_that_is_there(settings) as registry:
         say_result(register_source(request, registry, settings))

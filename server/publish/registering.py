@@ -1,7 +1,8 @@
-"""Register a source where it is: a table of PostGIS, a file, a layer of a remote service becomes a collection.
+"""Register a source where it is: a table of PostGIS, a file, a layer or a map of a remote service becomes a collection.
 
 Nothing is copied. The collection's features representation carries the description by which
-`providers.features.sources` opens the source; a description never holds a password, only the name of a connection.
+`providers.features.sources` opens the source; a description never holds a password, only the name of a connection. What a map
+service says of its layer is kept with the map representation (`registering_maps`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from providers.features.conformance import self_test
 from providers.features.query import ItemQuery, SortKey
 from providers.features.source import Ability, EditableSource, FeatureSource
 from providers.features.sources import configure_sources, open_source
+from providers.maps.remote import KINDS
 from server.publish.building import TILE_MATRIX_SETS
 from server.publish.closing import closed_to_edits
 from server.publish.errors import InputError, OptionError
 from server.publish.features import tile_zooms
 from server.publish.reference_systems import crs_identifier
+from server.publish.registering_maps import checked_style, describe_map, map_place, map_properties
 from server.publish.request import PublishResult
 from server.registry.catalogue import Access, Field, Interval, Representation, RepresentationKind
 from server.registry.drafts import CollectionDraft
@@ -39,7 +42,8 @@ _WORLD = (-180.0, -90.0, 180.0, 90.0)
 _NAME = r"[^\x00-\x1f/]{1,63}"
 _EXAMPLES = (
     "postgis:CONNECTION/SCHEMA.TABLE, parquet:/FILE, ogr:/FILE, wfs:https://HOST/PATH, features:https://HOST/PATH or "
-    "arcgis:https://HOST/.../FeatureServer/LAYER"
+    "arcgis:https://HOST/.../FeatureServer/LAYER; maps: wms:URL#LAYER, wmts:URL#LAYER, tms:URL, xyz:https://HOST/{z}/{x}/{y}.png, "
+    "arcgis-map:https://HOST/.../MapServer, ogc-maps:https://HOST/PATH#COLLECTION"
 )
 _FULL_ZOOM = 14
 """The zoom from which tiles of a source hold every feature; the embedded store measures its own."""
@@ -55,7 +59,9 @@ class RegisterRequest:
 
     `source` names kind and place (see `describe_source`). `layer` is needed where the place has several. `credentials`
     is the name of a connection of the settings that a remote service asks for. `options` are further members of the
-    description that a kind of source knows, such as `geometry` or `fragment` of PostGIS.
+    description that a kind of source knows, such as `geometry` or `fragment` of PostGIS. `style` draws the map of features: a
+    style's name, or its keys; None the default of the geometry. `max_age`: seconds for which kept tiles of what another server
+    gives count as current.
     """
 
     source: str
@@ -74,6 +80,8 @@ class RegisterRequest:
     time_field: str | None = None
     credentials: str | None = None
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    style: str | Mapping[str, Any] | None = None
+    max_age: int | None = None
 
 
 def register(request: RegisterRequest, registry: Registry, settings: Settings) -> PublishResult:
@@ -88,8 +96,7 @@ def register(request: RegisterRequest, registry: Registry, settings: Settings) -
     registry.check_publishable(request.tenant, request.id, request.replace)
     configure_sources(source_settings_of(settings))
     try:
-        source = open_source(None, description)
-        draft, representations, warnings = _describe(request, source, description)
+        draft, representations, warnings = _described(request, description, settings)
     except ProviderError as error:
         raise SourceNotUsable(f"{request.source}: {error}") from error
     with staging_folder(settings.home) as staging:
@@ -104,7 +111,7 @@ def register(request: RegisterRequest, registry: Registry, settings: Settings) -
         collection=collection,
         generation=collection.generation,
         kinds=tuple(collection.representations),
-        count=representations[0].properties["count"],
+        count=representations[0].properties.get("count"),
         warnings=tuple(warnings),
         seconds=time.monotonic() - started,
     )
@@ -117,6 +124,8 @@ def describe_source(request: RegisterRequest, settings: Settings) -> dict[str, A
     if not colon or parse is None:
         raise OptionError(f"{request.source!r} names no source; allowed: {_EXAMPLES}")
     description: dict[str, Any] = {"store": kind, **parse(request, place, settings)}
+    if parse is map_place and (request.id_field is not None or request.time_field is not None):
+        raise OptionError(f"{kind} is a service of maps, which have no fields (--id-field, --time-field)")
     names = ("id_field", "time_field") if parse is _remote_place else ("id", "time")
     for name, value in zip(names, (request.id_field, request.time_field), strict=True):
         if value is not None:
@@ -182,12 +191,26 @@ _PLACES: Mapping[str, Callable[[RegisterRequest, str, Settings], dict[str, Any]]
         "wfs": _remote_place,
         "features": _remote_place,
         "arcgis": _remote_place,
+        **dict.fromkeys(KINDS, map_place),
     }
 )
 
 
+def _described(
+    request: RegisterRequest, description: dict[str, Any], settings: Settings
+) -> tuple[CollectionDraft, list[Representation], list[str]]:
+    """Ask the source what it is. Raises PublishError, ProviderError."""
+    if description["store"] in KINDS:
+        return describe_map(request, description, settings)
+    style = checked_style(request, settings)
+    return _describe(request, open_source(None, description), description, style)
+
+
 def _describe(
-    request: RegisterRequest, source: FeatureSource, description: dict[str, Any]
+    request: RegisterRequest,
+    source: FeatureSource,
+    description: dict[str, Any],
+    style: str | dict[str, Any] | None,
 ) -> tuple[CollectionDraft, list[Representation], list[str]]:
     schema = source.schema
     bbox = tuple(source.bbox) or _WORLD
@@ -206,6 +229,7 @@ def _describe(
         "conformance": tested.passed,
     }
     tiles = {"min_zoom": lowest, "max_zoom": highest, "tile_matrix_sets": TILE_MATRIX_SETS}
+    drawn = map_properties(request, description, style, schema.geometry_type)
     draft = CollectionDraft(
         tenant=request.tenant,
         id=request.id,
@@ -226,6 +250,7 @@ def _describe(
     representations = [
         Representation(RepresentationKind.FEATURES, "", 0, 0, features),
         Representation(RepresentationKind.TILES, "", 0, 0, tiles),
+        Representation(RepresentationKind.MAP, "", 0, 0, drawn),
     ]
     return draft, representations, [f"Self-test of {uri}: {why}" for uri, why in tested.failed.items()]
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from providers.errors import StoreError
+from providers.errors import ProviderError, SourceUnavailable, StoreError
 from providers.features.remote.credentials import authorization_of
 from providers.features.sources import SourceSettings, source_settings
 from providers.maps.changes import DEFAULT_MAX_AGE
+from providers.maps.errors import RemoteMapUnavailable
 from providers.outgoing import Client, OutgoingPolicy
+from tiles.errors import MapSourceError
 
 if TYPE_CHECKING:
     from providers.maps.remote.facts import RemoteMapFacts
@@ -43,8 +45,8 @@ _opened = _Opened()
 def open_remote_map(remote: Mapping[str, Any], settings: SourceSettings | None = None) -> RemoteMapSource:
     """The map source of what the registry keeps; the same one for the same description, so that its breaker lasts.
 
-    `settings` None: those of `providers.features.sources.configure_sources`. Raises StoreError for what cannot be used, and
-    RemoteUnavailable where the settings forbid the host.
+    `settings` None: those of `providers.features.sources.configure_sources`. Raises MapSourceError for what cannot be used, and
+    RemoteMapUnavailable where the settings forbid the host.
     """
     from providers.maps.remote.source import RemoteMapSource
 
@@ -56,7 +58,12 @@ def open_remote_map(remote: Mapping[str, Any], settings: SourceSettings | None =
         if found is not None:
             _opened.sources.move_to_end(key)
             return found[1]
-        source = RemoteMapSource(remote, _upstream(remote, given))
+        try:
+            source = RemoteMapSource(remote, _upstream(remote, given))
+        except SourceUnavailable as error:
+            raise RemoteMapUnavailable(str(error)) from error
+        except ProviderError as error:
+            raise MapSourceError(str(error)) from error
         _opened.sources[key] = (given, source)
         while len(_opened.sources) > _MAXIMUM_OPEN:
             _opened.sources.popitem(last=False)
@@ -79,7 +86,9 @@ def client_of(description: Mapping[str, Any], settings: SourceSettings) -> Clien
     if not isinstance(url, str) or not url:
         raise StoreError("The description of a remote map names no url")
     policy = OutgoingPolicy(frozenset(settings.allowed_hosts), settings.outgoing)
-    home = url.replace("{s}", str((description.get("subdomains") or [""])[0]))
+    subdomains = description.get("subdomains") or ""
+    names = subdomains.split(",") if isinstance(subdomains, str) else list(subdomains)
+    home = url.replace("{s}", str(names[0]).strip())
     return Client(
         policy,
         home,

@@ -17,7 +17,7 @@ from providers.features.sources import SourceSettings
 from providers.features.store import FeatureStore, FeatureStoreWriter, open_store
 from providers.maps import feature_map
 from providers.maps.errors import RemoteMapUnavailable
-from providers.maps.feature_map import FeatureMapSource, box84, drawing_margin, meets
+from providers.maps.feature_map import FeatureMapSource, box84, meets
 from tiles.errors import MapSourceError, StyleError
 from tiles.maps import VectorMapSource, parse_style
 from tiles.maps.source import MapRequest
@@ -194,14 +194,6 @@ def test_meets(extent: tuple[float, ...], box: Any, expected: bool) -> None:
     from providers.features.query import BBox
 
     assert meets(extent, None if box is None else BBox(*box)) is expected
-
-
-def test_margins_of_styles() -> None:
-    labels = parse_style({"rules": [{"symbols": [{"label": {"field": "kind"}}]}]})
-    wide = parse_style({"rules": [{"symbols": [{"line": {"stroke": "#000000", "width": {0: 2, 9: 20}}}]}]})
-    assert drawing_margin(labels) == 130
-    assert drawing_margin(wide) == 12
-    assert drawing_margin(PLAIN) == 2
 
 
 def test_the_box_of_a_system_without_a_code_is_not_known() -> None:
