@@ -86,18 +86,20 @@ class TileCache:
         *,
         places: Places,
         block: TileName | None = None,
+        oldest: int = 0,
     ) -> KeptTile:
         """A tile that was not kept: made here, or by the request that makes it already.
 
         `render` gives its bytes (a vector tile raw or as gzip, b"" where nothing lies in it), or those of all tiles of the block
         whose upper left tile is `block`. `box84` is what is read for them, drawing margin and all. Raises RenderingBusy, and what
-        `render` and `log` raise. A tile that an edit has touched may be shown to all but the one who makes it anew.
+        `render` and `log` raise. A tile that an edit has touched may be shown to all but the one who makes it anew. A kept tile with a
+        stamp before `oldest` (nanoseconds since 1970) is made anew too.
         """
         key, arrived = block or name, time.monotonic()
         while True:
             flight, mine = self._flights.join(key)
             if mine:
-                return self._lead(key, flight, name, box84, log, render, places)
+                return self._lead(key, flight, name, box84, log, render, places, oldest)
             old = self._stale.get(name)
             if old is not None:
                 self._counters.count(self._slot(name.tileset), Counter.STALE)
@@ -181,6 +183,7 @@ class TileCache:
         log: ChangeLog,
         render: Callable[[], Rendered],
         places: Places,
+        oldest: int,
     ) -> KeptTile:
         try:
             with ExitStack() as stack:
@@ -192,7 +195,7 @@ class TileCache:
                     self._complaints.warn("tiles are made without a lock between processes", error)
                 epoch = self._epoch(self._slot(name.tileset))
                 kept = self._from_store(name, epoch)  # made by another process, or since this one looked
-                if kept is not None:
+                if kept is not None and kept.stamp >= oldest:
                     flight.tiles = {name: kept}
                     return kept
                 self._render(flight, name, box84, log, render, places, epoch)

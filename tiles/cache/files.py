@@ -5,7 +5,7 @@ A tile is written aside and renamed, so that readers see a whole one or none. Be
 """
 
 # A Path costs more than what it is used for here, and readers of the folders are other users:
-# ruff: noqa: PTH, S103
+# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH110, PTH120, PTH208, S103
 
 from __future__ import annotations
 

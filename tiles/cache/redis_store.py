@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,7 @@ class RedisStore:
     def remove_folder(self, folder: str) -> None:
         """See TileStore; key by key."""
         for some in batched(self._keys(f"{checked_folder(folder)}/"), 500):
-            names = [_PREFIX + key for key in some]
-            self._ask(lambda redis, names=names: redis.unlink(*names))
+            self._pipelined([("UNLINK", *(_PREFIX + key for key in some))])
 
     def usage(self, folder: str) -> Usage:
         """See TileStore."""
@@ -134,7 +134,7 @@ class RedisStore:
         """See TileStore; a block counts as used when any of its tiles was."""
         for tileset in self.tilesets(folder):
             for key in sorted(self._keys(_place(tileset))):
-                idle = self._ask(lambda redis, key=key: _idle_seconds(redis, _PREFIX + key))
+                idle = self._ask(partial(_idle_seconds, key=_PREFIX + key))
                 used = time.time_ns() - idle * 10**9
                 names = list(self._names(tileset, [key]))
                 sizes = self._pipelined([("HSTRLEN", _PREFIX + key, f"{name.x}/{name.y}") for name in names])
