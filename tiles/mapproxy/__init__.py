@@ -1,22 +1,28 @@
-"""WMS, WMTS and TMS with tile caches on disk, by MapProxy inside our process.
+"""WMS, WMTS, TMS and KML by MapProxy inside our process, over layers that exist as long as a request.
 
 `tiles.mapproxy.service` is not imported here: it brings MapProxy, which a worker needs only when a map service is asked for.
 """
 
 from tiles.mapproxy.layer import (
     TILE_FORMATS,
-    FeaturesAt,
+    Drawn,
+    InfoPlace,
+    LayerStyle,
     MapLayer,
+    MapView,
     ServiceMetadata,
-    cached_tile_name,
-    cached_tile_path,
+    TileBytes,
 )
+from tiles.mapproxy.time_dimension import TimeDimension
 
 __all__ = [
     "TILE_FORMATS",
-    "FeaturesAt",
+    "Drawn",
+    "InfoPlace",
+    "LayerStyle",
     "MapLayer",
+    "MapView",
     "ServiceMetadata",
-    "cached_tile_name",
-    "cached_tile_path",
+    "TileBytes",
+    "TimeDimension",
 ]

@@ -13,22 +13,36 @@ class Protocol(Enum):
     WMS_130 = "WMS 1.3.0"
     WMTS = "WMTS 1.0.0"
     TMS = "TMS 1.0.0"
+    KML = "KML 2.2"
 
 
 class MapRequestRefused(Exception):
-    """A request that is not passed on. `code` is the protocol's exception code, `locator` the parameter at fault."""
+    """A request that is not passed on. `code` is the protocol's exception code, `locator` the parameter at fault.
 
-    def __init__(self, message: str, code: str = "", locator: str = "", status: int = 400) -> None:
+    `retry_after` is in seconds, for a request that may be asked again then.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: str = "",
+        locator: str = "",
+        status: int = 400,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.locator = locator
         self.status = status
+        self.retry_after = retry_after
 
 
 def render_exception(protocol: Protocol, error: MapRequestRefused) -> tuple[str, bytes]:
-    """(media type, document): ServiceExceptionReport, ows:ExceptionReport or TileMapServerError."""
+    """(media type, document): ServiceExceptionReport, ows:ExceptionReport, TileMapServerError, or plain text for KML."""
     message = escape("".join(letter for letter in str(error) if letter >= " "))
     code, locator = escape(error.code), escape(error.locator)
+    if protocol is Protocol.KML:
+        return "text/plain; charset=utf-8", f"{error}\n".encode("utf-8", "replace")
     if protocol is Protocol.WMTS:
         place = f' locator="{locator}"' if locator else ""
         document = (

@@ -1,73 +1,56 @@
-"""The description of a layer of a map service, and of the service itself."""
+"""What a map service is given: the layers one client may see, and what draws them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from tiles.errors import MapServiceError
-from tiles.grids import TileId, grid
+from tiles.grids import TileId
+from tiles.mapproxy.time_dimension import TimeDimension
 from tiles.maps.source import Box, MapSource
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_KEY_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-
 TILE_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
-"""Media types in which a layer's tiles can be kept, with the extension of their files."""
+"""Media types of map tiles, with the extension of their names."""
 
-type FeaturesAt = Callable[[dict[str, Any], Box, int], Sequence[Mapping[str, Any]]]
-"""Asked with the WSGI environ, a box in CRS84 (degrees, west first) and a number: answers at most so many GeoJSON Features
-whose envelope meets the box, with what this request may see of them. Raises MapSourceError."""
+MAXIMUM_ZOOM = 22
+"""The last level that map services draw; a grid may end before."""
+
+DEFAULT_STYLE = "default"
+"""What clients may call the default style of any layer."""
+
+
+class LayerStyle(NamedTuple):
+    """A style a layer is offered in."""
+
+    id: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
 class MapLayer:
-    """One layer of WMS, WMTS and TMS.
+    """One layer of WMS, WMTS, TMS and KML, as documents describe it.
 
-    `bbox84` is west, south, east, north in degrees. `cache_key` is a relative path such as
-    "helsinki/buildings/g000001/default": it must change whenever what is drawn changes. `crs` is the storage CRS as an
-    authority code ("EPSG:4547") and is offered by WMS; "" where there is none. `tile_format` is a key of TILE_FORMATS;
-    `opaque` says that no pixel of the box is transparent. Nothing is drawn outside `min_zoom` to `max_zoom`. Without
-    `features_at` WMS clients are told that the layer cannot be queried.
+    `bbox84` is west, south, east, north in degrees. `crs` is the storage CRS as an authority code ("EPSG:4547"), "" where it
+    has none. `styles` begins with the default one. `opaque` says that it is meant to lie below others. `features` says that
+    it shows features (DescribeLayer), `cascaded` that another server draws it.
     """
 
     name: str
     title: str
-    bbox84: tuple[float, float, float, float]
-    source: MapSource
-    cache_key: str
+    bbox84: Box
     abstract: str = ""
     attribution: str = ""
     attribution_url: str = ""
     crs: str = ""
-    opaque: bool = False
-    tile_format: str = "image/png"
-    min_zoom: int = 0
-    max_zoom: int = 22
     keywords: tuple[str, ...] = ()
-    features_at: FeaturesAt | None = None
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise MapServiceError(f"layer name {self.name!r} is not of the form {_NAME.pattern}")
-        check_cache_key(self.cache_key)
-        west, south, east, north = self.bbox84
-        if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-            raise MapServiceError(
-                f"layer {self.name}: {self.bbox84} is not west, south, east, north in degrees"
-            )
-        if self.tile_format not in TILE_FORMATS:
-            raise MapServiceError(
-                f"layer {self.name}: tile format {self.tile_format!r} is not one of {', '.join(TILE_FORMATS)}"
-            )
-        if not 0 <= self.min_zoom <= self.max_zoom <= 22:
-            raise MapServiceError(
-                f"layer {self.name}: zoom {self.min_zoom} to {self.max_zoom} is not within 0 to 22"
-            )
+    styles: tuple[LayerStyle, ...] = (LayerStyle(DEFAULT_STYLE, "Default"),)
+    time: TimeDimension | None = None
+    queryable: bool = False
+    opaque: bool = False
+    features: bool = False
+    cascaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,38 +68,97 @@ class ServiceMetadata:
     access_constraints: str = "none"
 
 
-@lru_cache(maxsize=1024)
-def check_cache_key(cache_key: str) -> None:
-    """Raise MapServiceError unless the key is a relative path of plain names that cannot leave its folder."""
-    parts = cache_key.split("/")
-    if not all(_KEY_PART.fullmatch(part) for part in parts) or len(parts) > 8:
-        raise MapServiceError(
-            f"cache key {cache_key!r} is not 1 to 8 names of letters, digits, '_', '-' and '.', joined by '/'"
-        )
+class TileBytes(NamedTuple):
+    """A tile as it is sent: its bytes, its strong ETag with quotes, and whether it is older than it should be."""
+
+    body: bytes
+    etag: str
+    stale: bool = False
 
 
-def cached_tile_name(cache_key: str, tms_id: str, tile: TileId, extension: str = "png") -> str:
-    """Where the tile lies below the cache's folder once it has been drawn (row 0 is the northernmost).
+@dataclass(frozen=True, slots=True)
+class InfoPlace:
+    """A pixel of a map: the map's CRS, box (easting first) and size, and column and row from the upper left, from 0."""
 
-    Raises UnknownTileMatrixSet, TileOutOfRange, and MapServiceError for a cache key that is none.
-    """
-    grid(tms_id).check(tile)
-    check_cache_key(cache_key)
-    return f"{cache_key}/{tms_id}/{tile.z}/{tile.x}/{tile.y}.{extension}"
-
-
-def cached_tile_path(
-    cache_dir: Path, cache_key: str, tms_id: str, tile: TileId, extension: str = "png"
-) -> Path:
-    """`cached_tile_name` below `cache_dir`, the folder the service was built with."""
-    return cache_dir / cached_tile_name(cache_key, tms_id, tile, extension)
+    crs: str
+    box: Box
+    width: int
+    height: int
+    column: int
+    row: int
+    count: int
 
 
-def check_layers(layers: Sequence[MapLayer]) -> None:
-    """Raise MapServiceError where two layers have one name, or different layers one cache."""
-    names = [layer.name for layer in layers]
-    keys = [layer.cache_key for layer in layers]
-    for what, values in (("name", names), ("cache key", keys)):
-        doubled = sorted({value for value in values if values.count(value) > 1})
-        if doubled:
-            raise MapServiceError(f"layers share the {what} {', '.join(doubled)}; each layer needs its own")
+class Drawn(Protocol):
+    """A layer in one style at one instant, as the client who asks may see it."""
+
+    @property
+    def source(self) -> MapSource:
+        """What draws it."""
+        ...
+
+    @property
+    def instant(self) -> str | None:
+        """What `source` is asked with."""
+        ...
+
+    @property
+    def palette(self) -> bool:
+        """Whether 256 colours are enough for it: drawn shapes, not images."""
+        ...
+
+    def place(self) -> AbstractContextManager[None]:
+        """Room to draw in. Raises tiles.errors.RenderingBusy."""
+        ...
+
+    def tile(self, grid_id: str, tile: TileId, extension: str) -> TileBytes:
+        """A tile, from the cache or made now. Raises TilesError."""
+        ...
+
+
+class MapView(Protocol):
+    """The map services of one view (the city, a tenant) for one client. Answers for the moment of one request."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for two views whose documents are equal."""
+        ...
+
+    @property
+    def metadata(self) -> ServiceMetadata:
+        """What it says about itself."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Address below which /service, /wmts, /tms and /kml lie, no slash at its end."""
+        ...
+
+    @property
+    def zone_crs(self) -> Sequence[str]:
+        """Codes of the CRS of layers and of own grids that WMS offers beside those of every service."""
+        ...
+
+    def layers(self) -> Sequence[MapLayer]:
+        """All layers this client may see."""
+        ...
+
+    def layer(self, name: str) -> MapLayer | None:
+        """One of them; None where there is none of that name, or none this client may see."""
+        ...
+
+    def drawn(self, layer: MapLayer, style: str | None, instant: str | None) -> Drawn:
+        """What draws it. `style` None is the default one. Raises TilesError where it cannot be drawn."""
+        ...
+
+    def info(
+        self, layer: MapLayer, style: str | None, instant: str | None, place: InfoPlace
+    ) -> Sequence[Mapping[str, Any]]:
+        """GeoJSON Features at a pixel, nearest first: features, or the values of an image. Raises MapSourceError."""
+        ...
+
+    def legend(
+        self, layer: MapLayer, style: str | None, language: str, rule: str | None, scale: float | None
+    ) -> bytes:
+        """The legend as PNG. Raises TilesError."""
+        ...

@@ -1,193 +1,379 @@
-"""WMS, WMTS and TMS of a list of layers as one WSGI application: MapProxy, behind our own checks."""
+"""The map services of a view as one WSGI application: our checks and documents in front, MapProxy for maps and tiles."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from http import HTTPStatus
-from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
-from mapproxy.config.configuration.base import ConfigurationError
-from mapproxy.config.configuration.proxy import ProxyConfiguration
-from mapproxy.wsgiapp import MapProxyApp
-
-from tiles.errors import MapError, MapServiceError
-from tiles.mapproxy.arrangement import ALLOWED_KEY, arrange
-from tiles.mapproxy.configuration import mapproxy_configuration, offered_crs
+from tiles.errors import (
+    MapAreaError,
+    MapSizeError,
+    RenderingBusy,
+    TilesError,
+    UnknownInstant,
+    UnsupportedCrs,
+)
+from tiles.grids import grid
+from tiles.mapproxy.capabilities_wms import wms_capabilities
+from tiles.mapproxy.capabilities_wmts import kml_root, tms_map, tms_root, tms_service, wmts_capabilities
+from tiles.mapproxy.engine import Answer, Engine, Environ, Request
 from tiles.mapproxy.exceptions import MapRequestRefused, Protocol, render_exception
-from tiles.mapproxy.feature_info import FeatureInfo, answer_feature_info
-from tiles.mapproxy.layer import MapLayer, ServiceMetadata, check_layers
-from tiles.mapproxy.requests import RequestChecker, check_host, parse_parameters, protocol_of
-from tiles.mapproxy.source_plugin import offered
+from tiles.mapproxy.feature_info import write_feature_info
+from tiles.mapproxy.layer import MAXIMUM_ZOOM, Drawn, InfoPlace, MapView
+from tiles.mapproxy.tile_requests import (
+    GetTile,
+    GetTileInfo,
+    KmlDocument,
+    TmsDocument,
+    WmtsCapabilities,
+    read_kml,
+    read_tms,
+    read_wmts_path,
+    read_wmts_query,
+)
+from tiles.mapproxy.wms_requests import (
+    DescribeLayer,
+    GetCapabilities,
+    GetFeatureInfo,
+    GetLegendGraphic,
+    GetMap,
+    StyledLayer,
+    read_wms,
+)
 
-type Environ = dict[str, Any]
 type StartResponse = Callable[..., Any]
+type Headers = list[tuple[str, str]]
 
-type Authorize = Callable[[Environ, Sequence[str]], Collection[str]]
-"""Asked once a request with the names of all layers; answers those that this request may see."""
+_MAXIMUM_FIELDS = 100
+_KEPT_DOCUMENTS = 32 << 20
+"""Bytes of compressed documents that are kept."""
+_PATHS = ("service", "ows", "wms")
+_XML = "text/xml; charset=utf-8"
+_GZIP = 16 + zlib.MAX_WBITS
 
-_FORWARDED = ("HTTP_X_SCRIPT_NAME", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
-_PERMISSIONS = {"map": True, "tile": True, "featureinfo": True, "legendgraphic": True}
 
+class Reply(NamedTuple):
+    """An answer, not sent yet. `body` is gzip where `gzipped` says so."""
 
-def build_map_service(
-    layers: Sequence[MapLayer],
-    cache_dir: Path,
-    metadata: ServiceMetadata,
-    authorize: Authorize | None = None,
-) -> MapService:
-    """The WSGI application of these layers, to be mounted anywhere (its paths are /service, /wmts, /tms, /tiles).
-
-    Tiles are kept below `cache_dir`, which is the only place that is written. Without `authorize` everything is shown.
-    Costs about 1 ms a layer, and no file is opened. Raises MapServiceError.
-    """
-    check_layers(layers)
-    if not layers:
-        raise MapServiceError("a map service needs at least one layer")
-    # Keys are unlike in every build, so that two builds at one time cannot take each other's sources.
-    prefix = secrets.token_hex(8)
-    described = {f"{prefix}_{number}": _escaped(layer) for number, layer in enumerate(layers)}
-    try:
-        with offered(described):
-            configuration = ProxyConfiguration(
-                mapproxy_configuration(described, cache_dir.resolve(), _escaped_metadata(metadata)),
-                conf_base_dir=str(cache_dir),
-            )
-            services = configuration.configured_services()
-    except ConfigurationError as error:
-        raise MapServiceError(f"MapProxy does not take the layers: {error}") from error
-    application = MapProxyApp(services, configuration.base_config)
-    arrange(application, described.values())
-    by_name = {layer.name: layer for layer in layers}
-    return MapService(application, RequestChecker(by_name, offered_crs(layers)), by_name, authorize)
+    media_type: str
+    body: bytes
+    headers: Headers = []  # noqa: RUF012 (a tuple's default, never changed)
+    gzipped: bool = False
 
 
 class MapService:
-    """The application. Refuses what is malformed or not allowed before MapProxy is asked; safe in threads."""
+    """WMS, WMTS, TMS and KML. One for a worker; the view a request is for comes with it. Safe in threads."""
 
-    def __init__(
-        self,
-        application: MapProxyApp,
-        checker: RequestChecker,
-        layers: Mapping[str, MapLayer],
-        authorize: Authorize | None,
-    ) -> None:
-        self._application = application
-        self._checker = checker
-        self._layers = layers
-        self._authorize = authorize
+    def __init__(self) -> None:
+        self._engine = Engine()
+        self._documents = _Documents()
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request (PEP 3333)."""
+    def __call__(self, environ: Environ, start_response: StartResponse, view: MapView) -> Iterable[bytes]:
+        """Answer a request (PEP 3333, with the view of who asks)."""
         path = "/" + environ.get("PATH_INFO", "").lstrip("/")
-        query = environ.get("QUERY_STRING", "")
-        protocol = Protocol.WMS_130
+        protocol = protocol_of(path, {})
         try:
             if environ.get("REQUEST_METHOD", "GET") not in ("GET", "HEAD"):
                 raise MapRequestRefused(
-                    "map services answer GET and HEAD only", "OperationNotSupported", status=405
+                    "map services answer GET and HEAD; a request in the body of a POST is not read",
+                    "OperationNotSupported",
+                    status=405,
                 )
-            protocol = protocol_of(path, {})
-            protocol = protocol_of(path, parse_parameters(query))
-            check_host(environ.get("HTTP_HOST") or environ.get("SERVER_NAME", ""))
-            allowed = self._allowed(environ)
-            checked = self._checker.check(path, query, allowed)
-            if checked.feature_info is not None:
-                return self._feature_info(checked.feature_info, environ, start_response)
+            parameters = parse_parameters(environ.get("QUERY_STRING", ""))
+            protocol = protocol_of(path, parameters)
+            reply = self._reply(path, parameters, environ, view)
         except MapRequestRefused as error:
-            return _refuse(protocol, error, start_response)
-        inner = {key: value for key, value in environ.items() if key not in _FORWARDED}
-        inner["PATH_INFO"], inner["QUERY_STRING"] = checked.path, checked.query
-        inner["mapproxy.authorize"] = _permission(allowed)
-        inner[ALLOWED_KEY] = allowed
-        # Images are small; MapProxy alone would leave the tile's file to the garbage collector to close.
-        inner["wsgi.file_wrapper"] = _read_and_close
-        return self._answer(inner, protocol, start_response)
+            return _refuse(protocol, error, environ, start_response)
+        except TilesError as error:
+            return _refuse(protocol, _refused(error), environ, start_response)
+        return _send(reply, environ, start_response)
 
-    def _allowed(self, environ: Environ) -> frozenset[str]:
-        names = tuple(self._layers)
-        return frozenset(names if self._authorize is None else self._authorize(environ, names)) & frozenset(
-            names
+    def _reply(self, path: str, parameters: Mapping[str, str], environ: Environ, view: MapView) -> Reply:
+        kind = path.strip("/").split("/", 1)[0]
+        if kind in _PATHS and path.strip("/") == kind:
+            service = (parameters.get("SERVICE", "") or "WMS").upper()
+            if service == "WMTS":
+                return self._wmts(read_wmts_query(parameters, view), environ, view)
+            if service != "WMS":
+                raise MapRequestRefused(
+                    f"service {service[:40]!r} is not offered here; offered are WMS and WMTS", "", "service"
+                )
+            return self._wms(parameters, environ, view)
+        if kind == "wmts":
+            by_query = path.rstrip("/") == "/wmts"
+            asked = read_wmts_query(parameters, view) if by_query else read_wmts_path(path, view)
+            return self._wmts(asked, environ, view)
+        if kind in ("tms", "tiles", "xyz"):
+            return self._tms(read_tms(path, view), environ, view)
+        if kind == "kml":
+            return self._kml(path, environ, view)
+        raise MapRequestRefused(
+            f"there is nothing at {path[:100]!r}; there are /service, /wmts, /tms, /xyz and /kml", status=404
         )
 
-    def _feature_info(
-        self, asked: FeatureInfo, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """The features under a pixel. Raises MapRequestRefused where the data cannot be read."""
-        try:
-            media_type, document = answer_feature_info(asked, self._layers, environ)
-        except MapError as error:
-            raise MapRequestRefused(str(error), "NoApplicableCode", "", 500) from error
-        start_response("200 OK", [("Content-Type", media_type), ("Content-Length", str(len(document)))])
-        return [document]
+    # --- WMS -------------------------------------------------------------------------------------------------------------
 
-    def _answer(self, environ: Environ, protocol: Protocol, start_response: StartResponse) -> Iterable[bytes]:
-        """MapProxy's answer, with its caching headers left to the server and its bare failures put into words."""
-        begun: list[Any] = []
-
-        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-            begun[:] = [status, headers, exc_info]
-
-        body: Iterable[bytes] = self._application(environ, begin)
-        status, headers, exc_info = begun
-        kept = [(name, value) for name, value in headers if name.lower() != "cache-control"]
-        if int(status.split(" ", 1)[0]) >= 500 and not _is_xml(kept):
-            # MapProxy has logged the cause with its traceback.
-            _close(body)
-            error = MapRequestRefused(
-                "the map could not be drawn; the server's log says why", "NoApplicableCode", "", 500
+    def _wms(self, parameters: Mapping[str, str], environ: Environ, view: MapView) -> Reply:
+        asked = read_wms(parameters, view)
+        if isinstance(asked, GetMap):
+            return self._map(asked, environ, view)
+        if isinstance(asked, GetCapabilities):
+            version = asked.version
+            media_type = _XML if version == "1.3.0" else "application/vnd.ogc.wms_xml; charset=utf-8"
+            return self._documents.get(
+                ("wms", version, view.key), lambda: wms_capabilities(view, version), media_type
             )
-            return _refuse(protocol, error, start_response)
-        start_response(status, kept, exc_info)
-        return body
+        if isinstance(asked, GetFeatureInfo):
+            where = asked.place
+            place = InfoPlace(
+                where.crs, where.box, where.width, where.height, asked.column, asked.row, asked.count
+            )
+            return _info(asked.layers, place, asked.media_type, view)
+        if isinstance(asked, GetLegendGraphic):
+            body = view.legend(asked.layer, asked.style, asked.language, asked.rule, asked.scale)
+            return Reply("image/png", body)
+        return Reply(_XML, _description(asked, view))
+
+    def _map(self, asked: GetMap, environ: Environ, view: MapView) -> Reply:
+        # A layer may come twice in two styles: within MapProxy each has a name of its own.
+        drawn = {f"l{number}": _drawn(one, view) for number, one in enumerate(asked.layers)}
+        names = {f"l{number}": one.layer.name for number, one in enumerate(asked.layers)}
+        media_type = asked.media_type
+        if media_type == "image/png" and all(one.palette for one in drawn.values()):
+            media_type = "image/png; mode=8bit"
+        place = asked.place
+        known = {
+            "SERVICE": "WMS",
+            "VERSION": "1.1.1",  # whose boxes have easting first, whatever the CRS
+            "REQUEST": "GetMap",
+            "LAYERS": ",".join(drawn),
+            "STYLES": "",
+            "SRS": place.crs,
+            "BBOX": ",".join(map(repr, place.box)),
+            "WIDTH": str(place.width),
+            "HEIGHT": str(place.height),
+            "FORMAT": asked.media_type.split(";", 1)[0],
+            "TRANSPARENT": "TRUE" if asked.transparent else "FALSE",
+            "BGCOLOR": f"0x{asked.background}",
+        }
+        request = Request(drawn, names, media_type)
+        answer = self._engine.answer(
+            "/service",
+            urlencode(known),
+            view.url,
+            request,
+            environ,
+            lambda name: view.layer(name) is not None,
+        )
+        _check(answer)
+        notes = dict.fromkeys(one.time.note for one in asked.layers if one.time.note)
+        warnings = [("Warning", f'99 - "{note}"') for note in notes]
+        return Reply(answer.media_type.split(";", 1)[0], answer.body, warnings)
+
+    # --- tiles -----------------------------------------------------------------------------------------------------------
+
+    def _wmts(
+        self, asked: GetTile | GetTileInfo | WmtsCapabilities, environ: Environ, view: MapView
+    ) -> Reply:
+        if isinstance(asked, WmtsCapabilities):
+            return self._documents.get(
+                ("wmts", view.key), lambda: wmts_capabilities(view), "application/xml; charset=utf-8"
+            )
+        if isinstance(asked, GetTileInfo):
+            tile = asked.asked
+            pyramid = grid(tile.grid_id)
+            box, matrix = pyramid.bounds(tile.tile), pyramid.matrix(tile.tile.z)
+            place = InfoPlace(
+                pyramid.authority_code,
+                (box.minx, box.miny, box.maxx, box.maxy),
+                matrix.tile_width,
+                matrix.tile_height,
+                asked.column,
+                asked.row,
+                asked.count,
+            )
+            styled = StyledLayer(tile.layer, tile.style, tile.time)
+            return _info((styled,), place, asked.media_type, view)
+        return self._tile(asked, environ, view)
+
+    def _tms(self, asked: GetTile | TmsDocument, environ: Environ, view: MapView) -> Reply:
+        if isinstance(asked, GetTile):
+            return self._tile(asked, environ, view)
+        if not asked.version:
+            return Reply(_XML, tms_root(view))
+        if asked.layer is None:
+            return self._documents.get(("tms", view.key), lambda: tms_service(view), _XML)
+        return Reply(_XML, tms_map(view, asked.layer, asked.grid_id))
+
+    def _kml(self, path: str, environ: Environ, view: MapView) -> Reply:
+        asked = read_kml(path, view)
+        if isinstance(asked, GetTile):
+            return self._tile(asked, environ, view)
+        media_type = "application/vnd.google-earth.kml+xml"
+        if not path.endswith(".kml"):
+            return Reply(media_type, kml_root(view, asked.layer, asked.grid_id))
+        return Reply(media_type, self._kml_document(asked, environ, view))
+
+    def _kml_document(self, asked: KmlDocument, environ: Environ, view: MapView) -> bytes:
+        tile = asked.tile
+        if tile.z >= min(grid(asked.grid_id).max_zoom, MAXIMUM_ZOOM):
+            raise MapRequestRefused(f"level {tile.z} is the last one: nothing lies below it", status=404)
+        name = asked.layer.name
+        request = Request({name: view.drawn(asked.layer, None, None)}, {name: name}, grid_id=asked.grid_id)
+        answer = self._engine.answer(
+            f"/kml/{name}/{asked.grid_id}/{tile.z}/{tile.x}/{tile.y}.kml",
+            "",
+            view.url,
+            request,
+            environ,
+            lambda one: view.layer(one) is not None,
+        )
+        _check(answer)
+        return answer.body
+
+    def _tile(self, asked: GetTile, environ: Environ, view: MapView) -> Reply:
+        name = asked.layer.name
+        request = Request(
+            {name: view.drawn(asked.layer, asked.style, asked.time.instant)},
+            {name: name},
+            grid_id=asked.grid_id,
+            extension=asked.extension,
+        )
+        tile = asked.tile
+        answer = self._engine.answer(
+            f"/wmts/{name}/{asked.grid_id}/{tile.z}/{tile.x}/{tile.y}.{asked.extension}",
+            "",
+            view.url,
+            request,
+            environ,
+            lambda one: view.layer(one) is not None,
+        )
+        _check(answer)
+        kept = request.tiles[0]
+        headers = [("ETag", kept.etag)]
+        if kept.stale:
+            headers.append(("Warning", '110 - "Response is Stale"'))
+        return Reply(f"image/{asked.extension}", answer.body, headers)
 
 
-def _read_and_close(file: IO[bytes], _block_size: int = 0) -> list[bytes]:
-    """The whole of a file as a WSGI body."""
-    with closing(file):
-        return [file.read()]
+class _Documents:
+    """Capabilities, gzip-compressed, by what they depend on: a few megabytes of them, the latest used ones."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[object, bytes] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: object, make: Callable[[], bytes], media_type: str) -> Reply:
+        """The document."""
+        with self._lock:
+            packed = self._kept.get(key)
+            if packed is not None:
+                self._kept.move_to_end(key)
+        if packed is None:
+            compressor = zlib.compressobj(level=1, wbits=_GZIP)
+            packed = compressor.compress(make()) + compressor.flush()
+            self._keep(key, packed)
+        return Reply(media_type, packed, gzipped=True)
+
+    def _keep(self, key: object, packed: bytes) -> None:
+        with self._lock:
+            if key in self._kept or len(packed) > _KEPT_DOCUMENTS // 2:
+                return
+            self._kept[key] = packed
+            self._size += len(packed)
+            while self._size > _KEPT_DOCUMENTS:
+                self._size -= len(self._kept.popitem(last=False)[1])
 
 
-def _permission(allowed: frozenset[str]) -> Callable[..., dict[str, Any]]:
-    """MapProxy's authorize callback for the layers that were allowed at the door."""
+def parse_parameters(query: str) -> Mapping[str, str]:
+    """The query with upper-case names; of a name that comes twice, the first value. Raises MapRequestRefused."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAXIMUM_FIELDS, errors="strict")
+    except ValueError as error:
+        raise MapRequestRefused(
+            f"the query cannot be read ({error}); at most {_MAXIMUM_FIELDS} parameters"
+        ) from error
+    parameters: dict[str, str] = {}
+    for name, value in pairs:
+        if not value.isprintable():
+            raise MapRequestRefused(f"parameter {name[:40]!r} holds control characters")
+        parameters.setdefault(name.upper(), value)
+    return parameters
 
-    def authorize(_service: str, _layers: Sequence[str] = (), **_details: Any) -> dict[str, Any]:
-        return {"authorized": "partial", "layers": dict.fromkeys(allowed, _PERMISSIONS)}
 
-    return authorize
-
-
-def _escaped(layer: MapLayer) -> MapLayer:
-    """The layer with its texts ready for XML: MapProxy's templates write them as they are."""
-    return replace(
-        layer,
-        title=escape(layer.title),
-        abstract=escape(layer.abstract),
-        attribution=escape(layer.attribution),
-        attribution_url=escape(layer.attribution_url),
-        keywords=tuple(map(escape, layer.keywords)),
+def protocol_of(path: str, parameters: Mapping[str, str]) -> Protocol:
+    """The family in which errors of a request are told; total, whatever the request says."""
+    if path.startswith(("/tms", "/tiles", "/xyz")):
+        return Protocol.TMS
+    if path.startswith("/kml"):
+        return Protocol.KML
+    if path.startswith("/wmts") or parameters.get("SERVICE", "").upper() == "WMTS":
+        return Protocol.WMTS
+    old = parameters.get("VERSION", "1.3.0").startswith("1.1") or (
+        "SRS" in parameters and "VERSION" not in parameters
     )
+    return Protocol.WMS_111 if old else Protocol.WMS_130
 
 
-def _escaped_metadata(metadata: ServiceMetadata) -> ServiceMetadata:
-    return ServiceMetadata(
-        title=escape(metadata.title),
-        abstract=escape(metadata.abstract),
-        keywords=tuple(map(escape, metadata.keywords)),
-        url=escape(metadata.url),
-        organisation=escape(metadata.organisation),
-        contact_name=escape(metadata.contact_name),
-        email=escape(metadata.email),
-        fees=escape(metadata.fees),
-        access_constraints=escape(metadata.access_constraints),
-    )
+def _drawn(one: StyledLayer, view: MapView) -> Drawn:
+    return view.drawn(one.layer, one.style, one.time.instant)
 
 
-def _refuse(protocol: Protocol, error: MapRequestRefused, start_response: StartResponse) -> Iterable[bytes]:
+def _info(layers: Sequence[StyledLayer], place: InfoPlace, media_type: str, view: MapView) -> Reply:
+    found = [(one.layer, view.info(one.layer, one.style, one.time.instant, place)) for one in layers]
+    return Reply(*write_feature_info(found, media_type))
+
+
+def _description(asked: DescribeLayer, view: MapView) -> bytes:
+    """05-078r4 Annex C, in the form of WMS 1.1.1 that clients know: which service gives the data behind a layer."""
+    root = view.url.removesuffix("/maps")
+    described = []
+    for layer in asked.layers:
+        name = escape(layer.name)
+        if layer.features:
+            address = escape(f"{root}/wfs?")
+            described.append(
+                f'<LayerDescription name="{name}" wfs="{address}" owsType="WFS" owsURL="{address}"><Query typeName="{name}"/>'
+                "</LayerDescription>"
+            )
+        else:
+            described.append(f'<LayerDescription name="{name}"/>')
+    body = "\n".join(described)
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<WMS_DescribeLayerResponse version="1.1.1">\n{body}\n'
+        "</WMS_DescribeLayerResponse>\n"
+    ).encode("utf-8", "replace")
+
+
+def _check(answer: Answer) -> None:
+    """Raise MapRequestRefused where MapProxy gave no image or document; it has logged the cause."""
+    if answer.status >= 400 or "exception" in answer.media_type or "se_xml" in answer.media_type:
+        raise MapRequestRefused(
+            "the map could not be drawn; the server's log says why", "NoApplicableCode", "", 500
+        )
+
+
+def _refused(error: TilesError) -> MapRequestRefused:
+    """An error of drawing as a refusal: what the client asked wrongly is its fault, the rest may pass."""
+    if isinstance(error, RenderingBusy):
+        return MapRequestRefused(str(error), "NoApplicableCode", "", 503, error.retry_after)
+    if isinstance(error, UnknownInstant):
+        return MapRequestRefused(str(error), "InvalidDimensionValue", "time")
+    if isinstance(error, MapSizeError | MapAreaError | UnsupportedCrs):
+        return MapRequestRefused(str(error))
+    return MapRequestRefused(str(error), "NoApplicableCode", "", 503, 10)
+
+
+def _refuse(
+    protocol: Protocol, error: MapRequestRefused, environ: Environ, start_response: StartResponse
+) -> Iterable[bytes]:
     media_type, document = render_exception(protocol, error)
     status = HTTPStatus(error.status)
     headers = [
@@ -197,15 +383,29 @@ def _refuse(protocol: Protocol, error: MapRequestRefused, start_response: StartR
     ]
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append(("Allow", "GET, HEAD"))
+    if error.retry_after is not None:
+        headers.append(("Retry-After", str(error.retry_after)))
     start_response(f"{status.value} {status.phrase}", headers)
-    return [document]
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [document]
 
 
-def _is_xml(headers: list[tuple[str, str]]) -> bool:
-    return any(name.lower() == "content-type" and "xml" in value for name, value in headers)
+def _send(reply: Reply, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    headers = [("Content-Type", reply.media_type), *reply.headers]
+    body = reply.body
+    if reply.gzipped:
+        headers.append(("Vary", "Accept-Encoding"))
+        if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+            headers.append(("Content-Encoding", "gzip"))
+        else:
+            body = zlib.decompress(body, wbits=_GZIP)
+    etag = next((value for name, value in reply.headers if name == "ETag"), None)
+    if etag is not None and _matches(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
+        start_response("304 Not Modified", [one for one in headers if one[0] != "Content-Type"])
+        return []
+    headers.append(("Content-Length", str(len(body))))
+    start_response("200 OK", headers)
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
 
-def _close(body: Iterable[bytes]) -> None:
-    close = getattr(body, "close", None)
-    if close is not None:
-        close()
+def _matches(header: str, etag: str) -> bool:
+    return header.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in header.split(","))

@@ -9,12 +9,16 @@ from functools import lru_cache
 import numpy as np
 from pyproj import CRS
 
-from tiles.mapproxy.configuration import MAXIMUM_OUTPUT_PIXELS
 from tiles.mapproxy.exceptions import MapRequestRefused
 from tiles.mapproxy.parameters import integer, number, required
 from tiles.maps.crs import transformer
-from tiles.maps.source import MAXIMUM_EDGE, Box
+from tiles.maps.source import MAXIMUM_EDGE, MAXIMUM_PIXELS, Box
 
+ALWAYS_OFFERED_CRS = ("EPSG:3857", "EPSG:4326", "CRS:84", "EPSG:4490")
+CGCS2000_ZONES = tuple(f"EPSG:{code}" for code in range(4513, 4555))
+"""The 3-degree Gauss-Kruger zones of CGCS2000: with the zone's number (4513-4533), and by its meridian (4534-4554)."""
+_OFFERED = frozenset((*ALWAYS_OFFERED_CRS, *CGCS2000_ZONES))
+_ALIASES = {"EPSG:900913": "EPSG:3857", "OGC:CRS84": "CRS:84", "URN:OGC:DEF:CRS:OGC:1.3:CRS84": "CRS:84"}
 _SAMPLES = 9
 
 
@@ -26,18 +30,24 @@ class WmsPlace:
     box: Box
     width: int
     height: int
-    known: Mapping[str, str]
-    """The parameters as they are handed on."""
 
 
 def read_place(parameters: Mapping[str, str], version: str, offered: Collection[str]) -> WmsPlace:
-    """The place, once it is one that can be drawn in one of the `offered` CRS. Raises MapRequestRefused."""
+    """The place, once it is one that can be drawn in a CRS of every service, a zone of CGCS2000 or an `offered` one.
+
+    Raises MapRequestRefused.
+    """
     key = "CRS" if version == "1.3.0" else "SRS"
+    if key not in parameters and {"CRS", "SRS"} & parameters.keys():
+        key = "SRS" if key == "CRS" else "CRS"  # the other version's name: what is meant is plain
     code = required(parameters, key).upper()
-    if code not in offered:
-        listed = ", ".join(sorted(offered))
+    code = _ALIASES.get(code, code)
+    if code not in _OFFERED and code not in offered:
+        listed = ", ".join((*ALWAYS_OFFERED_CRS, *sorted(offered)))
         raise MapRequestRefused(
-            f"{key} {code!r} is not offered; offered are {listed}", f"Invalid{key}", key.lower()
+            f"{key} {code[:60]!r} is not offered; offered are {listed}, and EPSG:4513 to EPSG:4554",
+            "InvalidCRS" if version == "1.3.0" else "InvalidSRS",
+            key.lower(),
         )
     values = _four(required(parameters, "BBOX"))
     first, second, third, fourth = values
@@ -49,19 +59,18 @@ def read_place(parameters: Mapping[str, str], version: str, offered: Collection[
         raise MapRequestRefused(
             f"WIDTH {width} and HEIGHT {height} must be 1 to {MAXIMUM_EDGE} pixels", "", "width"
         )
-    if width * height > MAXIMUM_OUTPUT_PIXELS:
+    if width * height > MAXIMUM_PIXELS:
         raise MapRequestRefused(
-            f"{width} x {height} pixels are more than the {MAXIMUM_OUTPUT_PIXELS} that are drawn at once",
+            f"{width} x {height} pixels are more than the {MAXIMUM_PIXELS} that are drawn at once",
             "",
             "width",
         )
-    known = {key: code, "BBOX": ",".join(map(repr, values)), "WIDTH": str(width), "HEIGHT": str(height)}
-    return WmsPlace(code, box, width, height, known)
+    return WmsPlace(code, box, width, height)
 
 
 @lru_cache(maxsize=256)
 def _is_northing_first(code: str) -> bool:
-    """Whether the authority puts northing or latitude first, as MapProxy decides it for the picture."""
+    """Whether the authority puts northing or latitude first."""
     axes = CRS.from_user_input(code.replace("CRS:84", "OGC:CRS84")).axis_info
     return bool(axes) and axes[0].direction == "north"
 

@@ -50,20 +50,25 @@ def parse_colour(text: str) -> tuple[int, int, int, int]:
     return red, green, blue, alpha
 
 
-def draw_watermark(pixels: Pixels, text: str, request: MapRequest) -> Pixels:
+def draw_watermark(pixels: Pixels, text: str, request: MapRequest, *, shifted: bool = False) -> Pixels:
     """Small text every 512 pixels, where the image shows anything.
 
-    The places hang on the ground, not on the image: neighbouring tiles continue each other.
+    The places hang on the ground, not on the image: neighbouring tiles continue each other. `shifted` takes the places in
+    the middle between the usual ones.
     """
     if not pixels[..., 3].any():
         return pixels
     minx, miny, maxx, maxy = request.bbox
-    left = round(minx / ((maxx - minx) / request.width))
-    top = round(-maxy / ((maxy - miny) / request.height))
     stamp = _stamp(text)
+    # A text that is longer than a step takes as many as it needs.
+    step = _WATERMARK_STEP * math.ceil((stamp.width + 2 * _WATERMARK_SIZE) / _WATERMARK_STEP)
+    aside = step // 2 if shifted else 0
+    left = round(minx / ((maxx - minx) / request.width)) - aside
+    top = round(-maxy / ((maxy - miny) / request.height)) - aside
     layer = Image.new("RGBA", (request.width, request.height))
-    for y in range(-(top % _WATERMARK_STEP), request.height, _WATERMARK_STEP):
-        for x in range(-(left % _WATERMARK_STEP), request.width, _WATERMARK_STEP):
+    # One step further to the left: a long text reaches from the place before into this image.
+    for y in range(-(top % step) - step, request.height, step):
+        for x in range(-(left % step) - step, request.width, step):
             layer.paste(stamp, (x + _WATERMARK_SIZE, y + _WATERMARK_SIZE))
     return compose([pixels, np.asarray(layer)])
 

@@ -8,8 +8,9 @@ those that are large enough to be seen one by one.
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tiles.errors import MapSourceError, StyleError
+from tiles.errors import MapSourceError, StyleError, UnknownInstant
 from tiles.maps.crs import mapnik_definition, metres_per_unit
 from tiles.maps.fonts import map_fonts
 from tiles.maps.images import draw_watermark
@@ -27,12 +28,12 @@ from tiles.maps.mapnik_library import mapnik
 from tiles.maps.mapnik_style import build_mapnik_style, style_fields
 from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image
 from tiles.maps.style_model import Style
+from tiles.maps.style_zooms import denominator_of, drawing_margin, scale_range
 
 FEATURES_PER_SCREEN = 20_000
 """Features drawn at most on 1024 x 1024 pixels where they lie evenly; beyond, a share of them."""
 
 _SCREEN = 1024
-_LABEL_MARGIN = 128
 _VISIBLE_PIXELS = 24
 """A feature of that many pixels is drawn at every scale."""
 
@@ -55,12 +56,21 @@ class _Table:
     extent: Box
 
 
+@dataclass(frozen=True, slots=True)
+class TimeColumn:
+    """The column that says when: texts "2025-01-01" where `date_only`, else "2025-01-01T00:00:00.000Z" (UTC)."""
+
+    column: str
+    date_only: bool = False
+
+
 class VectorMapSource:
     """The features of one table of a GeoPackage in one style.
 
     `crs` is the CRS of the stored coordinates; `columns` maps the field names a style uses to the table's columns (the
-    same name where it says nothing). `watermark` is written over the image, for simulated data. Opens nothing until it
-    renders. Raises StyleError for a raster style.
+    same name where it says nothing), except the `hidden` ones, which are not read. `time` is what an instant chooses by.
+    `watermark` is written over the image, for simulated data. Opens nothing until it renders. Raises StyleError for a
+    raster style.
     """
 
     def __init__(
@@ -72,6 +82,8 @@ class VectorMapSource:
         table: str = "feature",
         geometry_column: str = "geom",
         columns: Mapping[str, str] | None = None,
+        hidden: frozenset[str] = frozenset(),
+        time: TimeColumn | None = None,
         watermark: str | None = None,
     ) -> None:
         if style.raster is not None:
@@ -82,46 +94,59 @@ class VectorMapSource:
         self._table = table
         self._geometry_column = geometry_column
         self._columns = dict(columns or {})
+        self._hidden = hidden
+        self._time = time
         self._watermark = watermark
+        self._margins = tuple(_margins(style))
+        # What tells this source's maps from others in the store of maps; hashed once, not at every request.
+        self._identity = _Identity(
+            (str(path), table, geometry_column, style, crs, tuple(self._columns.items()), hidden, time)
+        )
 
     def render(self, bbox: Box, crs: str, width: int, height: int, *, instant: str | None = None) -> Pixels:
-        """Draw (see MapSource). Raises MapSourceError where the file is gone or is not such a GeoPackage."""
+        """Draw (see MapSource); `instant` chooses features where the source has a time, and nothing where it has none.
+
+        Raises MapSourceError where the file is gone or is not such a GeoPackage, UnknownInstant.
+        """
         request = check_request(bbox, crs, width, height)
         modified = _modified(self._path)
         table = _table(self._path, modified, self._table, self._geometry_column)
         share = _share(request, table, metres_per_unit(self._crs))
-        key = (
-            str(self._path),
-            modified,
-            self._table,
-            self._style,
-            self._crs,
-            tuple(self._columns.items()),
-            share,
-        )
+        moment = None if instant is None or self._time is None else instant
+        key = (self._identity, modified, share, moment)
         try:
-            with _MAPS.lease(key, lambda: self._open(table, share)) as handle:
+            with _MAPS.lease(key, lambda: self._open(table, share, moment)) as handle:
+                handle.buffer_size = self._margin(request)
                 pixels = _draw(handle, request)
         except RuntimeError as error:
             # Mapnik has one exception type for everything, from an unreadable file to an impossible projection.
             raise MapSourceError(f"{self._path.name} cannot be drawn in {crs}: {error}") from error
         return pixels if self._watermark is None else draw_watermark(pixels, self._watermark, request)
 
-    def _open(self, table: _Table, share: int) -> Any:
+    def _margin(self, request: MapRequest) -> int:
+        """Pixels around the image from which something reaches in: with labels four times the features of a tile are read,
+        so they count only at the scales that show them."""
+        scale = denominator_of(request.zoom)
+        return max((margin for low, high, margin in self._margins if low <= scale < high), default=2)
+
+    def _open(self, table: _Table, share: int, instant: str | None) -> Any:
         """A Mapnik map with this layer. Raises RuntimeError as Mapnik does."""
-        used = {field: self._columns.get(field, field) for field in style_fields(self._style)}
+        used = {
+            field: self._columns.get(field, field)
+            for field in style_fields(self._style)
+            if field not in self._hidden
+        }
         present = {field: column for field, column in used.items() if column in table.columns}
         aliases = {field: f"f{number}" for number, field in enumerate(present)}
         fields = ", ".join(
             [_quoted(self._geometry_column)]
             + [f"{_quoted(column)} AS {aliases[field]}" for field, column in present.items()]
         )
-        sql = f"SELECT {fields} FROM {_quoted(self._table)}{self._condition(table, share)}"  # noqa: S608 (names are quoted)
+        sql = f"SELECT {fields} FROM {_quoted(self._table)}{self._where(table, share, instant)}"  # noqa: S608 (names are quoted)
         mapnik_style = build_mapnik_style(self._style, aliases, map_fonts().faces)
         handle = mapnik.Map(1, 1)
         mapnik.load_map_from_string(handle, mapnik_style.xml)
         handle.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
-        handle.buffer_size = _LABEL_MARGIN
         layer = mapnik.Layer("features", mapnik_definition(self._crs))
         # Without the extent Mapnik reads the whole table once to find it: 0.45 s for 500,000 features.
         extent = ",".join(map(repr, table.extent))
@@ -132,10 +157,14 @@ class VectorMapSource:
         handle.layers.append(layer)
         return handle
 
+    def _where(self, table: _Table, share: int, instant: str | None) -> str:
+        conditions = [self._condition(table, share)] if share > 1 else []
+        if instant is not None and self._time is not None:
+            conditions += _times(self._time, instant)
+        return f" WHERE {' AND '.join(f'({one})' for one in conditions)}" if conditions else ""
+
     def _condition(self, table: _Table, share: int) -> str:
         """SQL for one of `share` features, and all that are large at the scale at which that share begins."""
-        if share == 1:
-            return ""
         minx, miny, maxx, maxy = table.extent
         # Edge of the whole table in pixels at the finest scale that has this share (see _share).
         pixels = _SCREEN * math.sqrt(2 * table.count / (share * FEATURES_PER_SCREEN))
@@ -143,10 +172,66 @@ class VectorMapSource:
         geometry = _quoted(self._geometry_column)
         # Keys lie along a space-filling curve: they are mixed before a share of them is taken.
         return (
-            f" WHERE ({_quoted(table.key)} % 1000003) * 7919 % {share} = 0"
+            f"({_quoted(table.key)} % 1000003) * 7919 % {share} = 0"
             f" OR ST_MaxX({geometry}) - ST_MinX({geometry}) > {visible!r}"
             f" OR ST_MaxY({geometry}) - ST_MinY({geometry}) > {visible!r}"
         )
+
+
+_SLACK = 1.5
+"""Mapnik counts scales of degrees, and away from the equator, a little otherwise."""
+
+
+def _margins(style: Style) -> Iterator[tuple[float, float, int]]:
+    """(lowest scale denominator, highest, pixels around the image) of each rule."""
+    for rules in style.passes:
+        for rule in rules:
+            scales = scale_range(rule)
+            yield scales.low / _SLACK, scales.high * _SLACK, drawing_margin(Style(passes=((rule,),)))
+
+
+class _Identity:
+    """A tuple whose hash is worked out once: that of a style costs more than to look a map up."""
+
+    __slots__ = ("_hash", "parts")
+
+    def __init__(self, parts: tuple[Any, ...]) -> None:
+        self.parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, _Identity) and self.parts == other.parts)
+
+
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+def _times(time: TimeColumn, instant: str) -> list[str]:
+    """SQL for an instant or an interval "A/B" (".." or nothing where it is open). Raises UnknownInstant."""
+    start, slash, end = instant.partition("/")
+    limits = [(">=", start), ("<=", end if slash else start)]
+    column = _quoted(time.column)
+    found = [
+        f"{column} {operator} '{_stored(time, limit)}'"
+        for operator, limit in limits
+        if limit not in ("", "..")
+    ]
+    return found or [f"{column} IS NOT NULL"]
+
+
+def _stored(time: TimeColumn, limit: str) -> str:
+    match = _INSTANT.fullmatch(limit)
+    if match is None:
+        raise UnknownInstant(f"{limit[:40]!r} is not an instant such as 2025-01-01T00:00:00Z")
+    day, moment, fraction = match.groups()
+    if time.date_only:
+        return day
+    thousandths = (fraction or "")[:3].ljust(3, "0")
+    # What ends between two milliseconds takes the earlier one in, and as a beginning leaves it out.
+    return f"{day}T{moment}.{thousandths}{'~' if (fraction or '')[3:].strip('0') else 'Z'}"
 
 
 def close_vector_maps() -> None:
