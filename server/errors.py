@@ -9,6 +9,7 @@ ChengtuError
 │   ├── UnknownTenant
 │   ├── DuplicateTenant
 │   ├── TenantNotEmpty          it has collections, and removing them was not asked
+│   ├── InvalidMapPolicy        a watermark that cannot be written on a map, or a clip that is no area
 │   ├── UnknownCollection
 │   ├── DuplicateCollection     the id is taken, and replacing was not asked
 │   ├── UnknownGeneration
@@ -58,6 +59,10 @@ class DuplicateTenant(RegistryError):
 
 class TenantNotEmpty(RegistryError):
     """The tenant has collections, and removing them was not asked."""
+
+
+class InvalidMapPolicy(RegistryError):
+    """A watermark that cannot be written on a map, or a clip that is no area."""
 
 
 class UnknownCollection(RegistryError):

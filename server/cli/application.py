@@ -11,6 +11,7 @@ from server.cli import (
     publishing_options,
     registering_commands,
     serving_commands,
+    tenant_commands,
 )
 
 application = typer.Typer(
@@ -34,5 +35,6 @@ application.add_typer(tenants, name="tenants")
 tenants.command("add")(listing_commands.add_tenant)
 tenants.command("list")(listing_commands.list_tenants)
 tenants.command("remove")(listing_commands.remove_tenant)
+tenants.command("set-map-policy")(tenant_commands.set_map_policy)
 application.command("check")(operating_commands.check)
 application.command("sweep")(operating_commands.sweep)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from server.errors import UnknownTenant
-from server.registry import generations, sweeping, tenants
+from server.registry import generations, map_policy, sweeping, tenants
 from server.registry.catalogue import Catalogue, Collection, Representation, Tenant
 from server.registry.database import open_engine
 from server.registry.drafts import CollectionDraft, GenerationRecord, GenerationTicket, SweepReport
@@ -103,6 +103,13 @@ class Registry:
         Raises DuplicateTenant, InvalidIdentifier.
         """
         return tenants.add_tenant(self._engine, tenant, title_en, title_zh, organisation)
+
+    def set_map_policy(self, tenant: str, watermark: str | None, clip: str | None) -> None:
+        """Set the text on a tenant's maps and the area (WKT, CRS84) they show; None for none.
+
+        Raises UnknownTenant, InvalidMapPolicy.
+        """
+        map_policy.set_map_policy(self._engine, tenant, watermark, clip)
 
     def remove_tenant(self, tenant: str, force: bool = False) -> list[str]:
         """Remove a tenant; with `force` its collections too, whose ids are returned. Raises UnknownTenant, TenantNotEmpty."""

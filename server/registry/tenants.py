@@ -38,6 +38,7 @@ def add_tenant(
             title_zh,
             None,
         )
+        row.map_watermark = row.map_clip = None  # of one that was removed and comes back
     return Tenant(
         tenant, organisation_id, MappingProxyType({"en": title_en, **({"zh": title_zh} if title_zh else {})})
     )
