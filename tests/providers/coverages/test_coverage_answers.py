@@ -17,7 +17,6 @@ from rasterio.warp import transform_bounds
 
 from providers.coverages.answers import CoverageAnswer
 from providers.coverages.answers import answer_coverage as fitted
-from providers.coverages.errors import OutsideCoverage
 from providers.coverages.opening import source_at
 from providers.coverages.provider import ChengtuCoverageProvider
 from providers.coverages.request import parse_coverage_request
