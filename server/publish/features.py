@@ -15,6 +15,7 @@ from providers.tiles.choice import check_tile_fields
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
 from server.publish.errors import OptionError
 from server.publish.feature_store import StoredFeatures, store_features
+from server.publish.map_conformance import feature_map_conformance, warnings_of
 from server.publish.reference_systems import crs_identifier
 from server.publish.scenes import build_scene
 from server.publish.sources import open_vector_source
@@ -54,6 +55,15 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
     low, high = tile_zooms(stored.bounds84, kind, summary.full_zoom)
     style = chosen_style(task.request, kind, task.settings)
     tested = self_test(FeatureStore(task.folder / FEATURES_FILE))
+    drawn = feature_map_conformance(
+        task.folder / FEATURES_FILE,
+        stored.bounds84,
+        crs_identifier(stored.crs),
+        style,
+        task.settings.styles_directory,
+        stored.fields,
+        task.request.reading.time_field,
+    )
     properties: dict[RepresentationKind, dict[str, Any]] = {
         RepresentationKind.FEATURES: {
             "geometry_type": kind,
@@ -71,7 +81,11 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
             "tile_matrix_sets": TILE_MATRIX_SETS,
             **_tile_fields(task, stored),
         },
-        RepresentationKind.MAP: {"style": style, "tile_matrix_sets": TILE_MATRIX_SETS},
+        RepresentationKind.MAP: {
+            "style": style,
+            "tile_matrix_sets": TILE_MATRIX_SETS,
+            "conformance": drawn.passed,
+        },
     }
     return Built(
         bbox=summary.bbox,
@@ -82,7 +96,11 @@ def describe_features(task: Task, stored: StoredFeatures) -> Built:
         fields=stored.fields,
         interval=Interval(*summary.interval) if summary.interval else None,
         count=summary.count,
-        warnings=[*stored.warnings, *(f"Self-test of {uri}: {why}" for uri, why in tested.failed.items())],
+        warnings=[
+            *stored.warnings,
+            *(f"Self-test of {uri}: {why}" for uri, why in tested.failed.items()),
+            *warnings_of(drawn),
+        ],
     )
 
 

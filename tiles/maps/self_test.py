@@ -76,12 +76,17 @@ def map_self_test(
     for name, check in CHECKS.items():
         try:
             if check(asked):
-                result.passed.append(f"{_CONF}/{name}")
+                result.passed.append(class_of(name))
         except _Wrong as wrong:
-            result.failed[f"{_CONF}/{name}"] = str(wrong)
+            result.failed[class_of(name)] = str(wrong)
         except TilesError as error:
-            result.failed[f"{_CONF}/{name}"] = f"the map could not be drawn: {error}"
+            result.failed[class_of(name)] = f"the map could not be drawn: {error}"
     return result
+
+
+def class_of(name: str) -> str:
+    """The URI of a class of OGC API - Maps."""
+    return f"{_CONF}/{name}"
 
 
 # --- the checks: True where the class is passed, False where the source does not offer it --------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +184,7 @@ def ground_metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
     return across, up
 
 
-def valid_area(crs: CRS, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.bool_]:
+def valid_area(crs: CRS, xs: NDArray[np.floating[Any]], ys: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Which places (rows of `ys`, columns of `xs`) are inside the CRS: they have a longitude and a latitude, and come back.
 
     Shape (len(ys), len(xs)).
