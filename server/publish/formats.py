@@ -191,7 +191,6 @@ _RASTER_MARKS = (
     b"EHFA_HEADER_TAG",
     b"CDF\x01",
     b"CDF\x02",
-    b"\x89HDF",
     b"GRIB",
     b"NITF",
     b"DSBB",
@@ -244,6 +243,15 @@ def _is_raster(sample: Sample) -> bool:
         return False
 
 
+def _is_netcdf(sample: Sample) -> bool:
+    return sample.head.startswith(b"\x89HDF")
+
+
+def _is_zarr(sample: Sample) -> bool:
+    """Never of a file: a Zarr store is a folder, which `inputs` finds."""
+    return False
+
+
 def _looks_like_ascii_grid(sample: Sample) -> bool:
     return sample.text.lstrip()[:5].lower() == "ncols" or sample.path.suffix.lower() == ".xyz"
 
@@ -275,6 +283,8 @@ FORMATS: dict[str, Format] = {
         Format("geojson", "GeoJSON", Family.VECTOR, _is_geojson, "GeoJSON"),
         Format("kml", "KML", Family.VECTOR, _is_kml, "KML"),
         Format("gml", "GML simple features", Family.VECTOR, _is_gml, "GML"),
+        Format("netcdf", "NetCDF-4 or HDF5", Family.RASTER, _is_netcdf),
+        Format("zarr", "Zarr (version 2 or 3)", Family.RASTER, _is_zarr),
         Format("raster", "GeoTIFF and other GDAL rasters", Family.RASTER, _is_raster),
         Format("csv", "CSV with coordinates", Family.VECTOR, _is_csv),
     )

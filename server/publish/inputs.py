@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from server.publish.errors import (
     SchemaMismatch,
     UnknownFormat,
 )
-from server.publish.formats import Format, allowed_formats, named_format, recognise_format
+from server.publish.formats import FORMATS, Format, allowed_formats, named_format, recognise_format
 
 _PART_SUFFIXES = frozenset(
     (
@@ -74,8 +75,9 @@ def find_inputs(
     """
     if not files:
         raise FileNotUsable("No file was given to publish.")
-    given = [_usable(path) for path in files]
-    inputs: list[Input] = []
+    stores = [path for path in files if is_zarr_store(path)]
+    given = [_usable(path) for path in _in_folders(files) if path not in stores]
+    inputs = [Input(_held_store(path), FORMATS["zarr"], path.name) for path in stores]
     for number, path in enumerate(_without_parts(given)):
         if is_archive(path):
             inputs += _from_archive(path, workspace / f"unpacked-{number}", limits, format_key, layer)
@@ -88,6 +90,45 @@ def find_inputs(
             f"One collection is made of files of one format; these are {' and '.join(titles)}. Publish them one by one."
         )
     return inputs
+
+
+_ZARR_MARKS = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
+
+
+def is_zarr_store(path: Path) -> bool:
+    """Whether a folder is a Zarr store (version 2 or 3)."""
+    return path.is_dir() and any((path / mark).is_file() for mark in _ZARR_MARKS)
+
+
+def _held_store(path: Path) -> Path:
+    """The absolute path of a store in which no link leads elsewhere. Raises PathOutside."""
+    path = path.absolute()
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            if Path(folder, name).is_symlink():
+                raise PathOutside(
+                    f"{Path(folder, name)} is a symbolic link. Give a Zarr store without links."
+                )
+    return path
+
+
+def _in_folders(files: Sequence[Path]) -> list[Path]:
+    """The files, and instead of a folder the rasters in it, by name."""
+    found: list[Path] = []
+    for path in files:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inner = sorted(
+            file for file in path.iterdir() if file.suffix.lower() in _RASTER_SUFFIXES and file.is_file()
+        )
+        found += inner or [path]
+    return found
+
+
+_RASTER_SUFFIXES = frozenset(
+    (".tif", ".tiff", ".jp2", ".img", ".nc", ".nc4", ".h5", ".hdf5", ".asc", ".dt2", ".hgt")
+)
 
 
 def _usable(path: Path) -> Path:
@@ -139,7 +180,11 @@ def _from_archive(
     archive: Path, folder: Path, limits: ArchiveLimits, format_key: str | None, layer: str | None
 ) -> list[Input]:
     candidates: list[Input] = []
-    for path in unpack(archive, folder, limits):
+    unpacked = unpack(archive, folder, limits)
+    store = next((place for place in (folder, *folder.iterdir()) if is_zarr_store(place)), None)
+    if store is not None:
+        return [Input(_held_store(store), FORMATS["zarr"], archive.name)]
+    for path in unpacked:
         if path.suffix.lower() in _PART_SUFFIXES:
             continue
         try:

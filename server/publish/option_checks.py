@@ -28,6 +28,8 @@ def _formats_of(*families: Family) -> frozenset[str]:
 _VECTORS = _formats_of(Family.VECTOR)
 _FEATURES = _formats_of(Family.VECTOR, Family.CITY_MODEL)
 _RASTERS = _formats_of(Family.RASTER)
+_GRIDS = frozenset({"raster"})
+_ARRAYS = frozenset({"netcdf", "zarr"})
 _POINT_CLOUDS = _formats_of(Family.POINT_CLOUD)
 _EVERYTHING = frozenset(FORMATS)
 _CSV = frozenset({"csv"})
@@ -60,7 +62,10 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("reading.format", "--format", _EVERYTHING, "files whose content does not tell their format"),
     OptionUse("reading.crs", "--crs", _EVERYTHING, "data whose CRS is not said, or said wrongly"),
     OptionUse(
-        "reading.layer", "--layer", _SEVERAL_LAYERS, "formats with layers, and archives of several datasets"
+        "reading.layer",
+        "--layer",
+        _SEVERAL_LAYERS | _ARRAYS,
+        "formats with layers, and archives of several datasets",
     ),
     OptionUse(
         "reading.encoding", "--encoding", _CSV | {"shapefile"}, "formats that do not say it: Shapefile, CSV"
@@ -74,6 +79,9 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("reading.where", "--where", _CONDITIONED, "features of formats that are read with a condition"),
     OptionUse("reading.keep_fields", "--keep-field", _FEATURES, "features"),
     OptionUse("reading.repair", "--repair", _FEATURES, "features"),
+    OptionUse("reading.time", "--time", _GRIDS, "rasters that do not say their time as arrays do"),
+    OptionUse("reading.nodata", "--nodata", _GRIDS, "rasters"),
+    OptionUse("reading.on_top", "--on-top", _GRIDS, "mosaics of overlapping rasters"),
     OptionUse("editing.editable", "--read-only", _VECTORS, "vector data"),
     OptionUse("editing.if_match_required", "--no-if-match", _VECTORS, "vector data"),
     OptionUse("editing.create_by_put", "--create-by-put", _VECTORS, "vector data"),
@@ -90,7 +98,7 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.default_diameter", "--default-diameter", _VECTORS, _PIPES),
     OptionUse("scene.depth_field", "--depth-field", _VECTORS, _PIPES),
     OptionUse("scene.vertical", "--height-reference", _EVERYTHING, "data of which something in 3D is made"),
-    OptionUse("scene.terrain", "--terrain", _RASTERS, "rasters of heights, of which it makes a terrain"),
+    OptionUse("scene.terrain", "--terrain", _GRIDS, "rasters of heights, of which it makes a terrain"),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )
@@ -130,6 +138,16 @@ def check_values(request: PublishRequest) -> None:
         if metres is not None and not (math.isfinite(metres) and metres > 0):
             raise OptionError(f"{_FLAGS[path]} is {metres:g}. Allowed: a number of metres above 0.")
     _check_vertical(request)
+    _check_rasters(request)
+
+
+def _check_rasters(request: PublishRequest) -> None:
+    from server.publish.raster_times import check_time_option
+
+    check_time_option(request.reading.time)
+    on_top = request.reading.on_top
+    if on_top is not None and on_top not in ("newest", "first", "last"):
+        raise OptionError(f"--on-top is {on_top!r}. Allowed: newest, first, last.")
 
 
 def _check_vertical(request: PublishRequest) -> None:

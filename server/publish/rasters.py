@@ -1,261 +1,262 @@
-"""Publish rasters: a cloud-optimised GeoTIFF, and a terrain where one is asked for."""
+"""Publish rasters: one file to a cloud optimised GeoTIFF, many files or many instants to a mosaic; a terrain where asked."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyproj
-import rasterio
-import rasterio.shutil
-from numpy.typing import NDArray
-from pyproj.exceptions import CRSError
-from rasterio._err import CPLE_BaseError  # what rasterio lets through of GDAL has no public name
-from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.vrt import WarpedVRT
-
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
-from server.publish.errors import CrsError, DamagedFile, EmptyDataset, OptionError
-from server.publish.failures import probe_storage
-from server.publish.formats import RASTER_DRIVERS
-from server.publish.gdal_messages import hear_gdal
+from server.publish.errors import BuildError, OptionError, SchemaMismatch
 from server.publish.inputs import Input
-from server.publish.reference_systems import (
-    bounds_in_crs84,
-    crs_identifier,
-    identified_crs,
-    required_crs,
-    stored_crs,
-)
+from server.publish.map_conformance import raster_map_conformance, warnings_of
+from server.publish.raster_cogs import Cog, write_cog
+from server.publish.raster_times import instant_of
+from server.publish.reference_systems import crs_identifier
 from server.publish.scenes import vertical_reference
 from server.publish.styles import chosen_style
-from server.registry.catalogue import Representation, RepresentationKind
+from server.registry.catalogue import Interval, Representation, RepresentationKind
+from tiles.errors import RasterError
+from tiles.rasters.datasets import close_rasters
+from tiles.rasters.mosaic import MosaicSource
+from tiles.rasters.mosaic_edits import SCENES_FOLDER, NewScene, add_scenes, overview_factor, scene_bounds
+from tiles.rasters.mosaic_index import MosaicRules, close_indexes, create_index, lease_index
 
 COVERAGE_FILE = "coverage.tif"
+MOSAIC_FILE = "mosaic.sqlite"
 TERRAIN_FOLDER = "terrain"
 TERRAIN_FILE = "terrain/layer.json"
-_CREATION = {
-    "driver": "COG",
-    "COMPRESS": "DEFLATE",
-    "PREDICTOR": "YES",
-    "BLOCKSIZE": "512",
-    "BIGTIFF": "IF_SAFER",
-    "NUM_THREADS": "2",
-    "STATISTICS": "NO",
-}
+ON_TOP = ("newest", "first", "last")
+_SCENES_SHARE = 0.8
+"""Part of the work that is in the scenes themselves; the rest is in the overviews of the whole."""
 
 
 def build_raster(task: Task) -> Built:
-    """Write the input as a COG and describe it. Raises PublishError and its kinds, and TerrainError."""
-    if len(task.inputs) > 1:
-        raise OptionError(
-            f"One raster file makes a collection; {len(task.inputs)} were given. Merge them first (gdal_merge.py, "
-            "rio merge), or publish them one by one."
-        )
-    item = task.inputs[0]
+    """Write the inputs as one COG or as a mosaic of COGs, and describe it. Raises PublishError and its kinds, TerrainError."""
+    if task.inputs[0].format.key in ("netcdf", "zarr"):
+        from server.publish.raster_arrays import build_arrays
+
+        return build_arrays(task)
     task.stage("reading")
-    path = task.folder / COVERAGE_FILE
-    with _gdal_errors(item, task.folder), ExitStack() as stack:
-        source = stack.enter_context(rasterio.open(item.path))
-        _check_driver(source, item)
-        notes: list[str] = []
-        prepared, crs, bounds84 = _prepared(stack, source, item, task, notes)
-        task.stage("coverage")
-        _write_cog(prepared, path)
-        task.stage("coverage", 0.5)
-    with _gdal_errors(item, task.folder), rasterio.open(path) as coverage:
-        properties = _describe(coverage, task, item, crs_identifier(crs))
-        kind = _map_kind(coverage, is_terrain=task.request.scene.terrain)
-    style = chosen_style(task.request, kind, task.settings)
-    built = Built(
-        bbox=bounds84,
-        storage_crs=crs_identifier(crs),
-        representations=[
-            Representation(RepresentationKind.COVERAGE, COVERAGE_FILE, 0, 0, properties),
-            Representation(
-                RepresentationKind.MAP,
-                COVERAGE_FILE,
-                0,
-                0,
-                {"style": style, "tile_matrix_sets": TILE_MATRIX_SETS},
-            ),
-        ],
-        warnings=notes,
-    )
+    timed = task.request.reading.time is not None
+    built = _build_mosaic(task) if len(task.inputs) > 1 or timed else _build_single(task)
     if task.request.scene.terrain:
-        _add_terrain(task, built, path, len(properties["bands"]))
+        _add_terrain(task, built)
     return built
 
 
-@contextmanager
-def _gdal_errors(item: Input, folder: Path) -> Iterator[None]:
-    """Give GDAL's errors our names; errors GDAL only logs count too, because it goes on with half a picture.
-
-    Whether a failed copy ran out of space in `folder` GDAL does not say: that is tried out. Raises DamagedFile, OSError.
-    """
-    with warnings.catch_warnings(), hear_gdal("rasterio") as heard:
-        # What has no place on Earth is refused with words of ours.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            yield
-        except (RasterioError, CPLE_BaseError) as error:
-            probe_storage(folder)
-            raise _failure(item, heard.errors[0] if heard.errors else str(error)) from error
-        if heard.errors:
-            probe_storage(folder)
-            raise _failure(item, heard.errors[0])
+def _build_single(task: Task) -> Built:
+    notes: list[str] = []
+    cog = write_cog(
+        task.inputs[0], task.folder / COVERAGE_FILE, task.request, task.settings, task.workspace,
+        lambda fraction: task.stage("coverage", fraction), notes,
+    )  # fmt: skip
+    return single_coverage(task, cog, notes)
 
 
-def _failure(item: Input, said: str) -> DamagedFile:
-    said = " ".join(said.split()).replace(str(item.path), item.name)
-    return DamagedFile(f"{item.name} cannot be read as a raster: it is truncated or damaged (GDAL: {said}).")
+def single_coverage(task: Task, cog: Cog, notes: list[str]) -> Built:
+    """The content of a generation of one COG at `COVERAGE_FILE`."""
+    facts = cog.facts
+    crs = crs_identifier(cog.crs)
+    properties = {
+        "store": "cog",
+        "dtype": facts.dtype.name,
+        "bands": cog.bands,
+        "width": facts.width,
+        "height": facts.height,
+        "resolution": list(facts.resolution),
+        "crs": crs,
+    }
+    built = Built(bbox=cog.bounds84, storage_crs=crs, representations=[], warnings=notes)
+    return _described(task, COVERAGE_FILE, properties, built)
 
 
-def _check_driver(source: Any, item: Input) -> None:
-    """Refuse what could name other files or servers, and containers of several rasters. Raises OptionError."""
-    if source.driver not in RASTER_DRIVERS:
-        raise OptionError(
-            f"{item.name} is of GDAL's driver {source.driver}, which is not published. Allowed: {', '.join(RASTER_DRIVERS)}."
-        )
-    if source.count == 0:
-        raise EmptyDataset(
-            f"{item.name} has no bands of its own ({len(source.subdatasets)} rasters are inside). Convert one of them to "
-            "GeoTIFF, and publish that."
-        )
-
-
-def _prepared(
-    stack: ExitStack, source: Any, item: Input, task: Task, notes: list[str]
-) -> tuple[Any, pyproj.CRS, tuple[float, float, float, float]]:
-    """The dataset to copy: north up, with its CRS and nodata said; its CRS and its box in CRS84."""
-    if any(name.startswith("complex") for name in source.dtypes):
-        raise OptionError(
-            f"{item.name} holds complex numbers, which are not served. Publish a real part or amplitude."
-        )
-    points, points_crs = source.gcps
-    crs = stored_crs(
-        required_crs(_crs_of(source.crs or points_crs, item), task.request.reading.crs, item.name)
-    )
-    rotated = source.transform.b != 0 or source.transform.d != 0
-    if source.transform.is_identity and not points:
-        raise CrsError(
-            f"{item.name} says no place on Earth: it has neither a geotransform nor ground control points. Publish it with a "
-            "world file beside it."
-        )
-    wkt = crs.to_wkt()
-    if points or rotated or source.transform.e > 0:
-        how = "ground control points" if points else "a rotated or south-up grid"
-        notes.append(f"{item.name} has {how}: it was resampled to a grid with north up.")
-        prepared = stack.enter_context(
-            WarpedVRT(
-                source,
-                src_crs=wkt,
-                crs=wkt,
-                src_nodata=_nodata(source),
-                nodata=_nodata(source),
-                add_alpha=False,
-            )
-        )
-    else:
-        prepared = _virtual_copy(stack, source, task.workspace / "source.vrt", wkt)
-    bounds = bounds_in_crs84(prepared.bounds, crs, item.name)
-    return prepared, crs, bounds
-
-
-def _crs_of(found: Any, item: Input) -> pyproj.CRS | None:
-    if not found:
-        return None
+def _described(task: Task, path: str, properties: dict[str, Any], built: Built) -> Built:
+    """`built` with the representations of a coverage and its map, and what the map's self-test found."""
+    kind = _map_kind(properties["bands"], is_terrain=task.request.scene.terrain)
+    style = chosen_style(task.request, kind, task.settings)
+    west, south, east, north = built.bbox
+    box = (west, south, east, north)
     try:
-        return identified_crs(pyproj.CRS.from_wkt(found.to_wkt()))
-    except CRSError as error:
-        raise CrsError(f"The CRS of {item.name} is not understood. Name the right one with --crs.") from error
+        tested = raster_map_conformance(
+            task.folder,
+            path,
+            properties,
+            built.bbox,
+            built.storage_crs,
+            style,
+            task.settings.styles_directory,
+        )
+    finally:
+        # The generation moves to its place after this: nothing is to be kept open where it was built.
+        close_rasters()
+        close_indexes()
+    shown = {"style": style, "tile_matrix_sets": TILE_MATRIX_SETS, "conformance": tested.passed}
+    built.representations += [
+        Representation(RepresentationKind.COVERAGE, path, 0, 0, properties),
+        Representation(RepresentationKind.MAP, path, 0, 0, shown),
+    ]
+    built.warnings += warnings_of(tested)
+    return built
 
 
-def _nodata(source: Any) -> float | None:
-    """The nodata value said in the file; NaN for floating point without one, because NaN never is data."""
-    if source.nodata is None and source.dtypes[0].startswith("float"):
-        return math.nan
-    value: float | None = source.nodata
-    return value
+def _map_kind(bands: Sequence[dict[str, Any]], *, is_terrain: bool) -> str:
+    """Which default style: "dem" for heights, "raster" for one band of anything else, "image" for pictures."""
+    if len(bands) > 1 or bands[0]["interpretation"] == "palette":
+        return "image"
+    return "dem" if is_terrain or bands[0]["dtype"].startswith("float") else "raster"
 
 
-def _virtual_copy(stack: ExitStack, source: Any, path: Path, wkt: str) -> Any:
-    """The same pixels by reference, with CRS and nodata set: the COG driver copies what the dataset says."""
-    rasterio.shutil.copy(source, path, driver="VRT")
-    with rasterio.open(path, "r+") as opened:
-        opened.crs = rasterio.crs.CRS.from_wkt(wkt)
-        nodata = _nodata(source)
-        if nodata is not None:
-            opened.nodata = nodata
-    return stack.enter_context(rasterio.open(path))
+def _build_mosaic(task: Task) -> Built:
+    if task.request.scene.terrain:
+        raise OptionError(
+            "--terrain is made of one raster file; merge the files first (gdal_merge.py, rio merge)."
+        )
+    notes: list[str] = []
+    count = len(task.inputs)
+    cogs: list[tuple[str, str | None, Cog]] = []
+    for number, item in enumerate(task.inputs):
+        cogs.append(write_scene(item, task, notes, _share(task, number, count)))
+        check_alike(cogs[0][2], cogs[-1][2], task.inputs[0].name, item.name)
+    return build_mosaic_of(task, cogs, notes, latest="pixel")
 
 
-def _write_cog(source: Any, path: Path) -> None:
-    categories = source.colorinterp[0] is ColorInterp.palette
-    rasterio.shutil.copy(
-        source, path, **_CREATION, OVERVIEW_RESAMPLING="NEAREST" if categories else "AVERAGE"
+def _share(task: Task, number: int, count: int) -> Callable[[float], None]:
+    return lambda fraction: task.stage("coverage", _SCENES_SHARE * (number + fraction) / count)
+
+
+def write_scene(
+    item: Input, task: Task, notes: list[str], report: Callable[[float], None]
+) -> tuple[str, str | None, Cog]:
+    """The name, instant and COG of one scene, written into the scenes folder of the generation."""
+    folder = task.folder / SCENES_FOLDER
+    folder.mkdir(exist_ok=True)
+    name = scene_name(item)
+    path = folder / scene_file(name)
+    if path.exists():
+        raise SchemaMismatch(f"Two scenes are called {name}. Give files of different names.")
+    cog = write_cog(item, path, task.request, task.settings, task.workspace, report, notes)
+    return name, instant_of(item, task.request.reading.time, cog.when), cog
+
+
+def scene_name(item: Input) -> str:
+    """How a scene is called: the name of its file, without the suffix."""
+    return item.path.stem
+
+
+def scene_file(name: str) -> str:
+    """A file name for a scene."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    return f"{safe[:120]}.tif"
+
+
+def check_alike(first: Cog, other: Cog, first_name: str, name: str) -> None:
+    """Refuse scenes whose bands are unlike. Raises SchemaMismatch."""
+    one, two = _kind_of_bands(first), _kind_of_bands(other)
+    if one != two:
+        raise SchemaMismatch(
+            f"The bands of {name} ({_said(two)}) are unlike those of {first_name} ({_said(one)}). One collection is made of "
+            "files with the same bands; publish them one by one."
+        )
+
+
+def _kind_of_bands(cog: Cog) -> tuple[str, ...]:
+    return tuple(band["dtype"] for band in cog.bands)
+
+
+def _said(bands: tuple[str, ...]) -> str:
+    return f"{len(bands)} of {bands[0]}"
+
+
+def build_mosaic_of(
+    task: Task, cogs: Sequence[tuple[str, str | None, Cog]], notes: list[str], *, latest: str
+) -> Built:
+    """The content of a generation of a mosaic, whose scenes are in its scenes folder."""
+    path = task.folder / MOSAIC_FILE
+    try:
+        create_index(
+            path, mosaic_rules([cog for _, _, cog in cogs], task.request.reading.on_top or "newest", latest)
+        )
+        scenes = [
+            NewScene(name, f"{SCENES_FOLDER}/{cog.path.name}", instant, cog.statistics)
+            for name, instant, cog in cogs
+        ]
+        add_scenes(
+            path, scenes,
+            lambda fraction: task.stage("coverage", _SCENES_SHARE + (1 - _SCENES_SHARE) * fraction),
+        )  # fmt: skip
+        properties = mosaic_properties(path, crs_identifier(_most_common(cogs).crs))
+        bbox = MosaicSource(path).description.footprint
+    except RasterError as error:
+        raise BuildError(f"The mosaic cannot be built: {error}.") from error
+    finally:
+        close_indexes()
+    instants = properties.get("instants")
+    interval = None if instants is None else Interval(instants["first"], instants["last"])
+    built = Built(
+        bbox=bbox, storage_crs=properties["crs"], representations=[], interval=interval, warnings=notes
+    )
+    return _described(task, MOSAIC_FILE, properties, built)
+
+
+def _most_common(cogs: Sequence[tuple[str, str | None, Cog]]) -> Cog:
+    """A scene in the CRS that most scenes have."""
+    texts = [cog.facts.crs for _, _, cog in cogs]
+    chosen = max(dict.fromkeys(texts), key=texts.count)
+    return next(cog for _, _, cog in cogs if cog.facts.crs == chosen)
+
+
+def mosaic_rules(cogs: Sequence[Cog], on_top: str, latest: str) -> MosaicRules:
+    """What holds for a mosaic of these: the CRS most of them have, the finest resolution, the bands of the first."""
+    texts = [cog.facts.crs for cog in cogs]
+    crs = max(dict.fromkeys(texts), key=texts.count)
+    sizes = []
+    for cog in cogs:
+        box = scene_bounds(cog.facts.bounds, cog.facts.crs, crs)
+        sizes.append(((box.east - box.west) / cog.facts.width, (box.north - box.south) / cog.facts.height))
+    nodata = {band.nodata for cog in cogs for band in cog.facts.bands}
+    first = cogs[0].facts
+    common = next(iter(nodata)) if len(nodata) == 1 and first.dtype.kind in "iu" else None
+    return MosaicRules(
+        crs=crs,
+        resolution=(min(width for width, _ in sizes), min(height for _, height in sizes)),
+        dtype=first.dtype.name,
+        bands=tuple(cogs[0].bands),
+        nodata=common,
+        on_top=on_top,
+        latest=latest,
+        overview_factor=overview_factor([cog.facts for cog in cogs]),
+        codes=any(band["interpretation"] == "palette" for band in cogs[0].bands),
     )
 
 
-def _describe(coverage: Any, task: Task, item: Input, crs_uri: str) -> dict[str, Any]:
-    """Properties of the COVERAGE representation; reads every block once, for the exact range of each band."""
-    low = np.full(coverage.count, np.inf)
-    high = np.full(coverage.count, -np.inf)
-    blocks = [window for _, window in coverage.block_windows(1)]
-    for number, window in enumerate(blocks, 1):
-        _extend_range(coverage.read(window=window, masked=True), low, high)
-        if number % 16 == 0 or number == len(blocks):
-            task.stage("coverage", 0.5 + 0.5 * number / len(blocks))
-    if not (low <= high).any():
-        raise EmptyDataset(f"{item.name} has no data: every pixel is nodata.")
-    return {
-        "dtype": coverage.dtypes[0],
+def mosaic_properties(path: Path, crs_uri: str) -> dict[str, Any]:
+    """Properties of the COVERAGE representation of a mosaic as it is now."""
+    description = MosaicSource(path).description
+    with lease_index(path) as index:
+        rules, count = index.rules(), index.count()
+    instants = description.instants
+    properties: dict[str, Any] = {
+        "store": "mosaic",
+        "dtype": rules.dtype,
         "bands": [
-            _band(coverage, index, float(low[index]), float(high[index])) for index in range(coverage.count)
+            {key: value for key, value in band.items() if key not in ("count", "pixels")}
+            for band in rules.bands
         ],
-        "width": coverage.width,
-        "height": coverage.height,
-        "resolution": [abs(value) for value in coverage.res],
+        "width": description.width,
+        "height": description.height,
+        "resolution": list(description.resolution),
         "crs": crs_uri,
+        "scenes": count,
     }
+    if instants:
+        properties["instants"] = {"count": len(instants), "first": instants[0], "last": instants[-1]}
+    return properties
 
 
-def _extend_range(block: Any, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
-    for index, band in enumerate(block):
-        values = band.compressed()
-        values = values[np.isfinite(values)]
-        if len(values):
-            low[index] = min(low[index], float(values.min()))
-            high[index] = max(high[index], float(values.max()))
-
-
-def _band(coverage: Any, index: int, low: float, high: float) -> dict[str, Any]:
-    nodata = coverage.nodatavals[index]
-    return {
-        "name": str(index + 1),
-        "title": coverage.descriptions[index] or f"Band {index + 1}",
-        "unit": coverage.units[index] or None,
-        # JSON has no NaN.
-        "nodata": "NaN" if nodata is not None and math.isnan(nodata) else nodata,
-        "minimum": low if low <= high else None,
-        "maximum": high if low <= high else None,
-    }
-
-
-def _map_kind(coverage: Any, *, is_terrain: bool) -> str:
-    """Which default style: "dem" for heights, "raster" for one band of anything else, "image" for pictures."""
-    if coverage.count > 1 or coverage.colorinterp[0] is ColorInterp.palette:
-        return "image"
-    return "dem" if is_terrain or coverage.dtypes[0].startswith("float") else "raster"
-
-
-def _add_terrain(task: Task, built: Built, coverage: Path, bands: int) -> None:
+def _add_terrain(task: Task, built: Built) -> None:
+    coverage = built.representations[0]
+    bands = len(coverage.properties["bands"])
     if bands != 1:
         raise OptionError(f"A terrain is made of a raster with one band of heights; this one has {bands}.")
     from tiles.terrain import build_terrain
@@ -263,7 +264,7 @@ def _add_terrain(task: Task, built: Built, coverage: Path, bands: int) -> None:
     task.stage("terrain")
     summary = build_terrain(
         task.folder / TERRAIN_FOLDER,
-        coverage,
+        task.folder / coverage.path,
         vertical=vertical_reference(task.request.scene),
         attribution=task.request.attribution,
         report=lambda done, total: task.stage("terrain", done / total if total else 1.0),

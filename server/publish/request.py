@@ -41,7 +41,9 @@ class ReadingOptions:
     `format` is a key of `server.publish.formats.FORMATS`. `crs` supplies or overrides the CRS, it does not reproject.
     `layer` is needed where a file has several. `id_field` becomes the feature id. `tags` are OpenStreetMap keys to make
     fields of. `where` is an OGR SQL condition. `keep_fields` limits the fields. `repair` makes invalid polygons valid
-    where they would be refused.
+    where they would be refused. Of rasters, `time` says when they are of (`server.publish.raster_times`: a time, a pattern of
+    file names, or "tag"), `nodata` which value is none, and `on_top` which of overlapping files is seen: the "newest" (the
+    default), the "first" or the "last" given.
     """
 
     format: str | None = None
@@ -57,6 +59,9 @@ class ReadingOptions:
     where: str | None = None
     keep_fields: tuple[str, ...] | None = None
     repair: bool = False
+    time: str | None = None
+    nodata: float | None = None
+    on_top: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
+from rio_cogeo.cogeo import cog_validate
 
 from server.publish.errors import OptionError
 from server.registry.catalogue import RepresentationKind
@@ -47,7 +48,7 @@ def test_a_raster_becomes_a_cog(publisher: Any, tmp_path: Path) -> None:
     cog = collection.path_of(RepresentationKind.COVERAGE)
     with rasterio.open(cog) as opened:
         assert opened.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert opened.overviews(1) == [2]
+        assert opened.overviews(1) == [2, 4]
         assert opened.nodata == -9999
         assert opened.crs.to_epsg() == 32650
         np.testing.assert_array_equal(opened.read(), values)
@@ -55,9 +56,20 @@ def test_a_raster_becomes_a_cog(publisher: Any, tmp_path: Path) -> None:
     assert properties["dtype"] == "float32"
     assert (properties["width"], properties["height"], properties["resolution"]) == (600, 600, [10.0, 10.0])
     assert properties["crs"] == collection.storage_crs == "http://www.opengis.net/def/crs/EPSG/0/32650"
-    assert properties["bands"] == [
-        {"name": "1", "title": "Band 1", "unit": None, "nodata": -9999.0, "minimum": 1.0, "maximum": 1198.0}
-    ]
+    (band,) = properties["bands"]
+    told = {key: band[key] for key in ("name", "title", "unit", "nodata", "minimum", "maximum", "dtype")}
+    assert told == {
+        "name": "1", "title": "Band 1", "unit": None, "nodata": -9999.0, "minimum": 1.0, "maximum": 1198.0,
+        "dtype": "float32",
+    }  # fmt: skip
+    known = values[values != -9999].astype(np.float64)
+    assert band["mean"] == pytest.approx(known.mean())
+    assert band["deviation"] == pytest.approx(known.std())
+    assert band["valid_share"] == pytest.approx(known.size / values.size)
+    assert band["percentile_2"] == pytest.approx(np.percentile(known, 2), rel=0.01)
+    assert sum(band["histogram"]["counts"]) == known.size
+    assert (properties["store"], "instants" in properties) == ("cog", False)
+    assert cog_validate(cog, quiet=True)[0]
     assert collection.representations[RepresentationKind.MAP].properties["style"] == "dem"
     assert collection.bbox == pytest.approx((117.0, 39.694, 117.070, 39.749), abs=0.002)
     assert result.count is None
@@ -133,12 +145,6 @@ def test_a_terrain_of_a_dem(publisher: Any, tmp_path: Path) -> None:
     two = write(tmp_path / "b.tif", np.repeat(ramp(64), 2, axis=0), **PLACE)
     with pytest.raises(OptionError, match="this one has 2"):
         publisher.publish(two, collection="two", scene={"terrain": True})
-
-
-def test_several_rasters_are_refused(publisher: Any, tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"{name}.tif", ramp(16), **PLACE) for name in "ab"]
-    with pytest.raises(OptionError, match="2 were given"):
-        publisher.publish(*paths)
 
 
 def test_a_vrt_is_refused_even_when_called_a_raster(publisher: Any, tmp_path: Path) -> None:
