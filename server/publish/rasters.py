@@ -16,6 +16,7 @@ from server.publish.reference_systems import crs_identifier
 from server.publish.scenes import vertical_reference
 from server.publish.styles import chosen_style
 from server.registry.catalogue import Interval, Representation, RepresentationKind
+from tiles.cache.changes import Box84
 from tiles.errors import RasterError
 from tiles.rasters.datasets import close_rasters
 from tiles.rasters.mosaic import MosaicSource
@@ -75,14 +76,14 @@ def _described(task: Task, path: str, properties: dict[str, Any], built: Built) 
     """`built` with the representations of a coverage and its map, and what the map's self-test found."""
     kind = _map_kind(properties["bands"], is_terrain=task.request.scene.terrain)
     style = chosen_style(task.request, kind, task.settings)
-    west, south, east, north = built.bbox
-    box = (west, south, east, north)
+    west, south, east, north = built.bbox[:4]
+    box: Box84 = (west, south, east, north)
     try:
         tested = raster_map_conformance(
             task.folder,
             path,
             properties,
-            built.bbox,
+            box,
             built.storage_crs,
             style,
             task.settings.styles_directory,

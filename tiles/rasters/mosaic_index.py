@@ -160,10 +160,10 @@ class MosaicIndex:
         # Of the scenes' exact boxes where they are in that CRS: the R-tree has 32 bits and rounds outwards.
         rules = self.rules()
         row = self.connection.execute(
-            "SELECT min(CASE WHEN s.crs = ?1 THEN s.west ELSE b.west END), min(CASE WHEN s.crs = ?1 THEN s.south ELSE b.south END),"
-            " max(CASE WHEN s.crs = ?1 THEN s.east ELSE b.east END), max(CASE WHEN s.crs = ?1 THEN s.north ELSE b.north END)"
+            "SELECT min(CASE WHEN s.crs = :crs THEN s.west ELSE b.west END), min(CASE WHEN s.crs = :crs THEN s.south ELSE b.south END),"
+            " max(CASE WHEN s.crs = :crs THEN s.east ELSE b.east END), max(CASE WHEN s.crs = :crs THEN s.north ELSE b.north END)"
             " FROM scene s JOIN scene_box b ON b.id = s.id",
-            (rules.crs,),
+            {"crs": rules.crs},
         ).fetchone()
         return None if row[0] is None else Bounds(*row)
 
