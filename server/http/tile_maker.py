@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from providers.errors import ProviderError, SourceUnavailable
@@ -76,13 +77,21 @@ class TileMaker:
                 block_box84(block, _WIDEST_BLOCK, drawing.margin),
                 change_log(collection),
                 render,
-                places=self._slow_places if drawing.slow or is_elsewhere(collection) else self._places,
+                places=self._places_of(drawing),
                 block=block,
             )
         except SourceUnavailable:
             if kept is None:
                 raise
             return kept._replace(stale=True)
+
+    def place(self, drawing: Drawing) -> AbstractContextManager[None]:
+        """Room to draw a map that is not a tile, among those that are. Entering raises RenderingBusy."""
+        return self._places_of(drawing).taken()
+
+    def _places_of(self, drawing: Drawing) -> Places:
+        elsewhere = drawing.slow or is_elsewhere(drawing.collection)
+        return self._slow_places if elsewhere else self._places
 
     def vector_tile(self, collection: Collection, decision: Decision, grid_id: str, tile: TileId) -> KeptTile:
         """A vector tile of the present state, gzip-compressed, its layer named by the collection's id; `empty` where nothing lies in it.
@@ -158,11 +167,11 @@ def open_tile_maker(settings: Settings) -> TileMaker:
 def shares(threads: int, renderings: int, waiting: int) -> tuple[int, int, int]:
     """Of a worker's threads: how many may wait for a rendering, ask a slow source, and wait to ask one.
 
-    A quarter of the threads, and at least one where there are two, is left for what needs no rendering: kept tiles, items.
+    An eighth of the threads, and at least one where there are some, is left for what needs no rendering: kept tiles, items.
     """
-    free = max(1, threads // 4)
+    free = max(1, threads // 8)
     slow = max(1, threads // 8)
-    slow_waiting = threads // 8
+    slow_waiting = threads // 16
     rest = threads - free - slow - slow_waiting - renderings
     return max(0, min(waiting, rest)), slow, slow_waiting
 

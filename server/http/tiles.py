@@ -80,7 +80,7 @@ def check_vector_format(wanted: str | None) -> None:
 
 def map_extension(wanted: str | None) -> str:
     """The extension of map tiles that `f` names, "png" where it is not given. Raises InvalidParameter."""
-    extension = wanted or "png"
+    extension = "png" if wanted is None else wanted
     if extension not in MAP_FORMATS:
         allowed = ", ".join(MAP_FORMATS)
         raise InvalidParameter(

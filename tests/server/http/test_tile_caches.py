@@ -175,4 +175,4 @@ def test_some_threads_are_left_for_what_is_kept(threads: int, renderings: int, w
     assert slow >= 1
     assert 0 <= waits <= waiting
     if threads >= 16 and renderings <= 2:
-        assert renderings + waits + slow + slow_waits <= threads - threads // 4
+        assert renderings + waits + slow + slow_waits <= threads - threads // 8
