@@ -184,9 +184,9 @@ def _distance(kind: str, given: Mapping[str, str]) -> float:
         return metres("within", "within-units", given)
     if kind != "corridor":
         return 0.0
-    if "corridor-height" in given:
+    if "corridor-height" in given or "height-units" in given:
         # Nothing here has a vertical extent: every height of a corridor holds the same.
-        metres("corridor-height", "height-units", given)
+        metres("corridor-height", "height-units", {"corridor-height": "0", **given})
     return metres("corridor-width", "width-units", given) / 2
 
 

@@ -16,6 +16,7 @@ from server.http.ogc.coverage_documents import coverage_tileset, coverage_tilese
 from server.http.ogc.files import send_file
 from server.http.ogc.made_files import made_answer
 from server.http.ogc.rasters import raster_source
+from server.http.parameters import only
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection, RepresentationKind
 from tiles.grids import TileId
@@ -39,16 +40,8 @@ def register(blueprint: Blueprint) -> None:
 
 def _asked(here: RequestContext, *allowed: str) -> CoverageRequest:
     """The request of the query string; `f` and `lang` are no part of it. Raises InvalidParameter."""
+    only([pair for pair in here.parameters if pair[0] != "subset"], ("f", "lang", *allowed))
     pairs = [(name, value) for name, value in here.parameters if name not in ("f", "lang")]
-    for name, value in pairs:
-        if name not in allowed:
-            known = ", ".join(sorted((*allowed, "f", "lang")))
-            raise InvalidParameter(
-                f"parameter {name!r} is not known here; allowed: {known}",
-                name,
-                value,
-                f"the parameters {known}",
-            )
     return parse_coverage_request(pairs)
 
 
