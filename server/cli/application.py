@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from server.cli import (
+    cache_commands,
     listing_commands,
     operating_commands,
     publishing_commands,
@@ -23,6 +24,7 @@ application = typer.Typer(
     rich_markup_mode=None,
 )
 tenants = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True, rich_markup_mode=None)
+cache = typer.Typer(help="Look after kept tiles and seedings.", no_args_is_help=True, rich_markup_mode=None)
 
 application.command("serve")(serving_commands.serve)
 application.command("demo")(serving_commands.demo)
@@ -38,3 +40,12 @@ tenants.command("remove")(listing_commands.remove_tenant)
 tenants.command("set-map-policy")(tenant_commands.set_map_policy)
 application.command("check")(operating_commands.check)
 application.command("sweep")(operating_commands.sweep)
+application.command("seed")(cache_commands.seed)
+application.add_typer(cache, name="cache")
+cache.command("list")(cache_commands.list_tilesets)
+cache.command("stats")(cache_commands.show_statistics)
+cache.command("clean")(cache_commands.clean)
+cache.command("seedings")(cache_commands.list_seedings)
+cache.command("pause")(cache_commands.pause)
+cache.command("resume")(cache_commands.resume_seeding)
+cache.command("stop")(cache_commands.stop)
