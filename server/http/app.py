@@ -76,13 +76,18 @@ for _error, _status in (
 ):
     errors.register_status(_error, _status)
 
+_SEARCHES = 8
+"""Long searches of a worker at one time: more would only take each other's core."""
+_DOWNLOADS = 8
+"""Downloads of a worker at one time: each holds a thread, and its share of a core, for as long as the client reads."""
+
 
 def make_services(settings: Settings) -> Services:
     """The shared objects of a worker. Opens no file or database handle that must not cross a fork."""
     configure_sources(source_settings_of(settings))
     threads = settings.server.blocking_threads
-    configure_bulkheads(per_host=max(1, threads // 2), overall=max(1, threads - 1))
-    configure_search_places(threads - 1 if threads > 1 else None)
+    configure_bulkheads(per_host=max(1, min(8, threads // 2)), overall=max(1, threads * 3 // 4))
+    configure_search_places(min(_SEARCHES, threads - 1) if threads > 1 else None)
     if settings.maps.tile_matrix_sets_directory is not None:
         load_tile_matrix_sets(settings.maps.tile_matrix_sets_directory)
     page_settings = PageSettings(
@@ -95,12 +100,12 @@ def make_services(settings: Settings) -> Services:
         settings=settings,
         catalogue=reader,
         pages=Pages(page_settings),
-        files=FileSender(downloads=max(1, settings.server.blocking_threads // 2)),
+        files=FileSender(downloads=min(_DOWNLOADS, max(1, threads // 2))),
         limits=QueryLimits(default=limits.items_default, maximum=limits.items_max),
         maps=MapServices(reader, settings.styles_directory),
         tiles=open_tile_maker(settings),
         bodies=BodyReader(limits.request_body_bytes),
-        heavy=Places(max(1, settings.server.blocking_threads // 2)),
+        heavy=Places(min(settings.cache.renderings, max(1, threads // 2))),
     )
 
 

@@ -33,7 +33,7 @@ class ServerSettings:
     port: int = field(default=8000, metadata=integer("TCP port to listen on", 1, 65535))
     workers: int = field(default=2, metadata=integer("processes that answer requests", 1, 256))
     blocking_threads: int = field(
-        default=4, metadata=integer("threads of a process that answer requests", 1, 256)
+        default=32, metadata=integer("threads of a process that answer requests", 1, 256)
     )
     public_url: str | None = field(
         default=None,
