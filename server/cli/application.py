@@ -11,9 +11,11 @@ from server.cli import (
     publishing_commands,
     publishing_options,
     registering_commands,
+    scenes_commands,
     serving_commands,
     tenant_commands,
 )
+from server.cli.style_commands import styles
 
 application = typer.Typer(
     name="chengtu",
@@ -49,3 +51,13 @@ cache.command("seedings")(cache_commands.list_seedings)
 cache.command("pause")(cache_commands.pause)
 cache.command("resume")(cache_commands.resume_seeding)
 cache.command("stop")(cache_commands.stop)
+application.add_typer(styles, name="style")
+scenes = typer.Typer(
+    help="List, add and remove the scenes of a mosaic of rasters.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+application.add_typer(scenes, name="scenes")
+scenes.command("list")(scenes_commands.list_scenes)
+scenes.command("add")(scenes_commands.add_scenes)
+scenes.command("remove")(scenes_commands.remove_scenes)

@@ -176,6 +176,31 @@ Where = Annotated[
 ]
 Repair = Annotated[bool, _option(READING, "--repair", text="Repair invalid polygons instead of refusing")]
 
+Time = Annotated[
+    str | None,
+    _option(
+        READING,
+        "--time",
+        metavar="TIME",
+        text="Rasters: when they are of, as a time, a pattern of file names such as S2_%Y%m%d, or tag (TIFF tag DateTime)",
+    ),
+]
+Nodata = Annotated[
+    float | None,
+    _option(
+        READING, "--nodata", metavar="VALUE", text="Rasters: value of pixels without data [default: theirs]"
+    ),
+]
+OnTop = Annotated[
+    str | None,
+    _option(
+        READING,
+        "--on-top",
+        metavar="newest|first|last",
+        text="Rasters: which of overlapping files is seen [default: newest, then the last given]",
+    ),
+]
+
 ReadOnly = Annotated[bool, _option(EDITING, "--read-only", text="Features cannot be edited over HTTP")]
 NoIfMatch = Annotated[
     bool,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from server.errors import UnknownTenant
-from server.registry import generations, map_policy, sweeping, tenants
-from server.registry.catalogue import Catalogue, Collection, Representation, Tenant
+from server.registry import coverages, generations, map_policy, sweeping, tenants
+from server.registry.catalogue import Catalogue, Collection, Interval, Representation, Tenant
 from server.registry.database import open_engine
 from server.registry.drafts import CollectionDraft, GenerationRecord, GenerationTicket, SweepReport
 from server.registry.homes import check_home_is_there
@@ -169,6 +169,19 @@ class Registry:
             if ticket is not None:
                 self.abandon_generation(ticket)
             raise
+
+    def update_coverage(
+        self,
+        tenant: str,
+        collection: str,
+        generation: int,
+        bbox: Sequence[float],
+        interval: Interval | None,
+        properties: Mapping[str, Any],
+    ) -> Collection:
+        """Tell of a coverage whose scenes came or went. Raises PublishLost where another generation is current."""
+        coverages.update_coverage(self._engine, tenant, collection, generation, bbox, interval, properties)
+        return self._present(tenant, collection)
 
     def unpublish(self, tenant: str, collection: str) -> None:
         """Take a collection out of service; its files stay until `sweep`. Raises UnknownTenant, UnknownCollection."""

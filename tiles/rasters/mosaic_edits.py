@@ -123,6 +123,15 @@ def _editing(path: Path) -> Iterator[_Editor]:
         connection.close()
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove files that an edit which was killed has left. The caller keeps others from editing."""
+    connection = connect(path)
+    try:
+        remove_unused(path.parent, connection)
+    finally:
+        connection.close()
+
+
 def remove_unused(folder: Path, connection: sqlite3.Connection) -> None:
     """Remove scenes and cells that no row names. The caller keeps others from editing."""
     used = files_in_use(connection)
