@@ -17,7 +17,7 @@ from providers.features.sources import configure_sources
 from providers.outgoing import configure_bulkheads
 from server import errors as server_errors
 from server.errors import RegistryUnavailable
-from server.http import errors, health, portal
+from server.http import errors, fonts, health, portal, sprites
 from server.http.answer import PREFLIGHT_HEADERS, Answer, Header
 from server.http.context import context, html_answer, make_context, respond
 from server.http.files import FileSender
@@ -142,6 +142,8 @@ def create_flask(services: Services) -> Flask:
 
     health.register(app, services)
     portal.register(app, services)
+    fonts.register(app)
+    sprites.register(app)
     for prefix, name in (("", "city"), ("/t/<tenant>", "tenant")):
         app.register_blueprint(blueprint_of(name), url_prefix=prefix)
         register_maps(app, prefix, name)

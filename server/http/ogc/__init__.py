@@ -7,9 +7,20 @@ from flask import Blueprint
 
 def blueprint_of(name: str) -> Blueprint:
     """A blueprint with every OGC API route; registered once for the city's view and once for tenants."""
-    from server.http.ogc import common, coverages, edr, features, files, map_tiles, maps, processes, tiles
+    from server.http.ogc import (
+        common,
+        coverages,
+        edr,
+        features,
+        files,
+        map_tiles,
+        maps,
+        processes,
+        styles,
+        tiles,
+    )
 
     blueprint = Blueprint(name, "server.http.ogc")
-    for module in (common, features, tiles, maps, map_tiles, coverages, edr, files, processes):
+    for module in (common, features, tiles, maps, map_tiles, styles, coverages, edr, files, processes):
         module.register(blueprint)
     return blueprint
