@@ -23,7 +23,7 @@ CORS_HEADERS: tuple[Header, ...] = (
     ("Access-Control-Allow-Origin", "*"),
     (
         "Access-Control-Expose-Headers",
-        "Content-Crs, Content-Range, Accept-Ranges, ETag, Link, Location, Allow, Accept-Patch, Accept-Post, "
+        "Content-Crs, Content-Bbox, Content-Datetime, Content-Range, Accept-Ranges, ETag, Link, Location, Allow, Accept-Patch, Accept-Post, "
         "OGC-NumberMatched, OGC-NumberReturned",
     ),
 )

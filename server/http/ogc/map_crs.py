@@ -129,11 +129,11 @@ def transformed_box(box: Box, source: CRS, target: CRS) -> Box:
 
     Raises InvalidParameter where the target cannot show it.
     """
-    if source == target:
-        return box
     turn = full_turn(source)
     if box[0] > box[2] and turn is not None:
         box = (box[0], box[1], box[2] + turn, box[3])
+    if source == target:
+        return box
     there = full_turn(target)
     if turn is not None and there is not None and max(-box[0], box[2]) > turn / 2:
         # Where both go round, x is x: PROJ would fold what lies beyond the antimeridian back.
