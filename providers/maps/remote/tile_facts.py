@@ -111,14 +111,14 @@ def _tile_map(description: Mapping[str, Any], url: str, client: Client) -> Remot
 
 
 def _chosen(root: etree._Element, url: str, layer: str, name: str) -> str:
-    maps = {each.get("title", ""): each.get("href", "") for each in _below(root, "TileMaps", "TileMap")}
-    for title, address in maps.items():
+    maps = [(each.get("title", ""), each.get("href", "")) for each in _below(root, "TileMaps", "TileMap")]
+    for title, address in maps:
         segments = address.rstrip("/").split("/")
         if layer and layer in (title, address, segments[-1], "/".join(segments[-2:])):
             return str(urljoin(url, address))
     raise StoreError(
         f"{name} has {'no layer ' + repr(layer[:80]) if layer else 'several layers; name one after #'}; there are: "
-        f"{shown(', '.join(list(maps)[:50]))}"
+        f"{shown(', '.join(address for _, address in maps[:50]))}"
     )
 
 

@@ -62,7 +62,7 @@ def read(description: Mapping[str, Any], client: Client) -> RemoteMapFacts:
             raise StoreError(f"axes of a wms source is xy or yx, not {str(description['axes'])[:20]!r}")
         image["axes"] = description["axes"]
     box = given_box(description, _box(chains))
-    legend = _legend(chains[-1], styles[-1])
+    legend = _reachable(_legend(chains[-1], styles[-1]), root, url)
     queryable = any(chain[-1].get("queryable") == "1" for chain in chains)
     remote = {
         **kept_members(description),
@@ -252,6 +252,17 @@ def _legend(chain: list[etree._Element], style: str) -> str:
             for resource in _below(each, "LegendURL", "OnlineResource"):
                 return str(resource.get("{http://www.w3.org/1999/xlink}href", ""))
     return ""
+
+
+def _reachable(address: str, root: etree._Element, url: str) -> str:
+    """An address that the service gives, below the name by which it was reached, where it calls itself by another one."""
+    own = _below(root, "Capability", "Request", "GetMap", "DCPType", "HTTP", "Get", "OnlineResource")
+    called = urlsplit(str(own[0].get("{http://www.w3.org/1999/xlink}href", ""))) if own else None
+    given, found = urlsplit(url), urlsplit(address)
+    if not address or called is None or found.netloc != called.netloc:
+        return address
+    path = given.path if found.path == called.path else found.path
+    return urlunsplit((given.scheme, given.netloc, path, found.query, ""))
 
 
 def _attribution(chain: list[etree._Element]) -> str:

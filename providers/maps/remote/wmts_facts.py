@@ -21,7 +21,9 @@ from tiles.grids import STANDARD_PIXEL
 from tiles.maps.crs import metres_per_unit, parse_crs, transformer
 
 _FORMATS = ("image/png", "image/png8", "image/webp", "image/jpeg", "image/jpgpng", "image/gif", "tiles")
-_CRS_NAME = re.compile(r".*?(EPSG|OGC|CRS)[:/]{1,2}[\d.]*[:/]{0,2}(\w+)$", re.IGNORECASE)
+_CRS_NAME = re.compile(
+    r"(?:.*[:/])?(EPSG|OGC|CRS|ESRI)(?:[:/]+[\d.]*[:/]+|[:/]+)(\w+)", re.IGNORECASE | re.ASCII
+)
 
 
 def read(description: Mapping[str, Any], client: Client) -> RemoteMapFacts:

@@ -216,7 +216,7 @@ server.serve_forever()
 """
 _MAPPROXY_CONFIG = """
 services:
-  tms: {{}}
+  tms: {{use_grid_names: true}}
   wmts: {{kvp: true, restful: true}}
   wms: {{md: {{title: City}}}}
 layers:
