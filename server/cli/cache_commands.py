@@ -181,6 +181,7 @@ def clean(
     with _cache(settings_of(home, config)) as cache:
         for tileset in cache.store.tilesets(_folder(below)):  # those that are stale too
             removed += cache.clean(tileset, zooms, boxes, seconds)
+        cache.store.tidy()
     say(f"Removed {removed} tiles.")
 
 

@@ -66,6 +66,7 @@ class Evictor:
             self._complaints.warn("kept tiles cannot be brought to their size", error)
 
     def _evict(self) -> int:
+        self._store.tidy()
         minutes: Tally[int] = Tally()
         for one in self._store.ages(""):
             minutes[one.used // _MINUTE] += one.bytes

@@ -29,6 +29,7 @@ from tiles.grids import TileRange
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _USE_NOTED = 3600 * 10**9  # nanoseconds between two notes in a file that it is used
+_LEFT_SECONDS = 3600.0  # what was written aside so long ago is nobody's
 _FEW = 32  # columns, or rows, that are looked for one by one
 
 
@@ -133,7 +134,7 @@ class FileStore:
             return
         except OSError as error:
             raise _unavailable(error, "remove from") from error
-        threading.Thread(target=shutil.rmtree, args=(away, True), name="removed tiles", daemon=True).start()
+        delete_in_background(away)
 
     def usage(self, folder: str) -> Usage:
         """See TileStore."""
@@ -150,17 +151,9 @@ class FileStore:
             if name is not None:
                 yield TileAge(name, status.st_size, max(status.st_atime_ns, status.st_mtime_ns))
 
-    def tidy(self, older_than_seconds: float = 3600.0) -> None:
-        """Remove what killed processes have left: tiles written aside, folders on their way out."""
-        before = time.time() - older_than_seconds
-        for entry in _entries(self._aside):
-            try:
-                if entry.stat().st_mtime < before:
-                    _unlink(entry.path)
-            except _ABSENT:
-                continue
-        for entry in _entries(self._removed):
-            shutil.rmtree(entry.path, ignore_errors=True)
+    def tidy(self) -> None:
+        """See TileStore."""
+        remove_leftovers(self._root)
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -243,6 +236,24 @@ class FileStore:
                         yield below, entry.stat(follow_symlinks=False)
                 except _ABSENT:
                     continue
+
+
+def delete_in_background(folder: str) -> None:
+    """Delete a folder that no reader sees any more; `remove_leftovers` does it where this process is killed meanwhile."""
+    threading.Thread(target=shutil.rmtree, args=(folder, True), name="removed tiles", daemon=True).start()
+
+
+def remove_leftovers(root: str) -> None:
+    """Delete what killed processes have left below a directory: tiles written aside, folders on their way out."""
+    before = time.time() - _LEFT_SECONDS
+    for entry in _entries(f"{root}/.aside"):
+        try:
+            if entry.stat().st_mtime < before:
+                _unlink(entry.path)
+        except _ABSENT:
+            continue
+    for entry in _entries(f"{root}/.removed"):
+        shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

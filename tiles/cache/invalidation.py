@@ -131,6 +131,7 @@ class Invalidation:
         try:
             self._remove_all(tenant, collection, generation)
             self._carried.forget(tenant, collection, generation)
+            self._store.tidy()
         except OSError as error:
             self._complaints.warn("the state of kept tiles cannot be noted", error)
         finally:

@@ -141,6 +141,9 @@ class RedisStore:
                 for name, size in zip(names, sizes, strict=True):
                     yield TileAge(name, max(0, size - _STAMP), used)
 
+    def tidy(self) -> None:
+        """A killed process leaves nothing."""
+
     def close(self) -> None:
         """See TileStore."""
         with self._lock:

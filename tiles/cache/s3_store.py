@@ -129,6 +129,9 @@ class S3Store:
         for name, entry in self._listed(f"{checked_folder(folder)}/" if folder else ""):
             yield TileAge(name, entry["Size"], int(entry["LastModified"].timestamp() * 1e9))
 
+    def tidy(self) -> None:
+        """A killed process leaves nothing."""
+
     def close(self) -> None:
         """See TileStore."""
         with self._lock:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tiles.cache.bodies import is_whole
-from tiles.cache.files import NO_ROOM
+from tiles.cache.files import NO_ROOM, delete_in_background, remove_leftovers
 from tiles.cache.sqlite_files import SQLiteFiles
 from tiles.cache.sqlite_layouts import LAYOUTS
 from tiles.cache.store import StoredTile, TileAge, Usage
@@ -21,7 +19,8 @@ from tiles.cache.tile import EXTENSIONS, TileName, Tileset, checked_folder
 from tiles.errors import TileCacheFull, TileCacheUnavailable
 from tiles.grids import TileRange, grid
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""The last one: a table of ours is not there."""
 _PAGE = 5000
 _READ = "SELECT tile_data, id FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
 _DELETE = "DELETE FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
@@ -72,8 +71,10 @@ class SQLiteStore:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     connection.executemany(_DELETE, map(self._address, group))
-                finally:
                     connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                 removed += connection.total_changes - before
         return removed
 
@@ -154,7 +155,7 @@ class SQLiteStore:
             return
         except OSError as error:
             raise TileCacheUnavailable(f"cannot remove {path}: {error.strerror}") from error
-        threading.Thread(target=shutil.rmtree, args=(away, True), name="removed tiles", daemon=True).start()
+        delete_in_background(str(away))
 
     def usage(self, folder: str) -> Usage:
         """See TileStore."""
@@ -188,6 +189,10 @@ class SQLiteStore:
                     last = stamp
                     yield TileAge(TileName(tileset, z, x, self._row(tileset, z, row)), size, stamp)
                 more = len(rows) == _PAGE
+
+    def tidy(self) -> None:
+        """See TileStore."""
+        remove_leftovers(str(self._root))
 
     def close(self) -> None:
         """See TileStore."""

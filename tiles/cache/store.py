@@ -81,6 +81,10 @@ class TileStore(Protocol):
         """Every kept tile below `folder`, with what decides which go first where room is wanted; walks it."""
         ...
 
+    def tidy(self) -> None:
+        """Delete what killed processes have left, which no reader sees."""
+        ...
+
     def close(self) -> None:
         """Let go of handles; the store opens them again where it is used again."""
         ...

@@ -221,7 +221,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_a_killed_seeding_goes_on_without_making_anything_twice(
     settings: Settings, published: str, command: Command
 ) -> None:
-    process = seeding_process(settings, published, "--kind", "tiles", "--levels", "14-18", "--processes", "1")
+    process = seeding_process(settings, published, "--kind", "tiles", "--levels", "14-17", "--processes", "1")
     cache = open_tile_maker(settings).cache
     try:
         wait_until(lambda: cache.usage().tiles >= 60 or process.poll() is not None)
