@@ -268,7 +268,7 @@ def within_policy(source: MapSource, collection: Collection, policy: Policy) -> 
     if collection.simulated:
         source = WatermarkedMapSource(source, SIMULATED)
     if policy.watermark:
-        # Half a step aside, where the mark of simulated data is not.
+        # On every tile, where the mark of simulated data is not.
         source = WatermarkedMapSource(source, policy.watermark, shifted=True)
     for area in policy.areas:
         source = ClippedMapSource(source, area)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from server.http.map_sources import Drawing, policy_of
@@ -147,6 +147,10 @@ class ServerMapView:
             return None
         return collection if decide(self.who, Action.READ, collection).allowed else None
 
+    def allows(self, name: str) -> bool:
+        """Whether there is that layer for this client, by `decide`."""
+        return self.collection(name) is not None
+
     def layer(self, name: str) -> MapLayer | None:
         """One layer."""
         collection = self.collection(name)
@@ -166,7 +170,7 @@ class ServerMapView:
             attribution_url=collection.licence_url or "",
             crs=authority_code(collection.storage_crs),
             keywords=collection.keywords,
-            styles=self._styles(collection),
+            list_styles=partial(self._styles, collection),
             time=_time(collection),
             queryable=_remote_queryable(properties["remote"]) if remote else True,
             opaque=not features and not remote,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -28,12 +28,17 @@ class LayerStyle(NamedTuple):
     title: str
 
 
+def _only_default() -> tuple[LayerStyle, ...]:
+    return (LayerStyle(DEFAULT_STYLE, "Default"),)
+
+
 @dataclass(frozen=True, slots=True)
 class MapLayer:
     """One layer of WMS, WMTS, TMS and KML, as documents describe it.
 
     `bbox84` is west, south, east, north in degrees. `crs` is the storage CRS as an authority code ("EPSG:4547"), "" where it
-    has none. `styles` begins with the default one. `opaque` says that it is meant to lie below others. `features` says that
+    has none. `list_styles` gives its styles, the default one first; most
+    requests do not ask. `opaque` says that it is meant to lie below others. `features` says that
     it shows features (DescribeLayer), `cascaded` that another server draws it.
     """
 
@@ -45,12 +50,17 @@ class MapLayer:
     attribution_url: str = ""
     crs: str = ""
     keywords: tuple[str, ...] = ()
-    styles: tuple[LayerStyle, ...] = (LayerStyle(DEFAULT_STYLE, "Default"),)
+    list_styles: Callable[[], tuple[LayerStyle, ...]] = _only_default
     time: TimeDimension | None = None
     queryable: bool = False
     opaque: bool = False
     features: bool = False
     cascaded: bool = False
+
+    @property
+    def styles(self) -> tuple[LayerStyle, ...]:
+        """What it is offered in, the default one first."""
+        return self.list_styles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +151,10 @@ class MapView(Protocol):
 
     def layers(self) -> Sequence[MapLayer]:
         """All layers this client may see."""
+        ...
+
+    def allows(self, name: str) -> bool:
+        """Whether this client may see the layer of that name."""
         ...
 
     def layer(self, name: str) -> MapLayer | None:

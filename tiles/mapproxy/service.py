@@ -169,7 +169,7 @@ class MapService:
             view.url,
             request,
             environ,
-            lambda name: view.layer(name) is not None,
+            view.allows,
         )
         _check(answer)
         notes = dict.fromkeys(one.time.note for one in asked.layers if one.time.note)
@@ -232,7 +232,7 @@ class MapService:
             view.url,
             request,
             environ,
-            lambda one: view.layer(one) is not None,
+            view.allows,
         )
         _check(answer)
         return answer.body
@@ -252,7 +252,7 @@ class MapService:
             view.url,
             request,
             environ,
-            lambda one: view.layer(one) is not None,
+            view.allows,
         )
         _check(answer)
         kept = request.tiles[0]

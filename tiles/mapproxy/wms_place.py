@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +10,7 @@ import numpy as np
 from pyproj import CRS
 
 from tiles.mapproxy.exceptions import MapRequestRefused
+from tiles.mapproxy.layer import MapView
 from tiles.mapproxy.parameters import integer, number, required
 from tiles.maps.crs import transformer
 from tiles.maps.source import MAXIMUM_EDGE, MAXIMUM_PIXELS, Box
@@ -32,8 +33,9 @@ class WmsPlace:
     height: int
 
 
-def read_place(parameters: Mapping[str, str], version: str, offered: Collection[str]) -> WmsPlace:
-    """The place, once it is one that can be drawn in a CRS of every service, a zone of CGCS2000 or an `offered` one.
+def read_place(parameters: Mapping[str, str], version: str, view: MapView) -> WmsPlace:
+    """The place, once it is one that can be drawn in a CRS of every service, a zone of CGCS2000, or one that a layer
+    of the view is stored in.
 
     Raises MapRequestRefused.
     """
@@ -42,8 +44,8 @@ def read_place(parameters: Mapping[str, str], version: str, offered: Collection[
         key = "SRS" if key == "CRS" else "CRS"  # the other version's name: what is meant is plain
     code = required(parameters, key).upper()
     code = _ALIASES.get(code, code)
-    if code not in _OFFERED and code not in offered:
-        listed = ", ".join((*ALWAYS_OFFERED_CRS, *sorted(offered)))
+    if code not in _OFFERED and code not in view.zone_crs:
+        listed = ", ".join((*ALWAYS_OFFERED_CRS, *view.zone_crs))
         raise MapRequestRefused(
             f"{key} {code[:60]!r} is not offered; offered are {listed}, and EPSG:4513 to EPSG:4554",
             "InvalidCRS" if version == "1.3.0" else "InvalidSRS",

@@ -143,7 +143,7 @@ def wms_version(parameters: Mapping[str, str]) -> str:
 
 def _get_map(parameters: Mapping[str, str], version: str, view: MapView) -> GetMap:
     layers = _styled(parameters, _layers(parameters, view, "LAYERS"))
-    place = read_place(parameters, version, view.zone_crs)
+    place = read_place(parameters, version, view)
     wanted = required(parameters, "FORMAT")
     media_type = IMAGE_FORMATS.get(_plain_format(wanted))
     if media_type is None:
@@ -173,7 +173,7 @@ def _plain_format(wanted: str) -> str:
 
 
 def _get_feature_info(parameters: Mapping[str, str], version: str, view: MapView) -> GetFeatureInfo:
-    place = read_place(parameters, version, view.zone_crs)
+    place = read_place(parameters, version, view)
     layers = _layers(parameters, view, "QUERY_LAYERS")
     for layer in layers:
         if not layer.queryable:

@@ -271,13 +271,18 @@ def _alignment(anchor: str) -> tuple[str, str]:
     return horizontal, vertical
 
 
+_THIN = 1.5
+
+
 def _add_line(rule: Element, symbol: LineSymbol) -> None:
+    # Nobody sees how a line of a pixel ends and turns; to round it costs as much again as to draw it.
+    thin = isinstance(symbol.width, int | float) and symbol.width <= _THIN
     attributes = {
         "stroke": symbol.stroke,
         "stroke-width": _number(symbol.width),
         "stroke-opacity": _number(symbol.opacity),
-        "stroke-linecap": symbol.cap,
-        "stroke-linejoin": symbol.join,
+        "stroke-linecap": "butt" if thin and symbol.cap == "round" else symbol.cap,
+        "stroke-linejoin": "miter" if thin and symbol.join == "round" else symbol.join,
     }
     if symbol.offset:
         # Mapnik counts to the left of the direction.

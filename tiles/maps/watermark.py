@@ -5,13 +5,11 @@ from __future__ import annotations
 from tiles.maps.images import draw_watermark
 from tiles.maps.source import Box, MapSource, Pixels, check_request
 
-MAXIMUM_LETTERS = 80
-
 
 class WatermarkedMapSource:
     """Another source with a text over what it shows, at places that hang on the ground, so that tiles fit together.
 
-    `shifted` puts it half a step aside, where another text already stands at the usual places.
+    `shifted` takes places between the usual ones, where another text may stand, twice as dense.
     """
 
     def __init__(self, source: MapSource, text: str, *, shifted: bool = False) -> None:
