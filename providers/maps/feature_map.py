@@ -2,7 +2,7 @@
 
 The features of the box are read as columns by the source's own API, become a data source in Mapnik's memory, and are drawn in
 a style of ours. Building it takes 6 microseconds a feature (GeoJSON for Mapnik to parse: 13). Mapnik's own PostGIS plugin is not
-used: it is not faster (docs/explanation/cascaded-maps.md has the figures), its errors tell hosts and users, and it keeps
+used: it is no faster to build, its errors tell hosts and users, and it keeps
 connections of its own beside the source's bounded pool.
 
 At most `MAXIMUM_FEATURES` are drawn in one image. The zoom level is told to the source, which may leave out what is smaller than
