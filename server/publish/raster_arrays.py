@@ -186,13 +186,44 @@ def _grid(dataset: xarray.Dataset, variable: str, item: Input, notes: list[str])
         raise OptionError(f"{variable} of {item.name} is on no grid.")
     crs = _crs(dataset, variable, x, item)
     xs, ys = _metres(dataset, x, crs), _metres(dataset, y, crs)
-    if (crs is None or crs.is_geographic) and xs.size and xs.max() > 180.5:
-        xs = np.where(xs >= 180.0, xs - 360.0, xs)
-        notes.append(f"Longitudes of {item.name} from 0 to 360 were put from -180 to 180.")
-    columns, rows = np.argsort(xs, kind="stable"), np.argsort(-ys, kind="stable")
-    across, down = _step(xs[columns], x, item), _step(-ys[rows], y, item)
-    west, north = float(xs[columns[0]]) - across / 2, float(ys[rows[0]]) + down / 2
-    return _Grid(x, y, columns, rows, from_origin(west, north, across, down), crs)
+    columns, rows = np.arange(xs.size), np.arange(ys.size)
+    if crs is None or crs.is_geographic:
+        xs, columns = _turned(xs, columns, x, item, notes)
+        ys, rows = _within_poles(ys, rows, y, item)
+    columns_order, rows_order = np.argsort(xs, kind="stable"), np.argsort(-ys, kind="stable")
+    across, down = _step(xs[columns_order], x, item), _step(-ys[rows_order], y, item)
+    west, north = float(xs[columns_order[0]]) - across / 2, float(ys[rows_order[0]]) + down / 2
+    return _Grid(x, y, columns[columns_order], rows[rows_order], from_origin(west, north, across, down), crs)
+
+
+def _turned(
+    xs: NDArray[np.float64], columns: NDArray[np.intp], dim: str, item: Input, notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Longitudes from -180 to 180; columns that lie across the 180th meridian become two halves."""
+    step = _step(np.sort(xs), dim, item)
+    if xs.max() + step / 2 <= 180.0 + 1e-6 and xs.min() - step / 2 >= -180.0 - 1e-6:
+        return xs, columns
+    if abs((xs.min() - step / 2 + 180.0) / step % 1.0 - 0.5) < 0.45:
+        xs, columns = _halves(xs, step), np.repeat(columns, 2)
+    notes.append(f"Longitudes of {item.name} were put from -180 to 180.")
+    return (xs + 180.0) % 360.0 - 180.0, columns
+
+
+def _within_poles(
+    ys: NDArray[np.float64], rows: NDArray[np.intp], dim: str, item: Input
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Latitudes from pole to pole; rows that are centred on a pole become halves, of which one is on Earth."""
+    step = _step(np.sort(ys), dim, item)
+    if np.abs(ys).max() + step / 2 <= 90.0 + 1e-6 or np.abs(ys).max() > 90.0 + 1e-6:
+        return ys, rows
+    ys, rows = _halves(ys, step), np.repeat(rows, 2)
+    on_earth = np.abs(ys) < 90.0
+    return ys[on_earth], rows[on_earth]
+
+
+def _halves(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """The centres of both halves of each cell."""
+    return (values[:, None] + np.array([-0.25, 0.25]) * step).ravel()
 
 
 def _metres(dataset: xarray.Dataset, dim: str, crs: pyproj.CRS | None) -> NDArray[np.float64]:
