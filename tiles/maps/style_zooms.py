@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -101,6 +101,23 @@ def fixed_rules(rule: Rule) -> Iterator[Rule]:
         if covered.low < covered.high:
             yield made
         low = high + 1
+
+
+def without_labels(rules: Sequence[Rule]) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The rules of a pass without their labels, and their labels alone; rules that are left with nothing are dropped.
+
+    Each of both is a pass of its own for `otherwise`: a feature that is only labelled has not been drawn yet.
+    """
+    parts = []
+    for labels in (False, True):
+        kept = (
+            replace(
+                rule, symbols=tuple(one for one in rule.symbols if isinstance(one, LabelSymbol) == labels)
+            )
+            for rule in rules
+        )
+        parts.append(tuple(rule for rule in kept if rule.symbols))
+    return parts[0], parts[1]
 
 
 def _reach(symbol: Symbol) -> float:

@@ -101,6 +101,9 @@ def _comparison(operator: str, left: Any, right: Any) -> Filter:
         left, right, operator = right, left, _MIRRORED[operator]
     if isinstance(right, list) and right[:1] == ["literal"] and len(right) == 2:
         right = right[1]
+    if isinstance(left, list) and left[:1] == ["slice"]:
+        affix = _affix(left, right)
+        return affix if operator == "=" else negation(affix)
     if _is_geometry(left):
         found = _geometry(right)
         return found if operator == "=" else negation(found)
@@ -112,6 +115,13 @@ def _comparison(operator: str, left: Any, right: Any) -> Filter:
     if operator == "!=":
         return Not(Comparison(field, "=", right))  # true also of features without the field
     return Comparison(field, operator, right)  # type: ignore[arg-type]  # one of the table above
+
+
+def _affix(left: list[Any], right: Any) -> Filter:
+    """A text that begins or ends with another, as `write_filter` says it."""
+    if not isinstance(right, str) or right == "" or left[2:] not in ([0, len(right)], [-len(right)]):
+        raise StyleError(f"the filter on {str(left)[:60]} is not known here")
+    return Like(_field(left[1]), _escaped(right) + "%" if len(left) == 4 else "%" + _escaped(right))
 
 
 def _is_geometry(value: Any) -> bool:

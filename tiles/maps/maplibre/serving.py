@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tiles.maps.maplibre.writing import SOURCE, write_maplibre
@@ -44,6 +43,6 @@ def served_style(style: Style, layer: str, addresses: Addresses) -> tuple[dict[s
     return content | with_resources(addresses.glyphs, addresses.sprite), notes
 
 
-def with_resources(glyphs: str, sprite: str) -> Mapping[str, str]:
+def with_resources(glyphs: str, sprite: str) -> dict[str, Any]:
     """The members of a style that name fonts and icons."""
     return {"glyphs": glyphs, "sprite": sprite}

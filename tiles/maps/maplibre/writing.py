@@ -29,7 +29,7 @@ from tiles.maps.style_model import (
     Symbol,
 )
 from tiles.maps.style_writing import style_keys
-from tiles.maps.style_zooms import scale_range, scaled_value, zoom_of
+from tiles.maps.style_zooms import scale_range, scaled_value, without_labels, zoom_of
 
 SOURCE = "collection"
 """The name of the one source of a style written here."""
@@ -71,7 +71,8 @@ def write_maplibre(style: Style, layer: str) -> tuple[dict[str, Any], tuple[str,
         return content, notes.all()
     writer = _LayerWriter(layer, notes)
     for number, rules in enumerate(style.passes):
-        writer.add_pass(number, rules)
+        for index, part in enumerate(without_labels(rules)):
+            writer.add_pass(f"{number}{'-label' * index}", part)
     content["layers"] = [*layers, *writer.layers, *writer.labels]
     return content, notes.all()
 
@@ -130,6 +131,9 @@ def expanded(rules: Sequence[Rule]) -> Iterator[Rule]:
             )
 
 
+type _Layer = tuple[str, dict[str, Any], dict[str, Any]]
+
+
 class _LayerWriter:
     """Collects layers; labels apart, for they are drawn last."""
 
@@ -139,7 +143,7 @@ class _LayerWriter:
         self.layers: list[dict[str, Any]] = []
         self.labels: list[dict[str, Any]] = []
 
-    def add_pass(self, number: int, rules: Sequence[Rule]) -> None:
+    def add_pass(self, number: str, rules: Sequence[Rule]) -> None:
         for place, rule in enumerate(expanded(rules)):
             if rule.filter == NEVER:
                 continue
@@ -150,9 +154,15 @@ class _LayerWriter:
                     self._notes.add(f"rule {rule.name or place}: {error}; the rule is left out")
 
     def _add(self, rule: Rule, symbol: Symbol, id_: str) -> None:
-        low, high = scale_range(rule)
         geometry: Filter | None = None
+        if isinstance(symbol, PointSymbol) and symbol.shape == "circle":
+            # MapLibre draws circles on every corner of lines and polygons; icons stand once in each.
+            kind, layout, paint = _shape(symbol)
+            self._append(rule, symbol, f"{id_}-inside", (kind, layout, paint), Not(GeometryIs("point")))
         if isinstance(symbol, PolygonSymbol):
+            if symbol.pattern and not symbol.fill.endswith("00"):
+                # A pattern takes the place of the colour in MapLibre: the colour gets a layer of its own below it.
+                self._add(rule, replace(symbol, pattern=None), f"{id_}-colour")
             kind, layout, paint, geometry = *_polygon(symbol), GeometryIs("polygon")
         elif isinstance(symbol, LineSymbol):
             kind, layout, paint = _line(symbol, self._notes)
@@ -161,6 +171,11 @@ class _LayerWriter:
             geometry = GeometryIs("point") if kind == "circle" else None
         else:
             kind, layout, paint = _icon(symbol) if isinstance(symbol, IconSymbol) else _label(symbol)
+        self._append(rule, symbol, id_, (kind, layout, paint), geometry)
+
+    def _append(self, rule: Rule, symbol: Symbol, id_: str, made: _Layer, geometry: Filter | None) -> None:
+        kind, layout, paint = made
+        low, high = scale_range(rule)
         layer: dict[str, Any] = {
             "id": id_,
             "type": kind,
@@ -178,9 +193,6 @@ class _LayerWriter:
             layer["metadata"] = {"chengtu:rule": rule.name}
         layer |= {"layout": layout, "paint": paint}
         (self.labels if isinstance(symbol, LabelSymbol) else self.layers).append(layer)
-
-
-type _Layer = tuple[str, dict[str, Any], dict[str, Any]]
 
 
 def _polygon(symbol: PolygonSymbol) -> _Layer:
@@ -209,20 +221,7 @@ def _line(symbol: LineSymbol, notes: Notes) -> _Layer:
 
 def _point(symbol: PointSymbol) -> _Layer:
     if symbol.shape != "circle":
-        layout = {
-            "icon-image": f"shape-{symbol.shape}",
-            "icon-size": _scaled(symbol.size, 1 / SPRITE_EDGE),
-            "icon-rotate": symbol.rotation,
-            "icon-allow-overlap": True,
-            "icon-ignore-placement": True,
-        }
-        paint = {
-            "icon-color": css(symbol.fill),
-            "icon-halo-color": css(symbol.stroke),
-            "icon-halo-width": symbol.stroke_width,
-            "icon-opacity": _scaled(symbol.opacity),
-        }
-        return "symbol", layout, paint
+        return _shape(symbol)
     paint = {
         "circle-color": css(symbol.fill),
         # We draw the outline on the edge of the disc, MapLibre around it.
@@ -233,6 +232,23 @@ def _point(symbol: PointSymbol) -> _Layer:
         "circle-stroke-opacity": _scaled(symbol.opacity),
     }
     return "circle", {}, paint
+
+
+def _shape(symbol: PointSymbol) -> _Layer:
+    layout = {
+        "icon-image": f"shape-{symbol.shape}",
+        "icon-size": _scaled(symbol.size, 1 / SPRITE_EDGE),
+        "icon-rotate": symbol.rotation,
+        "icon-allow-overlap": True,
+        "icon-ignore-placement": True,
+    }
+    paint = {
+        "icon-color": css(symbol.fill),
+        "icon-halo-color": css(symbol.stroke),
+        "icon-halo-width": symbol.stroke_width,
+        "icon-opacity": _scaled(symbol.opacity),
+    }
+    return "symbol", layout, paint
 
 
 def _icon(symbol: IconSymbol) -> _Layer:

@@ -24,7 +24,7 @@ from tiles.maps.style_model import (
     Style,
     Symbol,
 )
-from tiles.maps.style_zooms import fixed_rules, scale_range
+from tiles.maps.style_zooms import fixed_rules, scale_range, without_labels
 
 _SLD = "http://www.opengis.net/sld"
 _SE = "http://www.opengis.net/se"
@@ -71,7 +71,7 @@ class _Writer:
         if style.raster is not None:
             rule = self._add(self._add(user, "FeatureTypeStyle"), "Rule")
             self._raster(rule, style.raster)
-        for rules in style.passes:
+        for rules in (part for each in style.passes for part in _parts(each)):
             drawn = self._add(user, "FeatureTypeStyle")
             for rule_ in rules:
                 for fixed in fixed_rules(rule_):
@@ -298,6 +298,13 @@ class _Writer:
             if index < len(style.labels):
                 attributes["label"] = style.labels[index]
             self._add(colour_map, "ColorMapEntry", **attributes)
+
+
+def _parts(rules: tuple[Rule, ...]) -> tuple[tuple[Rule, ...], ...]:
+    """The pass; labels apart where there is an `otherwise`, which is about what is drawn, not about what is labelled."""
+    if not any(rule.otherwise for rule in rules):
+        return (rules,)
+    return tuple(part for part in without_labels(rules) if part)
 
 
 def _plain(value: Scaled) -> float:
