@@ -79,6 +79,7 @@ class TileMaker:
                 render,
                 places=self._places_of(drawing),
                 block=block,
+                oldest=oldest,
             )
         except SourceUnavailable:
             if kept is None:
