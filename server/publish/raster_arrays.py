@@ -1,7 +1,7 @@
 """Publish multi-dimensional arrays (NetCDF-4, HDF5, Zarr by xarray) after the CF conventions.
 
 Each instant becomes a COG: a single one a coverage, several a mosaic that shows the last instant unless another is asked for.
-Why they are converted and not read in place: docs/decisions/0012-arrays-become-cogs.md.
+Why they are converted and not read in place: docs/decisions/0013-arrays-become-cogs.md.
 """
 
 from __future__ import annotations

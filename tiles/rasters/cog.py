@@ -210,7 +210,7 @@ class CogSource(Unchanging):
     ) -> Sampled | None:
         """Values at coordinates of the file's CRS; None where none lies in the file."""
         columns, rows = _pixel_positions(facts, coordinates.x, coordinates.y)
-        view = _view(facts, columns, rows, shape, slack)
+        view = _view(facts, columns, rows, shape, slack, exact=coordinates.exact)
         if view is None:
             return None
         nearest = resampling == "nearest"
@@ -323,6 +323,8 @@ def _view(
     rows: Positions,
     shape: tuple[int, int],
     slack: float,
+    *,
+    exact: bool,
 ) -> _View | None:
     """What to read for these positions; None where none lies in the file."""
     reach_x, reach_y = _reach(columns), _reach(rows)
@@ -330,7 +332,9 @@ def _view(
         return None
     # Pixels of the file a target pixel covers; the finer direction decides, so that no detail is lost.
     ratio = min((reach_x[1] - reach_x[0]) / shape[1], (reach_y[1] - reach_y[0]) / shape[0])
-    if columns.size > 4:
+    if exact:
+        ratio = _step(columns, rows)
+    elif columns.size > 4:
         ratio = math.hypot(reach_x[1] - reach_x[0], reach_y[1] - reach_y[0]) / math.hypot(*shape)
     level, factor = None, 1
     for number, candidate in enumerate(facts.factors):
@@ -354,6 +358,13 @@ def _view(
     step = max(1, math.floor(ratio / factor))
     size = (math.ceil((bottom - top) / step), math.ceil((right - left) / step))
     return _View(Window(left, top, right - left, bottom - top), size, level, factor)
+
+
+def _step(columns: Positions, rows: Positions) -> float:
+    """Pixels of the file from one target pixel to the next: the usual ones, jumps at the edge of the world left out."""
+    steps = [np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis)) for axis in (0, 1)]
+    usual = [float(np.median(step[np.isfinite(step)])) for step in steps if np.isfinite(step).any()]
+    return min(usual, default=1.0)
 
 
 def _reach(positions: Positions) -> tuple[float, float] | None:

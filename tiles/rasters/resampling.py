@@ -2,7 +2,7 @@
 
 Coordinates are made on a coarse lattice by PROJ and interpolated between, refined until an eighth of a pixel is kept;
 nearest and bilinear values are gathered by numpy, which takes less than half of the time of GDAL's warper
-(docs/decisions/0011-raster-reading.md). The kernels that are seldom asked (cubic, average) are GDAL's.
+(docs/decisions/0012-raster-reading.md). The kernels that are seldom asked (cubic, average) are GDAL's.
 """
 
 from __future__ import annotations
