@@ -39,8 +39,8 @@ class Form(NamedTuple):
 
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
-        "gtiff": Form(GEOTIFF, "tif", 67_108_864, False),
-        "netcdf": Form(NETCDF, "nc", 67_108_864, True),
+        "gtiff": Form(GEOTIFF, "tif", 33_554_432, False),
+        "netcdf": Form(NETCDF, "nc", 33_554_432, True),
         "covjson": Form(COVERAGE_JSON, "covjson", 500_000, True),
         "png": Form(PNG, "png", 16_777_216, False),
     }

@@ -10,8 +10,8 @@ import numpy as np
 from providers.coverages.selection import Piece, Selection
 from tiles.rasters.source import Bounds, RasterBlock, RasterSource
 
-_SLAB_VALUES = 1 << 22
-"""Values that are read at once: 32 MB of the widest numbers, and as many bytes of validity."""
+_SLAB_VALUES = 1 << 20
+"""Values that are read at once: 8 MB of the widest numbers, and what reading them needs beside."""
 
 
 class Slab(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ DEM, STATIONS = f"{BASE}/dem", f"{BASE}/stations"
 
 def _draft(name: str, bbox: tuple[float, ...], crs: str, **more: Any) -> CollectionDraft:
     return CollectionDraft(
-        tenant="demo",
+        tenant=more.pop("tenant", "demo"),
         id=name,
         titles={"en": name},
         bbox=bbox,
@@ -73,24 +74,40 @@ def _publish_dem(registry: Registry, home: Path, name: str, access: Access) -> N
         registry.publish(_draft(name, box, EPSG_4547, access=access), [kept], staged, False)
 
 
-def _publish_stations(registry: Registry, home: Path) -> None:
+def _publish_series(
+    registry: Registry,
+    home: Path,
+    name: tuple[str, str],
+    places: list[Location],
+    parameters: list[Parameter],
+    rows: list[tuple[str, str, int, float | None]],
+) -> None:
     with staging_folder(home) as folder:
         staged = folder / "generation"
         staged.mkdir()
-        places = [Location(name, f"站 {name}", 114.0 + i / 100, 22.6) for i, name in enumerate("abc")]
-        parameters = [Parameter("rain", "Rain", "mm", "rain"), Parameter("wind", "Wind", "m/s", "wind")]
-        rows = [
-            (place.id, one.name, hour * 3600, float(hour + 100 * number))
-            for number, place in enumerate(places)
-            for one in parameters
-            for hour in range(24)
-        ]
         summary = write_series(staged / "series.sqlite", places, parameters, rows)
         kept = Representation(RepresentationKind.SERIES, "series.sqlite", 0, 0, summary.properties())
-        box = (114.0, 22.6, 114.02, 22.6)
-        interval = Interval(summary.start, summary.end)
-        crs84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
-        registry.publish(_draft("stations", box, crs84, interval=interval), [kept], staged, False)
+        x, y = [place.longitude for place in places], [place.latitude for place in places]
+        draft = _draft(
+            name[1],
+            (min(x), min(y), max(x), max(y)),
+            "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
+            tenant=name[0],
+            interval=Interval(summary.start, summary.end),
+        )
+        registry.publish(draft, [kept], staged, False)
+
+
+def _publish_stations(registry: Registry, home: Path) -> None:
+    places = [Location(name, f"站 {name}", 114.0 + i / 100, 22.6) for i, name in enumerate("abc")]
+    parameters = [Parameter("rain", "Rain", "mm", "rain"), Parameter("wind", "Wind", "m/s", "wind")]
+    rows: list[tuple[str, str, int, float | None]] = [
+        (place.id, one.name, hour * 3600, float(hour + 100 * number))
+        for number, place in enumerate(places)
+        for one in parameters
+        for hour in range(24)
+    ]
+    _publish_series(registry, home, ("demo", "stations"), places, parameters, rows)
 
 
 @pytest.fixture(scope="module")
@@ -609,3 +626,72 @@ def test_costly_answers_find_a_place_or_are_sent_away(server: Any, monkeypatch: 
     finally:
         for _ in held:
             services.heavy._places.release()
+
+
+# --- the examples of docs/how-to/read-coverages.md -----------------------------------------------------------------------
+
+_PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "read-coverages.md"
+_VARIABLES = dict(re.findall(r"^(\w+)=http://127\.0\.0\.1:8000(\S+)$", _PAGE.read_text(), re.MULTILINE))
+_EXAMPLES = re.findall(r'^curl -g "\$(\w+)([^"]*)"', _PAGE.read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, wsgi_client: Any) -> Iterator[Any]:
+    """The demo's collections that the page names, small: the same names, places, bands and CRS."""
+    home = tmp_path_factory.mktemp("examples")
+    settings = load_settings((), {"CHENGTU_DATA_HOME": str(home)})
+    with open_registry(settings) as registry:
+        for tenant in ("helsinki", "auckland"):
+            registry.add_tenant(tenant, tenant.title(), "示例")
+        _publish_like_demo(registry, home, "terrain", 1, "float32")
+        _publish_like_demo(registry, home, "ortho", 3, "uint8")
+        place = Location("quay", "Quay Street", 174.7665, -36.8465)
+        rows = [("quay", "pedestrians", 1_709_251_200 + hour * 3600, 5.0 + hour) for hour in range(24)]
+        parameter = Parameter("pedestrians", "Pedestrians", "1", "pedestrians")
+        _publish_series(registry, home, ("auckland", "pedestrian-counts"), [place], [parameter], rows)
+        yield wsgi_client(create_app(settings))
+
+
+def _publish_like_demo(registry: Registry, home: Path, name: str, bands: int, dtype: str) -> None:
+    with staging_folder(home) as folder:
+        staged = folder / "generation"
+        staged.mkdir()
+        values = np.random.default_rng(3).integers(1, 200, (bands, 167, 102)).astype(dtype)
+        with rasterio.open(
+            staged / "coverage.tif",
+            "w",
+            driver="GTiff",
+            width=102,
+            height=167,
+            count=bands,
+            dtype=dtype,
+            crs="EPSG:3879",
+            transform=from_origin(25_496_400, 6_674_030, 10, 10),
+            photometric="RGB" if bands == 3 else "MINISBLACK",
+        ) as out:
+            out.write(values)
+            box = rasterio.warp.transform_bounds(out.crs, "OGC:CRS84", *out.bounds)
+        kept = Representation(RepresentationKind.COVERAGE, "coverage.tif", 0, 0, {})
+        crs = "http://www.opengis.net/def/crs/EPSG/0/3879"
+        registry.publish(_draft(name, box, crs, tenant="helsinki"), [kept], staged, False)
+
+
+def test_the_page_has_examples() -> None:
+    assert len(_EXAMPLES) > 10
+
+
+@pytest.mark.parametrize(("variable", "rest"), _EXAMPLES)
+def test_an_example_of_the_page_runs(demo: Any, variable: str, rest: str) -> None:
+    reply = demo.get(_VARIABLES[variable] + quote(rest, safe="/?&=:,()*"))
+    assert reply.status == 200, reply.body[:300]
+    assert len(reply.body) > 100
+
+
+def test_the_profile_has_the_columns_that_the_page_shows(demo: Any) -> None:
+    variable, rest = next(one for one in _EXAMPLES if "/trajectory" in one[1])
+    lines = demo.get(_VARIABLES[variable] + quote(rest, safe="/?&=:,()*")).body.decode().splitlines()
+    assert re.fullmatch(r"longitude,latitude,time,[^,]+,distance", lines[0])
+    distances = [float(line.rpartition(",")[2]) for line in lines[1:]]
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+    assert distances[-1] > 500
