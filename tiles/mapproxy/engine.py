@@ -22,7 +22,6 @@ import numpy as np
 from mapproxy.cache.base import TileCacheBase
 from mapproxy.cache.tile import Tile
 from mapproxy.cache.tile_manager import TileManager
-from mapproxy.config.config import load_default_config
 from mapproxy.extent import DefaultMapExtent
 from mapproxy.grid.tile_grid import TileGrid
 from mapproxy.image import ImageResult
@@ -34,7 +33,6 @@ from mapproxy.request.wms import Version
 from mapproxy.service.kml import KMLServer
 from mapproxy.service.ows import OWSServer
 from mapproxy.service.tile import TileLayer, TileServiceGrid
-from mapproxy.service.wms import WMSServer
 from mapproxy.service.wmts import WMTSRestServer
 from mapproxy.source import SourceError
 from mapproxy.srs import SRS
@@ -44,6 +42,7 @@ from PIL import Image
 from tiles.errors import MapAreaError, TilesError
 from tiles.grids import Grid, TileId, grid
 from tiles.mapproxy.layer import MAXIMUM_ZOOM, Drawn, TileBytes
+from tiles.mapproxy.mapproxy_library import CONFIGURATION, WMSServer, local_base_config
 from tiles.maps.geotiff import encode_geotiff
 from tiles.maps.images import encode_image
 
@@ -87,23 +86,20 @@ class Engine:
     """The application. Safe in threads; opens no file."""
 
     def __init__(self) -> None:
-        configuration = load_default_config()
-        configuration.http.access_control_allow_origin = ""
-        wms = WMSServer(
-            _NoLayers(),
-            {},
-            _AnySrs(),
-            {
-                one: ImageOptions(format=one)
-                for one in ("image/png", "image/jpeg", "image/webp", "image/tiff")
-            },
-            versions=[Version("1.1.1")],
-        )
+        formats = ("image/png", "image/jpeg", "image/webp", "image/tiff")
+        with local_base_config(CONFIGURATION):
+            wms = WMSServer(
+                _NoLayers(),
+                {},
+                _AnySrs(),
+                {one: ImageOptions(format=one) for one in formats},
+                versions=[Version("1.1.1")],
+            )
+            wmts = WMTSRestServer({}, {}, template=_TEMPLATE)
         wms.layers = _MapLayers()
-        wmts = WMTSRestServer({}, {}, template=_TEMPLATE)
         wmts.layers = _TileLayers()
         kml = KMLServer(_KmlLayers(), {}, use_dimension_layers=True)
-        self._application = MapProxyApp([OWSServer([wms]), wmts, kml], configuration)
+        self._application = MapProxyApp([OWSServer([wms]), wmts, kml], CONFIGURATION)
 
     @property
     def services(self) -> frozenset[str]:
