@@ -1,9 +1,8 @@
 """Maps of any feature source: tables of PostGIS, GeoParquet, OGR files, remote services.
 
 The features of the box are read as columns by the source's own API, become a data source in Mapnik's memory, and are drawn in
-a style of ours. Building it takes 6 microseconds a feature (GeoJSON for Mapnik to parse: 13). Mapnik's own PostGIS plugin is not
-used: it is no faster to build, its errors tell hosts and users, and it keeps
-connections of its own beside the source's bounded pool.
+a style of ours. Building the source takes 6 microseconds a feature (GeoJSON for Mapnik to parse: 13). Mapnik's own PostGIS
+plugin is not used: its errors tell hosts and users, and it keeps connections of its own beside the bounded pool of the source.
 
 At most `MAXIMUM_FEATURES` are drawn in one image. The zoom level is told to the source, which may leave out what is smaller than
 half a pixel; where still more features lie in the box, those that come first in the source's own order are drawn.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,13 @@ from server.publish.closing import closed_to_edits
 from server.publish.errors import InputError, OptionError
 from server.publish.features import tile_zooms
 from server.publish.reference_systems import crs_identifier
-from server.publish.registering_maps import checked_style, describe_map, map_place, map_properties
+from server.publish.registering_maps import (
+    checked_style,
+    describe_map,
+    map_place,
+    map_properties,
+    tested_features,
+)
 from server.publish.request import PublishResult
 from server.registry.catalogue import Access, Field, Interval, Representation, RepresentationKind
 from server.registry.drafts import CollectionDraft
@@ -202,8 +208,11 @@ def _described(
     """Ask the source what it is. Raises PublishError, ProviderError."""
     if description["store"] in KINDS:
         return describe_map(request, description, settings)
-    style = checked_style(request, settings)
-    return _describe(request, open_source(None, description), description, style)
+    source, style = open_source(None, description), checked_style(request, settings)
+    draft, representations, warnings = _describe(request, source, description, style)
+    drawn = dict(representations[-1].properties)
+    warnings += tested_features(source, drawn, draft.bbox, settings)
+    return draft, [*representations[:-1], replace(representations[-1], properties=drawn)], warnings
 
 
 def _describe(

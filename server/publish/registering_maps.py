@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from providers.features.sources import SourceSettings
 from providers.maps.changes import DEFAULT_MAX_AGE, REMOTE_STORES
-from providers.maps.remote import describe_remote_map
+from providers.maps.remote import describe_remote_map, open_remote_map
 from server.publish.building import TILE_MATRIX_SETS
 from server.publish.errors import OptionError
 from server.publish.styles import usable_style
@@ -18,7 +18,9 @@ from server.settings import Settings
 from server.settings.sources import source_settings_of
 
 if TYPE_CHECKING:
+    from providers.features.source import FeatureSource
     from server.publish.registering import RegisterRequest
+    from tiles.maps.source import MapSource
 
 MAXIMUM_AGE = 366 * 86_400
 
@@ -78,6 +80,30 @@ def map_properties(
     return properties
 
 
+def tested_features(
+    source: FeatureSource, properties: dict[str, Any], bbox: tuple[float, ...], settings: Settings
+) -> list[str]:
+    """Ask the map of features about itself: what it passes of OGC API - Maps joins `properties`; what it fails, as warnings."""
+    from providers.maps.feature_map import FeatureMapSource
+
+    drawn = FeatureMapSource(source, style=usable_style(properties["style"], settings))
+    timed = source.schema.time_field is not None
+    return _tested(drawn, properties, bbox, source.schema.storage_crs or "OGC:CRS84", timed=timed)
+
+
+def _tested(
+    source: MapSource, properties: dict[str, Any], bbox: tuple[float, ...], crs: str, *, timed: bool = False
+) -> list[str]:
+    from tiles.maps.self_test import map_self_test
+
+    half = len(bbox) // 2
+    tested = map_self_test(source, (bbox[0], bbox[1], bbox[half], bbox[half + 1]), crs, timed=timed)
+    properties["conformance"] = tested.passed
+    # A map that cannot be drawn at all fails every class for one reason: it is said once.
+    reasons = {why: uri for uri, why in reversed(tested.failed.items())}
+    return [f"Self-test of {uri}: {why}" for why, uri in reversed(reasons.items())]
+
+
 def max_age(request: RegisterRequest) -> int:
     """Seconds for which kept tiles count as current. Raises OptionError."""
     age = DEFAULT_MAX_AGE if request.max_age is None else request.max_age
@@ -100,11 +126,12 @@ def describe_map(
     allowed: SourceSettings = source_settings_of(settings)
     facts = describe_remote_map({**description, "max_age": age}, allowed)
     properties = {"tile_matrix_sets": TILE_MATRIX_SETS, "max_age": age, "remote": facts.remote}
-    titles = dict(request.titles)
+    drawn = open_remote_map(facts.remote, allowed)
+    failed = _tested(drawn, properties, facts.bbox, crs_uri_of(facts.crs))
     draft = CollectionDraft(
         tenant=request.tenant,
         id=request.id,
-        titles=titles,
+        titles=request.titles,
         descriptions=request.descriptions or ({"en": facts.description} if facts.description else {}),
         keywords=request.keywords or facts.keywords,
         bbox=facts.bbox,
@@ -116,7 +143,7 @@ def describe_map(
         licence_url=request.licence_url,
     )
     representations = [Representation(RepresentationKind.MAP, "", 0, 0, properties)]
-    return draft, representations, list(facts.notes)
+    return draft, representations, [*facts.notes, *failed]
 
 
 def _interval(times: tuple[str, ...]) -> Interval | None:

@@ -76,6 +76,7 @@ def client(upstream: Upstream, tmp_path: Path, wsgi_client: Any) -> Any:
             max_age=0,
         )
         register(request, registry, settings)
+    upstream.asked.clear()
     return wsgi_client(create_app(settings))
 
 
