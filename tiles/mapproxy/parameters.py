@@ -28,7 +28,7 @@ def integer(text: str, name: str, code: str = "") -> int:
 
 def _converted(text: str, name: str, convert: Callable[[str], float], what: str, code: str) -> float:
     refused = MapRequestRefused(f"{name} {text[:40]!r} is not {what}", code, name.lower())
-    if len(text) > 40 or "_" in text:
+    if len(text) > 40 or "_" in text or not text.isascii():
         raise refused
     try:
         value = convert(text)
