@@ -11,8 +11,8 @@ from tiles.cache.tile import Tileset
 from tiles.errors import TileOutOfRange
 from tiles.grids import EARTH_RADIUS, Bounds, Grid, TileRange, grid, transformed
 
-MAP_MARGIN = 64.0
-"""Pixels around a feature within which its symbol and label are drawn."""
+MAP_MARGIN = 130.0
+"""Pixels around a feature within which its symbol and label are drawn (labels reach 128; a symbol wider than that is not foreseen)."""
 VECTOR_MARGIN = 5.0
 """Pixels of a vector tile's buffer (64 of 4,096 units are 4), and one for rounding."""
 _WORLD = (-180.0, -90.0, 180.0, 90.0)

@@ -5,7 +5,7 @@ A tile is written aside and renamed, so that readers see a whole one or none. Be
 """
 
 # A Path costs more than what it is used for here, and readers of the folders are other users:
-# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH110, PTH120, PTH208, S103
+# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH110, PTH116, PTH120, PTH208, S103
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tiles.grids import TileRange
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _USE_NOTED = 3600 * 10**9  # nanoseconds between two notes in a file that it is used
+_SECOND = 10**9  # nanoseconds
 _LEFT_SECONDS = 3600.0  # what was written aside so long ago is nobody's
 _FEW = 32  # columns, or rows, that are looked for one by one
 
@@ -70,7 +71,7 @@ class FileStore:
         path = f"{self._root}/{name.path}"
         aside = f"{self._aside}/{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         try:
-            stamp = self._write(aside, body)
+            stamp = self._write(aside, body, _second_not_taken(path))
             self._move(aside, path)
             self._mark(name.tileset)
         except OSError as error:
@@ -84,7 +85,7 @@ class FileStore:
 
     def remove(self, names: Iterable[TileName]) -> int:
         """See TileStore."""
-        return sum(_unlink(f"{self._root}/{name.path}") for name in names)
+        return sum(_take_out(f"{self._root}/{name.path}") for name in names)
 
     def tilesets(self, folder: str) -> list[Tileset]:
         """See TileStore."""
@@ -158,7 +159,7 @@ class FileStore:
     def close(self) -> None:
         """There is nothing to let go of."""
 
-    def _write(self, aside: str, body: bytes) -> int:
+    def _write(self, aside: str, body: bytes, first_second: int) -> int:
         try:
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
@@ -170,6 +171,7 @@ class FileStore:
             while written < len(body):
                 written += os.write(descriptor, body[written:])
             stamp = time.time_ns()  # the file system's own clock may tell two writes of one moment alike
+            stamp += max(0, first_second - stamp // _SECOND) * _SECOND
             os.utime(descriptor, ns=(stamp, stamp))
             return os.fstat(descriptor).st_mtime_ns
         finally:
@@ -289,6 +291,35 @@ def _note_use(descriptor: int, written: int) -> None:
         os.utime(descriptor, ns=(time.time_ns(), written))
     except OSError:
         return  # another owner's file, or a file system that is read only: it counts as used when it was written
+
+
+def _second_not_taken(path: str) -> int:
+    """The first second (since 1970) that no tile at this path was written in.
+
+    A web server in front tells tiles of one size apart by the second of their file (its ETag and Last-Modified), and an edit may
+    come within a second of the last. A folder's own time says when a tile was last put into it, or taken out.
+    """
+    last = 0
+    for one in (path, os.path.dirname(path)):
+        try:
+            last = max(last, os.stat(one).st_mtime_ns // _SECOND)
+        except _ABSENT:
+            continue
+    return last + 1 if last >= time.time_ns() // _SECOND else 0
+
+
+def _take_out(path: str) -> bool:
+    """Remove a tile; where its second is still to come, its folder remembers it for `_second_not_taken`."""
+    try:
+        written = os.stat(path).st_mtime_ns
+        gone = _unlink(path)
+        if written // _SECOND > time.time_ns() // _SECOND:
+            os.utime(os.path.dirname(path), ns=(written, written))
+        return gone
+    except _ABSENT:
+        return False
+    except OSError as error:
+        raise _unavailable(error, "remove from") from error
 
 
 def _make_folder(path: str) -> None:

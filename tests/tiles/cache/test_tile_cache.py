@@ -730,3 +730,15 @@ def test_a_tile_that_is_too_old_is_made_anew(
     new = cache.make(name(), WORLD, log, lambda: body_of("png", 2), places=places, oldest=old.stamp + 1)
     assert new.body == body_of("png", 2)
     assert cache.get(name()) == new
+
+
+def test_a_tile_made_anew_within_a_second_has_another_second_than_the_one_before(
+    tmp_path: Path, cache: TileCache, name: NamesOf, body_of: BodyOf
+) -> None:
+    seconds = []
+    for seed in range(6):
+        cache.keep({name(): body_of("png", seed)})
+        seconds.append(int((tmp_path / "tiles" / name().path).stat().st_mtime))
+        if seed % 2:
+            cache.store.remove([name()])
+    assert len(set(seconds)) == len(seconds)

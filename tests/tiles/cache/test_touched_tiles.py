@@ -14,7 +14,7 @@ from pyproj import Transformer
 
 from tiles import grids
 from tiles.cache import Places, TileCache, TileName, Tileset, Unchanging, open_tile_cache
-from tiles.cache.areas import TouchedTiles, in_ranges
+from tiles.cache.areas import TouchedTiles, drawing_margin, in_ranges
 from tiles.grids import TileId, all_grid_ids, grid
 from tiles.grids_own import parse_tile_matrix_set
 
@@ -198,7 +198,7 @@ def test_exactly_the_touched_tiles_of_all_forms_grids_and_levels_go(
     boxes = [(116.0, 39.0, 117.0, 40.0), (170.0, -20.0, -175.0, -10.0)]
     expected = set()
     for tile in kept:
-        margin = 5.0 if tile.tileset.extension == "mvt" else 64.0
+        margin = drawing_margin(tile.tileset)
         if in_ranges(TouchedTiles(tile.tileset.grid, boxes, margin).ranges(tile.z), tile.x, tile.y):
             expected.add(tile)
     assert 20 < len(expected) < len(kept)
