@@ -8,7 +8,6 @@ that all its collections of a kind passed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 
 from server.http.ogc.conformance_maps import MAP_CHECKED, MAP_EVERYWHERE
 from server.http.ogc.coverage_documents import coverage_classes, edr_classes
@@ -117,8 +116,7 @@ def _has_time(collection: Collection) -> bool:
 
 
 def _styles() -> tuple[str, ...]:
-    if find_spec("server.http.ogc.styles") is None:
-        return ()
+    # Here, because the routes of styles need the documents that list these classes.
     from server.http.ogc.styles import STYLE_CLASSES
 
-    return tuple(STYLE_CLASSES)
+    return STYLE_CLASSES
