@@ -163,6 +163,7 @@ def data_queries(collection: Collection, url: str) -> Document:
     Made from what the registry keeps: no file is opened.
     """
     has = collection.representations
+    kinds: Sequence[str]
     if Kind.SERIES in has:
         kinds, parameters = SERIES_QUERIES, _series_parameters(has[Kind.SERIES].properties)
     elif Kind.COVERAGE in has:
