@@ -183,6 +183,7 @@ def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
     document = client.json("/ogc/api")
     values = {
         "collectionId": "demo.boxes",
+        "styleId": "polygon",
         "featureId": "1",
         "recordId": "demo.boxes",
         "locationId": "x",
