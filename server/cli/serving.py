@@ -7,6 +7,7 @@ second. It imports neither SQLAlchemy nor the application; a worker builds that 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import subprocess
@@ -95,6 +96,8 @@ def _granian(settings: Settings, address: str) -> MPServer:
 
     # granian's own "info" is about its processes; ours is about requests.
     level = "warning" if settings.server.log_level == "info" else settings.server.log_level
+    # Most of our threads only ever wait (docs/how-to/operate.md); an operator is not to be warned of the default.
+    logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in record.getMessage())
     return MPServer(
         APPLICATION,
         address=address,
