@@ -36,7 +36,29 @@ def _features(path: Path, representation: Representation) -> str | None:
     return None
 
 
+def _mosaic(path: Path, representation: Representation) -> str | None:
+    from tiles.errors import RasterError
+    from tiles.rasters.mosaic_index import lease_index
+
+    try:
+        with lease_index(path) as index:
+            missing = [
+                scene.file
+                for scene in index.scenes(None, None, "first")
+                if not (path.parent / scene.file).is_file()
+            ]
+            found = index.count()
+    except RasterError as error:
+        return f"{path} cannot be read: {error}"
+    if missing:
+        return f"{path} lacks {len(missing)} of its scenes, the first of them {missing[0]}"
+    published = representation.properties.get("scenes")
+    return None if found == published else f"{path} has {found} scenes, {published} are told of"
+
+
 def _coverage(path: Path, representation: Representation) -> str | None:
+    if representation.properties.get("store") == "mosaic":
+        return _mosaic(path, representation)
     import rasterio
 
     try:

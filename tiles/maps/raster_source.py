@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tiles.crs import metres_per_unit, parse_crs, transformer
 from tiles.errors import MapSourceError, RasterError, StyleError, UnknownInstant
 from tiles.maps.images import draw_watermark
-from tiles.maps.raster_colours import apply_shade, colour_bands, colour_classes, colour_ramp, hillshade
+from tiles.maps.raster_colours import draw_raster, margin_of, needed_bands, style_needs_statistics
 from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image
-from tiles.maps.style_model import Style
+from tiles.maps.style_model import RasterStyle, Style
 from tiles.rasters.cog import CogSource
 from tiles.rasters.datasets import close_rasters
 from tiles.rasters.source import Bounds, RasterBlock, RasterSource, Resampling
 
 __all__ = ["RasterMapSource", "chosen_instant", "close_rasters"]
 
-_FLAT_GREY = (205, 205, 205, 255)
-"""Flat ground of a relief without colours: leaves room for slopes brighter than it."""
 _RESAMPLING: dict[str, Resampling] = {"nearest": "nearest", "bilinear": "bilinear", "cubic": "cubic"}
 
 
@@ -45,69 +43,83 @@ class RasterMapSource:
         Raises MapSourceError where the data are gone, damaged, or lack a band; UnknownInstant.
         """
         request = check_request(bbox, crs, width, height)
-        margin = 1 if self._style.hillshade else 0
+        margin = margin_of(self._style)
         try:
             moment = chosen_instant(self._raster, instant)
-            block = self._warped(request, margin, moment)
+            bands = self._bands()
+            block = self._warped(request, bands, margin, moment)
             if block is None or not block.valid.any():
                 return empty_image(width, height)
-            pixels = self._coloured(block, request, margin, moment)
-        except RasterError as error:
+            pixels = self._coloured(block, bands, request, margin, moment)
+        except (RasterError, StyleError) as error:
             raise MapSourceError(str(error)) from error
         return pixels if self._watermark is None else draw_watermark(pixels, self._watermark, request)
 
-    def _warped(self, request: MapRequest, margin: int, instant: str | None) -> RasterBlock | None:
+    def _bands(self) -> tuple[int, ...]:
+        """Numbers of the bands to read; those of an expression are found by name."""
+        if self._style.expression is None:
+            return self._style.bands
+        bands = self._raster.description.bands
+        return tuple(bands[place - 1].number for place in needed_bands(self._style, self._names()))
+
+    def _names(self) -> list[str]:
+        return [band.name for band in self._raster.description.bands]
+
+    def _warped(
+        self, request: MapRequest, bands: tuple[int, ...], margin: int, instant: str | None
+    ) -> RasterBlock | None:
         return self._raster.warp(
             _outer_bounds(request, margin),
             request.crs,
             (request.height + 2 * margin, request.width + 2 * margin),
-            self._style.bands,
+            bands,
             instant=instant,
             resampling=_RESAMPLING[self._style.resampling],
         )
 
-    def _coloured(self, block: RasterBlock, request: MapRequest, margin: int, instant: str | None) -> Pixels:
-        if self._style.kind == "rgb" and block.values.dtype == np.uint8 and not margin:
-            return _photograph(block, self._span(instant))
-        values = block.values.astype(np.float32)
-        values[~block.valid] = np.nan
-        return self._colour(values, request, margin, instant)
-
-    def _colour(
-        self, values: NDArray[np.float32], request: MapRequest, margin: int, instant: str | None
+    def _coloured(
+        self,
+        block: RasterBlock,
+        bands: tuple[int, ...],
+        request: MapRequest,
+        margin: int,
+        instant: str | None,
     ) -> Pixels:
         style = self._style
-        inner = values[:, margin:-margin, margin:-margin] if margin else values
-        if np.isnan(inner).all():
-            return empty_image(request.width, request.height)
-        if style.kind == "rgb":
-            pixels = colour_bands(inner, self._span(instant))
-        elif style.kind == "ramp":
-            pixels = colour_ramp(inner[0], style, self._span(instant))
-        elif style.kind == "classes":
-            pixels = colour_classes(inner[0], style)
-        else:
-            pixels = np.full((*inner.shape[1:], 4), _FLAT_GREY, dtype=np.uint8)
-            pixels[np.isnan(inner[0])] = 0
-        if not style.hillshade:
-            return pixels
-        light = hillshade(values[0], _cell_metres(request), style)
-        return apply_shade(pixels, light[margin:-margin, margin:-margin], style.hillshade)
-
-    def _span(self, instant: str | None) -> tuple[float, float]:
-        return self._style.span or self._raster.span(self._style.bands, instant=instant)
+        spans: tuple[tuple[float, float], ...] = ()
+        if style_needs_statistics(style):
+            spans = (self._raster.span(bands, instant=instant),) * len(bands)
+        if _is_photograph(style, block):
+            return _photograph(block, style.spans or (style.span or spans[0],) * 3)
+        values = block.values.astype(np.float32)
+        values[~block.valid] = np.nan
+        # Damaged files hold numbers whose squares no float can.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return draw_raster(
+                values,
+                style,
+                names=self._names() if style.expression else (),
+                spans=spans,
+                cell=_cell_metres(request) if style.hillshade else (1.0, 1.0),
+                margin=margin,
+            )
 
 
-def _photograph(block: RasterBlock, span: tuple[float, float]) -> Pixels:
-    """Three bands of bytes, stretched by a table: a fifth of the time of floating point."""
+def _is_photograph(style: RasterStyle, block: RasterBlock) -> bool:
+    plain = style.kind == "rgb" and style.expression is None and not style.hillshade
+    return plain and style.gamma == 1 and style.opacity == 1 and block.values.dtype == np.uint8
+
+
+def _photograph(block: RasterBlock, spans: Sequence[tuple[float, float]]) -> Pixels:
+    """Three bands of bytes, stretched by tables: a fifth of the time of floating point."""
     shown = block.valid.all(axis=0)
     pixels = np.empty((*shown.shape, 4), dtype=np.uint8)
-    low, high = span
-    if (low, high) == (0, 255):
-        pixels[..., :3] = np.moveaxis(block.values, 0, -1)
-    else:
+    for band, (low, high) in enumerate(spans):
+        if (low, high) == (0, 255):
+            pixels[..., band] = block.values[band]
+            continue
         table = np.clip(np.rint((np.arange(256) - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
-        pixels[..., :3] = np.moveaxis(table[block.values], 0, -1)
+        pixels[..., band] = table[block.values[band]]
     pixels[..., 3] = shown * np.uint8(255)
     if not shown.all():
         pixels[~shown] = 0
