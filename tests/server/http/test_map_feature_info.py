@@ -68,5 +68,5 @@ def test_capabilities_offer_it(client: Any) -> None:
     url = "/t/demo/maps/service?service=WMS&request=GetCapabilities&version=1.3.0"
     text = client.get(url).body.decode()
     assert 'queryable="1"' in text
-    assert "<Abstract>Demo: Boxes of boxes</Abstract>" in text
+    assert "<Abstract>Demo: 1 layers</Abstract>" in text
     assert "secret" not in text
