@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -232,3 +234,15 @@ def test_values_reach_the_symbols() -> None:
     assert label == LabelSymbol("name", placement="line", spacing=50.0)
     [element] = xml_of(style, ("name",)).iter("LineSymbolizer")
     assert element.get("stroke-dasharray") == "1.0, 2.0, 3.0, 1.0, 2.0, 3.0"
+
+
+def test_fonts_are_found_alike_by_threads_that_ask_at_once() -> None:
+    code = (
+        "import threading; from tiles.maps.mapnik_library import mapnik; from tiles.maps.fonts import map_fonts\n"
+        "found = []; start = threading.Barrier(8)\n"
+        "def ask():\n    start.wait(); found.append(map_fonts())\n"
+        "threads = [threading.Thread(target=ask) for _ in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "assert len(set(found)) == 1 and (found[0].cjk_file is None or len(found[0].faces) == 2), found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -7,6 +7,7 @@ fonts-noto-cjk; a machine without it shows labels in Latin, Greek and Cyrillic l
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,9 +55,18 @@ class MapFonts:
     latin_file: Path | None
 
 
-@lru_cache(maxsize=1)
+_FINDING = threading.Lock()
+
+
 def map_fonts() -> MapFonts:
     """The fonts of this machine; looked for once, on first use."""
+    # Two threads at once would each miss what the other one has registered, and draw without Chinese letters for ever.
+    with _FINDING:
+        return _found_fonts()
+
+
+@lru_cache(maxsize=1)
+def _found_fonts() -> MapFonts:
     from tiles.maps.mapnik_library import mapnik
 
     cjk_file = next(

@@ -223,8 +223,8 @@ class _Builder:
             attributes |= {"placement": "line", "spacing": repr(symbol.spacing), "max-char-angle-delta": "30"}
         else:
             attributes |= {"placement": "interior", "wrap-width": repr(symbol.wrap)}
-            if symbol.anchor != "center":
-                attributes |= {"horizontal-alignment": horizontal, "vertical-alignment": vertical}
+            # Always said: Mapnik's own choice follows the offset.
+            attributes |= {"horizontal-alignment": horizontal, "vertical-alignment": vertical}
             if symbol.rotation:
                 attributes["orientation"] = repr(symbol.rotation)
         SubElement(rule, "TextSymbolizer", attributes).text = self._text(symbol)
