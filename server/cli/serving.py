@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 APPLICATION = "server.http.wsgi:application"
 
+_RASTER_BLOCKS_MB = "128"
+"""What a worker keeps of blocks of raster files. GDAL's own choice is a twentieth of the machine's memory, for each worker."""
+
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises ServeError, RegistryError; SystemExit where workers die again and again."""
@@ -34,6 +37,7 @@ def serve(settings: Settings) -> None:
     preparing = prepare(settings)
     os.environ.pop(CONFIG_VARIABLE, None)
     os.environ.update(settings_environment(settings))
+    os.environ.setdefault("GDAL_CACHEMAX", _RASTER_BLOCKS_MB)
     server = _granian(settings, address)
     url = settings.server.public_url or _url(settings)
     say(

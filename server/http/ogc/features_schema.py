@@ -1,6 +1,6 @@
 """What features hold and can be asked by: queryables, sortables, schema (OGC API - Features Parts 3 and 5), and functions.
 
-Coverages have no queryables of ours; their schema is what pygeoapi makes of their provider's fields.
+Coverages have no queryables of ours; their schema has a property a band.
 """
 
 from __future__ import annotations
@@ -206,6 +206,8 @@ def _of_any(public_id: str, kind: str) -> Response:
     collection, decision = here.collection(public_id)
     if RepresentationKind.FEATURES in collection.representations:
         return _features_answer(here, public_id, kind)
+    if kind == "schema" and RepresentationKind.COVERAGE in collection.representations:
+        return _answer(here, collection, decision, kind, _cells(here.url_of(public_id), collection))
     function = (
         item_functions().get_collection_queryables
         if kind == "queryables"
@@ -221,6 +223,19 @@ def _of_any(public_id: str, kind: str) -> Response:
     document["$id"] = f"{here.url_of(public_id)}/{kind}"
     document["additionalProperties"] = kind == "schema"
     return _answer(here, collection, decision, kind, document)
+
+
+def _cells(url: str, collection: Collection) -> Document:
+    """The schema of a coverage's cells."""
+    from server.http.ogc.coverage_documents import (
+        coverage_schema,
+    )  # rasters, which those who read features need not
+
+    document = coverage_schema(collection)
+    document["$schema"] = _SCHEMA
+    document["$id"] = f"{url}/schema"
+    document["additionalProperties"] = True
+    return document
 
 
 def functions() -> Response:
