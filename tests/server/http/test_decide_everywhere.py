@@ -34,7 +34,7 @@ def deny(*_: object) -> Decision:
 @pytest.fixture
 def denied(city: Any, wsgi_client: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The server, with a policy that allows nobody anything."""
-    for room in ("services", "context", "maps", "health"):
+    for room in ("services", "context", "map_view", "health"):
         monkeypatch.setattr(f"server.http.{room}.decide", deny)
     return wsgi_client(create_flask(make_services(city.settings)))
 
