@@ -24,10 +24,10 @@ from providers.features.query import BBox, ItemQuery, TimeInterval
 from providers.features.source import NO_FIELDS, Ability, FeatureColumns, FeatureSource, TileWindow
 from providers.maps.errors import RemoteMapUnavailable
 from providers.tiles.generic import window_box84
+from tiles.crs import mapnik_definition, parse_crs
 from tiles.errors import MapSourceError, StyleError
-from tiles.maps.crs import mapnik_definition, parse_crs
+from tiles.leases import LeaseStore
 from tiles.maps.fonts import map_fonts
-from tiles.maps.leases import LeaseStore
 from tiles.maps.mapnik_library import mapnik
 from tiles.maps.mapnik_style import build_mapnik_style, style_fields
 from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image

@@ -14,11 +14,11 @@ from providers.features.query import BBox, ItemQuery, TimeInterval
 from server.http.features import feature_source
 from server.http.map_sources import Policy
 from server.registry.catalogue import Collection, RepresentationKind
+from tiles.crs import transformer
 from tiles.errors import MapSourceError
 from tiles.mapproxy.feature_info import nearest_features, pixel_position
 from tiles.mapproxy.layer import InfoPlace
 from tiles.maps.clip import parse_area
-from tiles.maps.crs import transformer
 from tiles.maps.source import Box
 
 Kind = RepresentationKind

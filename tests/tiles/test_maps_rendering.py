@@ -18,6 +18,7 @@ import shapely
 from PIL import Image
 from rasterio.transform import from_bounds
 
+from tiles.crs import transformer
 from tiles.errors import (
     MapAreaError,
     MapSizeError,
@@ -26,6 +27,7 @@ from tiles.errors import (
     UnsupportedCrs,
     UnsupportedImageFormat,
 )
+from tiles.leases import LeaseStore
 from tiles.maps import (
     MapSource,
     RasterMapSource,
@@ -38,10 +40,8 @@ from tiles.maps import (
     parse_style,
 )
 from tiles.maps import vector_source as vector_module
-from tiles.maps.crs import transformer
 from tiles.maps.fonts import map_fonts
 from tiles.maps.images import draw_watermark, parse_colour
-from tiles.maps.leases import LeaseStore
 from tiles.maps.raster_colours import hillshade
 from tiles.maps.source import MapRequest, Pixels, check_request
 from tiles.maps.style_model import RasterStyle

@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from tiles.crs import parse_crs, transformer
 from tiles.errors import UnsupportedCrs
 from tiles.mapproxy.layer import DEFAULT_STYLE, MapLayer, MapView, ServiceMetadata
 from tiles.mapproxy.layer_grids import zone_crs_of
 from tiles.mapproxy.wms_place import ALWAYS_OFFERED_CRS
 from tiles.mapproxy.wms_requests import INFO_FORMATS, MAXIMUM_LAYERS, OFFERED_FORMATS
-from tiles.maps.crs import parse_crs, transformer
 from tiles.maps.source import MAXIMUM_EDGE
 
 _XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'

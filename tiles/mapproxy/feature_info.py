@@ -13,8 +13,8 @@ import orjson
 import shapely
 from pyproj.exceptions import ProjError
 
+from tiles.crs import transformer
 from tiles.mapproxy.layer import InfoPlace, MapLayer
-from tiles.maps.crs import transformer
 from tiles.maps.source import Box
 
 _CANDIDATES = 500

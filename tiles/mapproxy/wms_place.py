@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 from pyproj import CRS
 
+from tiles.crs import transformer
 from tiles.mapproxy.exceptions import MapRequestRefused
 from tiles.mapproxy.layer import MapView
 from tiles.mapproxy.parameters import integer, number, required
-from tiles.maps.crs import transformer
 from tiles.maps.source import MAXIMUM_EDGE, MAXIMUM_PIXELS, Box
 
 ALWAYS_OFFERED_CRS = ("EPSG:3857", "EPSG:4326", "CRS:84", "EPSG:4490")

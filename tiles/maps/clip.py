@@ -12,8 +12,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
+from tiles.crs import transformer
 from tiles.errors import MapSourceError
-from tiles.maps.crs import transformer
 from tiles.maps.source import Box, MapSource, Pixels, check_request, empty_image
 
 _LONGEST_EDGE = 0.02

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tiles.maps.crs import parse_crs
+from tiles.crs import parse_crs
 from tiles.maps.source import Box, Pixels
 
 

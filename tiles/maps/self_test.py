@@ -15,8 +15,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from tiles.crs import parse_crs, transformer
 from tiles.errors import TilesError, UnknownInstant
-from tiles.maps.crs import parse_crs, transformer
 from tiles.maps.source import Box, MapSource, Pixels
 
 _CONF = "http://www.opengis.net/spec/ogcapi-maps-1/1.0/conf"

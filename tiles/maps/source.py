@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tiles.crs import metres_per_unit, parse_crs
 from tiles.errors import MapAreaError, MapSizeError
-from tiles.maps.crs import metres_per_unit, parse_crs
 
 type Pixels = NDArray[np.uint8]
 """An image: array (height, width, 4) of red, green, blue and alpha, not premultiplied; row 0 is the top."""

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from tiles.crs import mapnik_definition, metres_per_unit
 from tiles.errors import MapSourceError, StyleError, UnknownInstant
-from tiles.maps.crs import mapnik_definition, metres_per_unit
+from tiles.leases import LeaseStore
 from tiles.maps.fonts import map_fonts
 from tiles.maps.images import draw_watermark
-from tiles.maps.leases import LeaseStore
 from tiles.maps.mapnik_library import mapnik
 from tiles.maps.mapnik_style import build_mapnik_style, style_fields
 from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image

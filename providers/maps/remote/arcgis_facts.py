@@ -13,8 +13,8 @@ from providers.maps.remote.facts import RemoteMapFacts, given_box, json_document
 from providers.maps.remote.image_services import plain_crs
 from providers.maps.remote.pyramid import RemoteMatrix, TilePyramid, sorted_matrices
 from providers.outgoing import Client
+from tiles.crs import parse_crs, transformer
 from tiles.errors import UnsupportedCrs
-from tiles.maps.crs import parse_crs, transformer
 
 _MAXIMUM_EDGE = 2048
 _FORMATS = ("png32", "png24", "png8", "png", "jpgpng", "jpg", "gif")

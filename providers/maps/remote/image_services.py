@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tiles.maps.crs import parse_crs
+from tiles.crs import parse_crs
 from tiles.maps.source import Box
 
 _SAME = (

@@ -13,9 +13,9 @@ from providers.maps.remote.image_services import equals_of, plain_crs
 from providers.maps.remote.pyramid import RemoteMatrix, TilePyramid, sorted_matrices
 from providers.maps.remote.wmts_facts import crs_name
 from providers.outgoing import Client
+from tiles.crs import parse_crs
 from tiles.errors import UnknownTileMatrixSet, UnsupportedCrs
 from tiles.grids import grid
-from tiles.maps.crs import parse_crs
 
 _MAP = ("http://www.opengis.net/def/rel/ogc/1.0/map", "[ogc-rel:map]")
 _TILESETS = ("http://www.opengis.net/def/rel/ogc/1.0/tilesets-map", "[ogc-rel:tilesets-map]")

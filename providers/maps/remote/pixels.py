@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from providers.features.remote.documents import shown, xml_root
 from providers.maps.errors import RemoteMapRefused, RemoteMapUnavailable
 from providers.outgoing import RemoteUnavailable
-from tiles.maps.crs import transformer
+from tiles.crs import transformer
 from tiles.maps.source import Box, MapRequest, Pixels, empty_image
 
 IMAGES = (

@@ -23,8 +23,8 @@ from providers.maps.remote.image_services import (
 from providers.maps.remote.pixels import EXCEPTIONS, IMAGES, refusal, resized, warp
 from providers.maps.remote.pyramid import TilePyramid, count_of, tiles_of
 from providers.maps.remote.upstream import Budget, Upstream
+from tiles.crs import transformer
 from tiles.errors import MapAreaError, UnknownInstant
-from tiles.maps.crs import transformer
 from tiles.maps.source import Box, MapRequest, Pixels, check_request, empty_image
 
 _MARGIN = 2  # pixels around a box that is warped, so that its edges have neighbours

@@ -16,9 +16,9 @@ from providers.maps.remote.image_services import plain_crs
 from providers.maps.remote.pyramid import RemoteMatrix, TilePyramid, sorted_matrices
 from providers.maps.remote.wms_facts import _below, _text
 from providers.outgoing import Client, RemoteUnavailable
+from tiles.crs import parse_crs, transformer
 from tiles.errors import UnknownTileMatrixSet, UnsupportedCrs
 from tiles.grids import TileId, grid, tile_bounds_crs84
-from tiles.maps.crs import parse_crs, transformer
 
 _PROFILES = {"global-mercator": "EPSG:3857", "global-geodetic": "EPSG:4326"}
 

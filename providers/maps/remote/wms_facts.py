@@ -13,8 +13,8 @@ from providers.features.remote.documents import local_name, shown, text_of, xml_
 from providers.maps.remote.facts import RemoteMapFacts, document, given_box, kept_members
 from providers.maps.remote.image_services import equals_of, north_first
 from providers.outgoing import Client, RemoteUnavailable
+from tiles.crs import parse_crs
 from tiles.errors import UnsupportedCrs
-from tiles.maps.crs import parse_crs
 
 _VERSIONS = ("1.3.0", "1.1.1")
 _FORMATS = (

@@ -16,9 +16,9 @@ from providers.maps.remote.image_services import equals_of, north_first, plain_c
 from providers.maps.remote.pyramid import RemoteMatrix, TilePyramid, sorted_matrices
 from providers.maps.remote.wms_facts import _below, _children, _endpoint, _text
 from providers.outgoing import Client, RemoteUnavailable
+from tiles.crs import metres_per_unit, parse_crs, transformer
 from tiles.errors import UnsupportedCrs
 from tiles.grids import STANDARD_PIXEL
-from tiles.maps.crs import metres_per_unit, parse_crs, transformer
 
 _FORMATS = ("image/png", "image/png8", "image/webp", "image/jpeg", "image/jpgpng", "image/gif", "tiles")
 _CRS_NAME = re.compile(

@@ -17,9 +17,9 @@ from server.http.ogc.map_drawing import MapLayer
 from server.http.ogc.map_query import MapQuery
 from server.identity.decision import Decision
 from server.registry.catalogue import CRS84, Collection, Interval, RepresentationKind
+from tiles.crs import metres_per_unit
 from tiles.errors import MapSourceError, RasterError, StyleError, UnknownInstant
 from tiles.grids import STANDARD_PIXEL
-from tiles.maps.crs import metres_per_unit
 
 Kind = RepresentationKind
 MOST_COLLECTIONS = 20

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tiles.crs import transformer
 from tiles.errors import MapSourceError, UnknownInstant
-from tiles.maps.crs import transformer
 from tiles.maps.self_test import CHECKS, class_of, map_self_test
 from tiles.maps.source import Box, Pixels
 
