@@ -67,15 +67,23 @@ _NANOSECONDS = 1_000_000_000
 class Pyramid(NamedTuple):
     """The tiles behind addresses that differ only in zoom, row and column.
 
-    `headers` are those of a fresh tile, `stale_headers` of one that is being made anew. `max_age` is the age in seconds from
+    `asked` is the view and the collection's public id in it, `decision` what was decided when this was worked out: it is asked
+    anew for each tile, and an answer that is another one means other tiles. `headers` are those of a fresh tile, `stale_headers` of one that is being made anew. `max_age` is the age in seconds from
     which on a tile is too old, None where age does not matter. `from_below` says that rows count from the south (TMS).
     """
 
     tileset: Tileset
+    asked: tuple[Scope, str]
+    decision: Decision
     headers: tuple[Header, ...]
     stale_headers: tuple[Header, ...]
     max_age: int | None = None
     from_below: bool = False
+
+
+_UNKNOWN = Pyramid(
+    Tileset("unknown", "unknown", 0, "unknown", "unknown", "png"), (CITY, ""), Decision(False), (), ()
+)
 
 
 class MapAddress(NamedTuple):
@@ -165,11 +173,14 @@ class HotTiles:
         else:
             who = ANONYMOUS
         key = (*address, who.id)
+        found = known.pyramids.get(key, _UNKNOWN)
         try:
-            return known.pyramids[key]
-        except KeyError:
-            pass
-        try:
+            if found is None:
+                return None
+            if found is not _UNKNOWN:
+                _, decision = services.allowed(catalogue, *found.asked, who)
+                if decision == found.decision:
+                    return found
             pyramid = resolve_pyramid(services, catalogue, address, who)
         except (RequestError, TilesError, KeyError):
             pyramid = None  # so says the full application, and why
@@ -253,7 +264,7 @@ def _ogc_pyramid(
                 return None
             grid(grid_id)
             tileset = vector_tileset(collection, decision, grid_id)
-            return _with_headers(services, tileset, decision, VECTOR_VARY)
+            return _with_headers(services, tileset, (scope, public_id), decision, VECTOR_VARY)
         case [public_id, "map", "tiles", grid_id]:
             asked = MapAddress(scope, public_id, None, grid_id)
         case [public_id, "styles", style, "map", "tiles", grid_id]:
@@ -285,7 +296,7 @@ def map_pyramid(
     tileset = services.maps.tileset(
         collection, decision, asked.style, asked.grid, extension, catalogue=catalogue
     )
-    pyramid = _with_headers(services, tileset, decision, MAP_VARY)
+    pyramid = _with_headers(services, tileset, asked[:2], decision, MAP_VARY)
     return pyramid._replace(max_age=map_max_age(collection), from_below=asked.from_below)
 
 
@@ -296,14 +307,16 @@ def map_max_age(collection: Collection) -> int | None:
     return max_age_of(collection.representations[RepresentationKind.MAP].properties)
 
 
-def _with_headers(services: Services, tileset: Tileset, decision: Decision, vary: str) -> Pyramid:
+def _with_headers(
+    services: Services, tileset: Tileset, asked: tuple[Scope, str], decision: Decision, vary: str
+) -> Pyramid:
     private = decision.key != "public"
     scope = "private" if private else "public"
     fresh = "no-cache" if private else cache_control(services.settings)
     common = (*COMMON_HEADERS, ("Vary", vary))
     headers = (*common, ("Cache-Control", f"{scope}, {fresh}"))
     stale = (*common, ("Cache-Control", f"{scope}, no-cache"), STALE_WARNING)
-    return Pyramid(tileset, headers, stale)
+    return Pyramid(tileset, asked, decision, headers, stale)
 
 
 def _kvp_address(head: str, query: str) -> tuple[tuple[str, str, str], str, str, str] | None:

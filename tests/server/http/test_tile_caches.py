@@ -176,3 +176,61 @@ def test_some_threads_are_left_for_what_is_kept(threads: int, renderings: int, w
     assert 0 <= waits <= waiting
     if threads >= 16 and renderings <= 2:
         assert renderings + waits + slow + slow_waits <= threads - threads // 8
+
+
+def test_public_tiles_may_be_shown_while_they_are_made_anew(
+    city: Any, wsgi_client: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cache.stale_seconds, one request waits for the new tile and the others get the old one, marked as such."""
+    import threading
+
+    from server.registry.registry import open_registry
+    from server.settings import load_settings
+
+    variables = {"CHENGTU_DATA_HOME": str(tmp_path), "CHENGTU_CACHE_STALE_SECONDS": "60"}
+    settings = load_settings((), {**variables, "CHENGTU_CACHE_PUBLIC_SECONDS": "60"})
+    with open_registry(settings) as registry:
+        registry.add_tenant("demo", "Demo", "示例")
+        town = type(city)(tmp_path, settings, registry)
+        town.publish("open", count=10, more={"if_match_required": False})
+        services = make_services(settings)
+        client = wsgi_client(HotLane(services, create_flask(services)))
+        url = f"/t/demo/ogc/collections/open/tiles/{PLACE}"
+        old = client.get(url)
+        corners = "[[[113.85, 22.7], [113.852, 22.7], [113.852, 22.702], [113.85, 22.7]]]"
+        shape = f'{{"type": "Polygon", "coordinates": {corners}}}'
+        feature = f'{{"type": "Feature", "properties": {{"name": "new"}}, "geometry": {shape}}}'
+        reply = client.request(
+            "POST",
+            "/t/demo/ogc/collections/open/items",
+            feature.encode(),
+            CONTENT_TYPE="application/geo+json",
+            AUTHORIZATION=f"Bearer {town.token}",
+        )
+        assert reply.status == 201, reply.body
+        from server.http import tile_maker
+
+        begun, go_on = threading.Event(), threading.Event()
+        made = tile_maker.vector_tile
+
+        def slowly(*given: Any, **named: Any) -> bytes:
+            begun.set()
+            assert go_on.wait(30)
+            return made(*given, **named)
+
+        monkeypatch.setattr(tile_maker, "vector_tile", slowly)
+        new: list[Any] = []
+        first = threading.Thread(target=lambda: new.append(client.get(url)))
+        first.start()
+        try:
+            assert begun.wait(30)
+            stale = client.get(url)
+        finally:
+            go_on.set()
+            first.join(30)
+        assert stale.body == old.body
+        assert stale.headers["Cache-Control"] == "public, no-cache"
+        assert stale.headers["Warning"].startswith("110 ")
+        assert b"new" in new[0].body
+        assert client.get(url).body == new[0].body
+        assert "Warning" not in client.get(url).headers
