@@ -101,7 +101,7 @@ def test_wms_says_what_is_wrong(helsinki):
 def test_wmts_tiles(helsinki, published, look, capabilities):
     service = WebMapTileService(f"{helsinki}/maps/wmts{capabilities}")
     assert set(service.contents) == of_kind(published, "helsinki", Kind.MAP)
-    assert set(service.tilematrixsets) == {"WebMercatorQuad", "WorldCRS84Quad"}
+    assert set(service.tilematrixsets) == {"WebMercatorQuad", "WorldCRS84Quad", "CGCS2000Quad"}
     for grid, row, column in (("WebMercatorQuad", 9484, 18654), ("WorldCRS84Quad", 5429, 37308)):
         matrix = list(service.tilematrixsets[grid].tilematrix)[15]
         reply = service.gettile(
