@@ -6,7 +6,11 @@ other. Format: https://github.com/mapbox/node-fontnik (glyphs.proto).
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
+import os
+import threading
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +32,8 @@ _ASCENDER = 26
 
 _CANVAS = 44
 _AT_ONCE = 32
+_FORM = 1
+"""To be raised when the same fonts give other glyphs."""
 
 
 class _Glyph(NamedTuple):
@@ -55,6 +61,31 @@ def glyph_range(start: int, name: str) -> bytes:
     glyphs = _glyphs(start)
     stack = _field(1, name.encode()) + _field(2, f"{start}-{start + RANGE - 1}".encode())
     return _field(1, stack + glyphs)
+
+
+def kept_glyph_range(start: int, name: str, folder: Path) -> bytes:
+    """As `glyph_range`, kept in a folder: made once on this machine for the fonts it has now."""
+    file = folder / _fonts_key() / f"{start}.pbf"
+    try:
+        return file.read_bytes()
+    except OSError:
+        made = glyph_range(start, name)
+    # A full or read-only disk costs the next one some time, not this one the answer.
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        aside.write_bytes(made)
+        aside.replace(file)
+    return made
+
+
+@lru_cache(maxsize=1)
+def _fonts_key() -> str:
+    """Letters that differ for other fonts."""
+    found = map_fonts()
+    files = [file for file in (found.latin_file, found.cjk_file) if file is not None]
+    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2s(repr((_FORM, facts)).encode(), digest_size=8).hexdigest()
 
 
 @lru_cache(maxsize=128)

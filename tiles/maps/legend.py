@@ -235,6 +235,7 @@ def _swatch(style: Style, entry: LegendEntry, language: str, zoom: float | None,
     layers = []
     for symbol in drawn:
         fields: dict[str, str] = {}
+        sampled = symbol
         if isinstance(symbol, PolygonSymbol) or (isinstance(symbol, LineSymbol) and polygons):
             wkt = box_wkt(width, height, 2)
         elif isinstance(symbol, LineSymbol):
@@ -245,8 +246,8 @@ def _swatch(style: Style, entry: LegendEntry, language: str, zoom: float | None,
             if len(drawn) > 1:
                 continue
             fields = {"text": SAMPLE_TEXT.get(language, SAMPLE_TEXT["en"])}
-            symbol = LabelSymbol("text", symbol.fill, symbol.size, symbol.halo, symbol.halo_width)
-        sample = Style(passes=((Rule((symbol,)),),), icon_folder=style.icon_folder)
+            sampled = LabelSymbol("text", symbol.fill, symbol.size, symbol.halo, symbol.halo_width)
+        sample = Style(passes=((Rule((sampled,)),),), icon_folder=style.icon_folder)
         layers.append(draw_geometry(sample, wkt, width, height, fields=fields, scale=scale))
     image = Image.fromarray(np.array(picture))
     for layer in layers:

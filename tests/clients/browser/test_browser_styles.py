@@ -18,7 +18,7 @@ PAGE = """<!doctype html><link rel="stylesheet" href="/vendor/maplibre-gl/dist/m
 <body style="margin:0"><div id="map" style="width:{edge}px;height:{edge}px"></div><script type="module">
 import * as maplibregl from "/vendor/maplibre-gl/dist/maplibre-gl.mjs";
 window.map = new maplibregl.Map({{container: "map", style: "{style}", bounds: {bounds}, fitBoundsOptions: {{padding: 40}},
-  fadeDuration: 0, attributionControl: false}});
+  fadeDuration: 0, attributionControl: false, localIdeographFontFamily: false}});
 map.on("idle", () => {{ window.done = true; }});</script>"""
 
 
