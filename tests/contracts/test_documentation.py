@@ -120,7 +120,7 @@ def arguments_of(line: str) -> list[str] | None:
     line = line.removeprefix("$ ")
     if not re.match(r"(docker compose|([A-Z_]+=\S+ +|sudo -u chengtu +)*(\S*/)?chengtu) ", line):
         return None
-    words = shlex.split(line, comments=True)
+    words = shell_words(line)
     if words[0] == "docker":
         return words[words.index("server") + 1 :] if "run" in words and "server" in words else None
     while re.match(r"[A-Z_]+=", words[0]):
@@ -128,6 +128,19 @@ def arguments_of(line: str) -> list[str] | None:
     if words[0] == "sudo":
         del words[:3]
     return words[1:]
+
+
+def shell_words(line: str) -> list[str]:
+    """The words of a command as a shell sees them: `#` begins a comment only where a word begins (not in `url#layer`)."""
+    words = shlex.split(line)
+    comment = next((index for index, word in enumerate(words) if word.startswith("#")), len(words))
+    return words[:comment]
+
+
+def test_only_a_word_of_its_own_begins_a_comment() -> None:
+    assert shell_words("chengtu register 'wms:https://a.example/wms#roads' --id x  # a comment") == [
+        *("chengtu", "register", "wms:https://a.example/wms#roads", "--id", "x")
+    ]
 
 
 def test_the_documentation_shows_commands() -> None:

@@ -54,8 +54,10 @@ _TYPES = {
     "application/yaml": "chengtu",
 }
 _SLD = "application/vnd.ogc.sld+xml"
-_ACCEPTED = ", ".join((*_TYPES, _SLD))
-_MERGE_PATCH = "application/merge-patch+json"
+ACCEPTED_TYPES = (*_TYPES, _SLD)
+"""Media types of a style that is sent."""
+MERGE_PATCH = "application/merge-patch+json"
+_ACCEPTED = ", ".join(ACCEPTED_TYPES)
 _VERSION = re.compile(r'(?:W/)?"v(\d{1,9})-[0-9a-f]+[^"]*"')
 
 
@@ -261,8 +263,8 @@ def set_default(public_id: str) -> Response:
     here = context()
     _operator(here)
     collection, _ = here.collection(public_id, Action.WRITE)
-    if request.mimetype not in (_MERGE_PATCH, "application/json"):
-        raise UnsupportedMediaType(f"Content-Type must be {_MERGE_PATCH}", [("Accept-Patch", _MERGE_PATCH)])
+    if request.mimetype not in (MERGE_PATCH, "application/json"):
+        raise UnsupportedMediaType(f"Content-Type must be {MERGE_PATCH}", [("Accept-Patch", MERGE_PATCH)])
     wanted = _wanted(here.services.bodies.read(request.stream, request.content_length))
     if wanted is not None:
         try:
