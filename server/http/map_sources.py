@@ -17,6 +17,7 @@ from server.identity.decision import Decision
 from server.registry.catalogue import Catalogue, CatalogueReader, Collection, RepresentationKind, Tenant
 from server.registry.style_choice import ResolvedStyle, resolve_style
 from tiles.cache import TileName, Tileset
+from tiles.cache.areas import form_with_reach
 from tiles.errors import TilesError
 from tiles.grids import TileId, grid
 from tiles.maps import MapSource
@@ -30,6 +31,8 @@ _KEPT_SOURCES = 256
 _LABELLED_BLOCK = 2
 """Labels of neighbouring tiles are placed together: 2 x 2 tiles, as 4 x 4 cost the first client 16 times a tile."""
 _WIDEST_BLOCK = 2048
+_RASTER_REACH = 8
+"""Pixels beyond a raster that resampling and shading may look at and change."""
 _NOT_PLAIN = re.compile(r"[^0-9TZ._-]")
 _log = logging.getLogger(__name__)
 
@@ -215,15 +218,20 @@ class MapSources:
         look = resolved.digest[:8] if not collection.simulated else f"{resolved.digest[:8]}s"
         rights = f"-{policy.digest}" if policy.digest else ""
         at = "" if instant is None else f"@{instant_part(instant)}"
+        margin = drawing_margin(resolved.style)
+        if resolved.style.raster is not None:
+            margin = max(margin, _RASTER_REACH)
+        labelled = () if remote else tuple(_label_scales(resolved.style))
+        form = f"map-{resolved.id}-{look}{rights}{at}"
         return Drawing(
             collection,
             resolved.id,
             resolved.style,
             instant,
-            f"map-{resolved.id}-{look}{rights}{at}",
+            form_with_reach(form, margin, _LABELLED_BLOCK if labelled else 1),
             self._source(collection, policy, resolved),
-            drawing_margin(resolved.style),
-            () if remote else tuple(_label_scales(resolved.style)),
+            margin,
+            labelled,
             remote,
         )
 

@@ -3,34 +3,61 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from tiles.cache.changes import Box84
 from tiles.cache.tile import Tileset
 from tiles.errors import TileOutOfRange
 from tiles.grids import EARTH_RADIUS, Bounds, Grid, TileRange, grid, transformed
 
-MAP_MARGIN = 130.0
-"""Pixels around a feature within which its symbol and label are drawn (labels reach 128; a symbol wider than that is not foreseen)."""
-VECTOR_MARGIN = 5.0
-"""Pixels of a vector tile's buffer (64 of 4,096 units are 4), and one for rounding."""
+
+class Reach(NamedTuple):
+    """How far beyond a feature's box tiles change with it: `pixels`, and `share` of a tile's edge.
+
+    `block` x `block` tiles are drawn as one picture, in which a label that comes or goes makes room for others: all of them
+    change where one does.
+    """
+
+    pixels: float = 0.0
+    share: float = 0.0
+    block: int = 1
+
+
+WIDEST_MAP = Reach(252.0, 0.0, 2)
+"""Of maps whose form does not tell: the widest symbol that a style may have (a line of 100 pixels, 200 beside its feature)."""
+VECTOR_REACH = Reach(1.0, 64 / 4096)
+"""The buffer of a vector tile, and a pixel for rounding."""
+_TOLD = re.compile(r"\.r(\d{1,4})(?:x(\d))?(?:@stale)?$")
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 _DEGREES = ("OGC:CRS84", "EPSG:4490")
 _MOST_LATITUDE = 89.99  # beyond it the Mercator projection leaves every number
 
 
-def drawing_margin(tileset: Tileset) -> float:
-    """Pixels by which what is drawn may reach beyond the geometry, for one form of tiles."""
-    return VECTOR_MARGIN if tileset.extension == "mvt" else MAP_MARGIN
+def form_with_reach(form: str, pixels: int, block: int = 1) -> str:
+    """The form of a map whose symbols reach so many pixels beyond their features, and that is drawn in blocks of tiles."""
+    return f"{form}.r{pixels}" if block == 1 else f"{form}.r{pixels}x{block}"
+
+
+@lru_cache(maxsize=4096)
+def reach_of(tileset: Tileset) -> Reach:
+    """How far what is drawn may reach beyond the geometry, for one form of tiles."""
+    if tileset.extension == "mvt":
+        return VECTOR_REACH
+    told = _TOLD.search(tileset.form)
+    return WIDEST_MAP if told is None else Reach(float(told[1]), 0.0, int(told[2] or 1))
 
 
 class TouchedTiles:
     """The tiles of one grid that any of some CRS84 boxes touches. A box with west > east crosses the antimeridian."""
 
-    def __init__(self, grid_id: str, boxes84: Iterable[Box84], margin: float) -> None:
+    def __init__(self, grid_id: str, boxes84: Iterable[Box84], reach: Reach) -> None:
         self._pyramid = grid(grid_id)
-        self._margin = margin
+        self._reach = reach
+        widest = max(self._pyramid.matrix(zoom).tile_width for zoom in _levels(self._pyramid))
+        margin = reach.pixels + reach.share * widest + (reach.block - 1) * widest
         parts = [part for box in boxes84 for part in _parts(box)]
         self._boxes = [
             found for part in parts if (found := _in_grid(self._pyramid, part, margin)) is not None
@@ -41,7 +68,7 @@ class TouchedTiles:
         pyramid = self._pyramid
         if not pyramid.min_zoom <= zoom <= pyramid.max_zoom:
             return []
-        return list({found for box in self._boxes if (found := _range(pyramid, box, zoom, self._margin))})
+        return list({found for box in self._boxes if (found := _range(pyramid, box, zoom, self._reach))})
 
 
 def possible(ranges: Sequence[TileRange]) -> int:
@@ -106,7 +133,7 @@ def _extent84(pyramid: Grid, margin: float) -> Box84:
 
 def _extent(pyramid: Grid, margin: float) -> Bounds:
     boxes = []
-    for zoom in range(pyramid.min_zoom, pyramid.max_zoom + 1):
+    for zoom in _levels(pyramid):
         matrix = pyramid.matrix(zoom)
         more = margin * matrix.cell_size
         right = matrix.left + matrix.columns * matrix.tile_width * matrix.cell_size
@@ -116,9 +143,35 @@ def _extent(pyramid: Grid, margin: float) -> Bounds:
     return Bounds(min(lefts), min(bottoms), max(rights), max(tops))
 
 
-def _range(pyramid: Grid, box: Bounds, zoom: int, margin: float) -> TileRange | None:
+def _levels(pyramid: Grid) -> range:
+    return range(pyramid.min_zoom, pyramid.max_zoom + 1)
+
+
+def _range(pyramid: Grid, box: Bounds, zoom: int, reach: Reach) -> TileRange | None:
     matrix = pyramid.matrix(zoom)
-    more = margin * matrix.cell_size
+    more = (reach.pixels + reach.share * matrix.tile_width) * matrix.cell_size
+    if reach.block > 1:
+        return _block_range(pyramid, box, zoom, reach.block, more)
+    return _tile_range(pyramid, box, zoom, more)
+
+
+def _block_range(pyramid: Grid, box: Bounds, zoom: int, block: int, more: float) -> TileRange | None:
+    """The tiles of all blocks that are touched; blocks begin at the upper left tile."""
+    found = _tile_range(pyramid, box, zoom, more)
+    if found is None:
+        return None
+    columns, rows = pyramid.matrix_size(zoom)
+    return TileRange(
+        zoom,
+        found.min_column - found.min_column % block,
+        found.min_row - found.min_row % block,
+        min(found.max_column - found.max_column % block + block, columns) - 1,
+        min(found.max_row - found.max_row % block + block, rows) - 1,
+    )
+
+
+def _tile_range(pyramid: Grid, box: Bounds, zoom: int, more: float) -> TileRange | None:
+    matrix = pyramid.matrix(zoom)
     width, height = matrix.tile_width * matrix.cell_size, matrix.tile_height * matrix.cell_size
     columns = _cells(
         (box.minx - more - matrix.left) / width, (box.maxx + more - matrix.left) / width, matrix.columns

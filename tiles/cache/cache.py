@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tiles.cache.areas import drawing_margin
+from tiles.cache.areas import Reach, reach_of
 from tiles.cache.bodies import is_whole, packed
 from tiles.cache.carried import CarriedStates
 from tiles.cache.changes import Box84, Change, ChangeLog
@@ -47,7 +47,7 @@ class TileCache:
         memory_bytes: int,
         max_bytes: int = 0,
         stale_seconds: float = 0,
-        margin: Callable[[Tileset], float] = drawing_margin,
+        reach: Callable[[Tileset], Reach] = reach_of,
     ) -> None:
         self.store = store
         self.stale_seconds = stale_seconds
@@ -62,7 +62,7 @@ class TileCache:
         self._stale = StaleTiles(store, stale_seconds)
         self._evictor = Evictor(store, directory / ".locks" / "eviction", max_bytes, self._evicted)
         self._invalidation = Invalidation(
-            store, self._stale, self._carried, margin, self._void, self._complaints
+            store, self._stale, self._carried, reach, self._void, self._complaints
         )
 
     def get(self, name: TileName) -> KeptTile | None:

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from tiles.cache.areas import TouchedTiles
+from tiles.cache.areas import Reach, TouchedTiles
 from tiles.cache.carried import CarriedStates
 from tiles.cache.changes import Box84, Change, ChangeLog
 from tiles.cache.complaints import Complaints
@@ -30,14 +30,14 @@ class Invalidation:
         store: TileStore,
         stale: StaleTiles,
         carried: CarriedStates,
-        margin: Callable[[Tileset], float],
+        reach: Callable[[Tileset], Reach],
         void: Callable[[int, int], None],
         complaints: Complaints,
     ) -> None:
         self._store = store
         self._stale = stale
         self._carried = carried
-        self._margin = margin
+        self._reach = reach
         self._void = void
         self._complaints = complaints
 
@@ -115,11 +115,11 @@ class Invalidation:
         """See TileCache. Raises TileCacheUnavailable."""
         try:
             if older_than_seconds is None:
-                touched = None if boxes84 is None else TouchedTiles(tileset.grid, boxes84, 0.0)
+                touched = None if boxes84 is None else TouchedTiles(tileset.grid, boxes84, Reach())
                 return self._remove(self._chosen(tileset, zooms, touched), False)
             before = time.time_ns() - int(older_than_seconds * 1e9)
             old = {one.name for one in self._store.ages(tileset.path) if one.used < before}
-            touched = None if boxes84 is None else TouchedTiles(tileset.grid, boxes84, 0.0)
+            touched = None if boxes84 is None else TouchedTiles(tileset.grid, boxes84, Reach())
             return self._remove(
                 (name for name in self._chosen(tileset, zooms, touched) if name in old), False
             )
@@ -142,11 +142,11 @@ class Invalidation:
 
     def _remove_touched(self, folder: str, boxes84: Sequence[Box84], keep_stale: bool) -> int:
         removed = 0
-        touched: dict[tuple[str, float], TouchedTiles] = {}
+        touched: dict[tuple[str, Reach], TouchedTiles] = {}
         for tileset in self._store.tilesets(folder):
             if self._stale.is_stale(tileset) and keep_stale:
                 continue
-            key = (tileset.grid, self._margin(tileset))
+            key = (tileset.grid, self._reach(tileset))
             try:
                 if key not in touched:
                     touched[key] = TouchedTiles(tileset.grid, boxes84, key[1])

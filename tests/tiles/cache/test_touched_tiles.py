@@ -14,7 +14,7 @@ from pyproj import Transformer
 
 from tiles import grids
 from tiles.cache import Places, TileCache, TileName, Tileset, Unchanging, open_tile_cache
-from tiles.cache.areas import TouchedTiles, drawing_margin, in_ranges
+from tiles.cache.areas import Reach, TouchedTiles, form_with_reach, in_ranges, reach_of
 from tiles.grids import TileId, all_grid_ids, grid
 from tiles.grids_own import parse_tile_matrix_set
 
@@ -121,7 +121,7 @@ def test_every_grid_against_looking_at_each_tile(zoom: int, margin: float) -> No
     chance = random.Random(f"{zoom} {margin}")
     for grid_id in sampled_grids(random.Random(7)):
         for box in boxes_for(grid_id, chance):
-            touched = TouchedTiles(grid_id, [box], margin).ranges(zoom)
+            touched = TouchedTiles(grid_id, [box], Reach(margin)).ranges(zoom)
             surely, tiles = looked_at(grid_id, zoom, box, margin)
             found = {(x, y) for x, y in tiles if in_ranges(touched, x, y)}
             missed = surely - found
@@ -142,10 +142,10 @@ def test_every_grid_finds_a_point_in_the_tile_around_it() -> None:
             (box.minx + box.maxx) / 2, (box.miny + box.maxy) / 2, direction="INVERSE"
         )
         point = [(lon, lat, lon, lat)]
-        (found,) = TouchedTiles(grid_id, point, 0.0).ranges(zoom)
+        (found,) = TouchedTiles(grid_id, point, Reach()).ranges(zoom)
         assert (found.min_column, found.max_column) == (tile.x, tile.x), grid_id
         assert (found.min_row, found.max_row) == (tile.y, tile.y), grid_id
-        (wide,) = TouchedTiles(grid_id, point, 300.0).ranges(zoom)
+        (wide,) = TouchedTiles(grid_id, point, Reach(300.0)).ranges(zoom)
         assert wide.max_column - wide.min_column == 2 or columns < 3, grid_id
 
 
@@ -166,7 +166,7 @@ def test_every_grid_finds_a_point_in_the_tile_around_it() -> None:
 def test_boxes_at_the_edge(
     grid_id: str, box: tuple[float, float, float, float], zoom: int, expected: set[tuple[int, int]]
 ) -> None:
-    ranges = TouchedTiles(grid_id, [box], 0.0).ranges(zoom)
+    ranges = TouchedTiles(grid_id, [box], Reach()).ranges(zoom)
     found = {
         (x, y)
         for one in ranges
@@ -177,14 +177,14 @@ def test_boxes_at_the_edge(
 
 
 def test_a_box_beyond_the_square_world_is_drawn_into_it_with_its_margin() -> None:
-    assert TouchedTiles("WebMercatorQuad", [(10.0, 85.06, 11.0, 85.07)], 64.0).ranges(3)
+    assert TouchedTiles("WebMercatorQuad", [(10.0, 85.06, 11.0, 85.07)], Reach(64.0)).ranges(3)
 
 
 def test_exactly_the_touched_tiles_of_all_forms_grids_and_levels_go(
     tmp_path: Any, body_of: Callable[..., bytes]
 ) -> None:
     kept_tiles: TileCache = open_tile_cache("files", tmp_path, memory_bytes=1 << 20)
-    forms = [("mvt", "mvt"), ("map-a", "png"), ("map-a@20250101", "webp"), ("map-b", "jpeg")]
+    forms = [("mvt", "mvt"), ("map-a", "png"), ("map-a@20250101.r9", "webp"), ("map-b.r130x2", "jpeg")]
     kept = []
     for form, extension in forms:
         for grid_id in ("WebMercatorQuad", "WorldCRS84Quad", "CGCS2000GK3CM117E", "OwnPolar"):
@@ -198,8 +198,8 @@ def test_exactly_the_touched_tiles_of_all_forms_grids_and_levels_go(
     boxes = [(116.0, 39.0, 117.0, 40.0), (170.0, -20.0, -175.0, -10.0)]
     expected = set()
     for tile in kept:
-        margin = drawing_margin(tile.tileset)
-        if in_ranges(TouchedTiles(tile.tileset.grid, boxes, margin).ranges(tile.z), tile.x, tile.y):
+        reach = reach_of(tile.tileset)
+        if in_ranges(TouchedTiles(tile.tileset.grid, boxes, reach).ranges(tile.z), tile.x, tile.y):
             expected.add(tile)
     assert 20 < len(expected) < len(kept)
     assert kept_tiles.invalidate("demo", "boxes", 3, boxes) == len(expected)
@@ -220,3 +220,44 @@ def test_tiles_of_a_grid_that_is_not_offered_any_more_go_all(
     assert kept_tiles.invalidate("demo", "boxes", 1, [(0, 0, 1, 1)]) == 1
     assert kept_tiles.get(tile) is None
     kept_tiles.close()
+
+
+def test_the_form_tells_how_far_a_look_reaches() -> None:
+    def reach(form: str, extension: str = "png") -> Reach:
+        return reach_of(Tileset("demo", "boxes", 1, form, "WebMercatorQuad", extension))
+
+    assert reach(form_with_reach("map-a-1a2b3c4d@2025.5Z", 12)) == Reach(12.0)
+    assert reach(form_with_reach("map-a.r7-1a2b3c4d", 202, 2)) == Reach(202.0, 0.0, 2)
+    assert reach(form_with_reach("map-a-1a2b3c4d", 12) + "@stale") == Reach(12.0)
+    for untold in ("map-a", "map-a.r7-1a2b3c4d", "map-a.rx2"):
+        assert reach(untold).pixels >= 252
+    assert reach("mvt", "mvt").share == 64 / 4096
+
+
+def test_the_buffer_of_a_vector_tile_grows_with_its_pixels() -> None:
+    """64 of 4,096 units are 8 pixels of a tile of 512."""
+    tileset = Tileset("demo", "boxes", 1, "mvt", "OwnFromBottom", "mvt")
+    edge = grid("OwnFromBottom").bounds(TileId(2, 4, 4))
+    to_degrees = _transformer("EPSG:2193")
+    x, y = to_degrees.transform(edge.maxx + 7.5 * 40, (edge.miny + edge.maxy) / 2, direction="INVERSE")
+    ranges = TouchedTiles("OwnFromBottom", [(x, y, x, y)], reach_of(tileset)).ranges(2)
+    assert in_ranges(ranges, 4, 4)
+
+
+@pytest.mark.parametrize("zoom", [0, 1, 2, 5])
+def test_tiles_that_are_drawn_together_go_together(zoom: int) -> None:
+    for longitude, latitude in ((113.9, 22.6), (-179.99, 84.9), (179.99, -84.9), (0.0, 0.0)):
+        box = (longitude, latitude, longitude, latitude)
+        alone = TouchedTiles("WebMercatorQuad", [box], Reach(130.0)).ranges(zoom)
+        blocks = TouchedTiles("WebMercatorQuad", [box], Reach(130.0, 0.0, 2)).ranges(zoom)
+        edge = 2**zoom
+        touched = {
+            (x - x % 2 + across, y - y % 2 + down)
+            for x in range(edge)
+            for y in range(edge)
+            if in_ranges(alone, x, y)
+            for across in (0, 1)
+            for down in (0, 1)
+            if x - x % 2 + across < edge and y - y % 2 + down < edge
+        }
+        assert {(x, y) for x in range(edge) for y in range(edge) if in_ranges(blocks, x, y)} == touched
