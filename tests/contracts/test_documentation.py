@@ -14,9 +14,12 @@ import yaml
 
 from providers.features.conformance import CHECKS
 from server.cli.application import application
+from server.http.ogc.conformance import classes_of_all
+from server.http.ogc.conformance_maps import MAP_CHECKED
 from server.http.ogc.openapi import openapi_document
 from server.http.scope import CITY
 from server.settings.loading import setting_keys
+from tiles.maps.self_test import CHECKS as MAP_SELF_TEST
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -219,10 +222,40 @@ def test_the_http_reference_names_every_parameter_of_the_api() -> None:
     assert not missing
 
 
-def test_every_conformance_class_of_features_has_a_check_and_tests_that_are_there() -> None:
-    text = (ROOT / "docs/reference/conformance.md").read_text()
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    listed = [f"http://www.opengis.net/spec/{row[0].strip('| `')}" for row in rows]
-    assert listed == list(CHECKS)
-    for row in rows:
-        assert (ROOT / row[2].strip("| `")).is_file(), row
+def conformance_rows() -> list[tuple[list[str], str]]:
+    """The rows of every table of docs/reference/conformance.md: classes without the address of specifications, test file.
+
+    In a row, names after one that ends in a slash belong to it.
+    """
+    rows = []
+    for line in (ROOT / "docs/reference/conformance.md").read_text().splitlines():
+        if line.startswith("| `"):
+            cells = line.strip("| ").split(" | ")
+            base, classes = "", []
+            for name in re.findall(r"`([^`]+)`", cells[0]):
+                base = name if name.endswith("/") else base if "/" not in name else ""
+                classes += [] if name.endswith("/") else [base + name]
+            rows.append((classes, cells[-1].strip("`")))
+    return rows
+
+
+def test_every_conformance_class_that_is_listed_has_a_check() -> None:
+    """The classes of a view with everything, and those of the reference, which names what holds each, are the same."""
+    listed = {re.sub(r"^https?://www.opengis.net/spec/", "", uri) for uri in classes_of_all([], CHECKS)}
+    documented = [name for classes, _ in conformance_rows() for name in classes]
+    assert sorted(documented) == sorted(listed)
+
+
+def test_the_self_tests_of_features_and_maps_are_documented_in_their_order() -> None:
+    asked = [uri.removeprefix("http://www.opengis.net/spec/") for uri in (*CHECKS, *MAP_CHECKED)]
+    documented = [name for classes, _ in conformance_rows() for name in classes]
+    assert documented[: len(asked)] == asked
+    assert [f"http://www.opengis.net/spec/ogcapi-maps-1/1.0/conf/{name}" for name in MAP_SELF_TEST] == list(
+        MAP_CHECKED
+    )
+
+
+@pytest.mark.parametrize("file", sorted({file for _, file in conformance_rows()}))
+def test_the_tests_named_beside_conformance_classes_are_there(file: str) -> None:
+    assert file.startswith("tests/")
+    assert (ROOT / file).is_file()
