@@ -14,7 +14,7 @@ from server.http.maps import authority_code, bounds84
 from server.http.scope import Scope
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind
-from server.registry.style_choice import style_ids
+from server.registry.style_choice import ResolvedStyle, installed_styles, style_ids
 from tiles.errors import TilesError
 from tiles.grids import TileId, grid, own_grid_ids
 from tiles.mapproxy import InfoPlace, LayerStyle, MapLayer, ServiceMetadata, TileBytes, TimeDimension
@@ -178,13 +178,26 @@ class ServerMapView:
             cascaded=remote,
         )
 
+    @cached_property
+    def _installed(self) -> Mapping[str, ResolvedStyle]:
+        return installed_styles(self.services.maps.styles_dir)
+
     def _styles(self, collection: Collection) -> tuple[LayerStyle, ...]:
-        styles = []
-        for style in style_ids(self.catalogue, collection, self.services.maps.styles_dir):
-            record = self.catalogue.styles.get((collection.tenant, style))
-            titles: Mapping[str, str] = {} if record is None else record.titles
-            styles.append(LayerStyle(style, titles.get(self.language) or titles.get("en") or style))
-        return tuple(styles)
+        folder = self.services.maps.styles_dir
+        return tuple(
+            LayerStyle(style, self._style_title(collection, style))
+            for style in style_ids(self.catalogue, collection, folder, self._installed)
+        )
+
+    def _style_title(self, collection: Collection, style: str) -> str:
+        record = self.catalogue.styles.get((collection.tenant, style))
+        installed = self._installed.get(style)
+        titles: Mapping[str, str] = {}
+        if record is not None:
+            titles = record.titles
+        elif installed is not None:
+            titles = installed.title
+        return titles.get(self.language) or titles.get("en") or style
 
     def drawn(self, layer: MapLayer, style: str | None, instant: str | None) -> DrawnLayer:
         """What draws a layer."""

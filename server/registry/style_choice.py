@@ -69,8 +69,16 @@ def default_style_id(collection: Collection) -> str:
     return str(named) if named else default_style_name(_kind(collection))
 
 
-def style_ids(catalogue: Catalogue, collection: Collection, styles_dir: Path) -> tuple[str, ...]:
-    """Ids of the styles offered for a collection: its default, then its tenant's, then those of the installation that fit."""
+def style_ids(
+    catalogue: Catalogue,
+    collection: Collection,
+    styles_dir: Path,
+    installed: Mapping[str, ResolvedStyle] | None = None,
+) -> tuple[str, ...]:
+    """Ids of the styles offered for a collection: its default, then its tenant's, then those of the installation that fit.
+
+    `installed` are those of `installed_styles`, where they are asked for many collections at once.
+    """
     tenant = [
         record.id
         for (owner, _), record in catalogue.styles.items()
@@ -78,7 +86,7 @@ def style_ids(catalogue: Catalogue, collection: Collection, styles_dir: Path) ->
     ]
     own = [OWN_STYLE] if _published_keys(collection) is not None else []
     found = dict.fromkeys(
-        [default_style_id(collection), *own, *tenant, *_installed_for(collection, styles_dir)]
+        [default_style_id(collection), *own, *tenant, *_installed_for(collection, styles_dir, installed)]
     )
     return tuple(found)
 
@@ -141,13 +149,12 @@ def _kind(collection: Collection) -> str:
     return "image" if features is None else str(features.properties.get("geometry_type") or "Geometry")
 
 
-def _installed_for(collection: Collection, styles_dir: Path) -> tuple[str, ...]:
+def _installed_for(
+    collection: Collection, styles_dir: Path, installed: Mapping[str, ResolvedStyle] | None = None
+) -> tuple[str, ...]:
     raster = is_raster(collection)
-    return tuple(
-        name
-        for name, found in installed_styles(styles_dir).items()
-        if (found.style.raster is not None) == raster
-    )
+    known = installed_styles(styles_dir) if installed is None else installed
+    return tuple(name for name, found in known.items() if (found.style.raster is not None) == raster)
 
 
 def _installed(name: str, styles_dir: Path) -> ResolvedStyle:

@@ -20,6 +20,8 @@ from tiles.mapproxy.wms_requests import INFO_FORMATS, MAXIMUM_LAYERS, OFFERED_FO
 from tiles.maps.source import MAXIMUM_EDGE
 
 _XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+LEGENDS_OF_LAYERS = 200
+"""Up to so many layers every style says where its legend is, beyond only the default one: half of a long document."""
 _EXCEPTIONS = {"1.3.0": "XML", "1.1.1": "application/vnd.ogc.se_xml"}
 
 
@@ -27,8 +29,9 @@ def wms_capabilities(view: MapView, version: str) -> bytes:
     """The document of one version, "1.1.1" or "1.3.0"."""
     layers = view.layers()
     parts = [*_head(view, version), *_root(view, layers, version)]
+    legends = len(layers) <= LEGENDS_OF_LAYERS
     for layer in layers:
-        parts.extend(_layer(view, layer, version))
+        parts.extend(_layer(view, layer, version, legends=legends))
     parts.append("</Layer>\n</Capability>\n")
     parts.append("</WMS_Capabilities>\n" if version == "1.3.0" else "</WMT_MS_Capabilities>\n")
     return "".join(parts).encode("utf-8", "replace")
@@ -131,7 +134,7 @@ def _geographic_box(box: Sequence[float], version: str) -> str:
     return f'<LatLonBoundingBox minx="{west}" miny="{south}" maxx="{east}" maxy="{north}"/>\n'
 
 
-def _layer(view: MapView, layer: MapLayer, version: str) -> Iterator[str]:
+def _layer(view: MapView, layer: MapLayer, version: str, *, legends: bool) -> Iterator[str]:
     new = version == "1.3.0"
     flags = f'queryable="{int(layer.queryable)}" opaque="{int(layer.opaque)}"'
     yield f"<Layer {flags}{' cascaded="1"' if layer.cascaded else ''}>\n<Name>{layer.name}</Name>\n"
@@ -157,17 +160,18 @@ def _layer(view: MapView, layer: MapLayer, version: str) -> Iterator[str]:
             else "</Attribution>\n"
         )
     for number, style in enumerate(layer.styles):
-        name = style.id
-        address = (
-            f"{view.url}/service?SERVICE=WMS&VERSION={version}&REQUEST=GetLegendGraphic&FORMAT=image/png&LAYER={layer.name}"
-            f"&STYLE={quote(name)}{'&SLD_VERSION=1.1.0' if new else ''}"
-        )
-        title = style.title or (DEFAULT_STYLE if number == 0 else name)
-        yield (
-            f'<Style><Name>{escape(name)}</Name><Title>{escape(title)}</Title><LegendURL width="160" height="40">'
-            f"<Format>image/png</Format>{_resource(address)}</LegendURL></Style>\n"
-        )
+        title = escape(style.title or (DEFAULT_STYLE if number == 0 else style.id))
+        legend = _legend_url(view, layer, style.id, version) if legends or number == 0 else ""
+        yield f"<Style><Name>{escape(style.id)}</Name><Title>{title}</Title>{legend}</Style>\n"
     yield "</Layer>\n"
+
+
+def _legend_url(view: MapView, layer: MapLayer, style: str, version: str) -> str:
+    address = (
+        f"{view.url}/service?SERVICE=WMS&VERSION={version}&REQUEST=GetLegendGraphic&FORMAT=image/png&LAYER={layer.name}"
+        f"&STYLE={quote(style)}{'&SLD_VERSION=1.1.0' if version == '1.3.0' else ''}"
+    )
+    return f'<LegendURL width="160" height="40"><Format>image/png</Format>{_resource(address)}</LegendURL>'
 
 
 def _box_in(code: str, box: Sequence[float], key: str) -> str:

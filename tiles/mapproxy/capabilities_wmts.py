@@ -9,12 +9,13 @@ from urllib.parse import quote
 from tiles.errors import TileOutOfRange
 from tiles.grids import Grid, grid, tile_bounds_crs84, tile_range
 from tiles.grids import TileId as Tile
+from tiles.mapproxy.capabilities_wms import LEGENDS_OF_LAYERS
 from tiles.mapproxy.layer import MAXIMUM_ZOOM, TILE_FORMATS, MapLayer, MapView, ServiceMetadata
 from tiles.mapproxy.layer_grids import grids_of, limits
 from tiles.mapproxy.wms_requests import INFO_FORMATS
 
 _URN = {"OGC:CRS84": "urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:3857": "urn:ogc:def:crs:EPSG::3857"}
-_LIMITED_LAYERS = 200
+_LIMITED_LAYERS = LEGENDS_OF_LAYERS
 """Up to so many layers say which tiles they have (TileMatrixSetLimits, 3 kB a layer and grid): 10,000 would be 150 MB."""
 _INFO_EXTENSIONS = {"text/plain": "txt", "text/html": "html", "application/json": "json"}
 _KML_TILES = 4
@@ -100,9 +101,12 @@ def _layer(view: MapView, layer: MapLayer, grids: Sequence[Grid], *, limited: bo
             f"&STYLE={quote(style.id)}&SLD_VERSION=1.1.0"
         )
         default = ' isDefault="true"' if number == 0 else ""
+        link = (
+            f'<LegendURL format="image/png" xlink:href="{escape(legend)}"/>' if limited or number == 0 else ""
+        )
         yield (
             f"<Style{default}><ows:Title>{escape(style.title)}</ows:Title><ows:Identifier>{escape(style.id)}"
-            f'</ows:Identifier><LegendURL format="image/png" xlink:href="{escape(legend)}"/></Style>\n'
+            f"</ows:Identifier>{link}</Style>\n"
         )
     yield "".join(f"<Format>{one}</Format>" for one in TILE_FORMATS)
     if layer.queryable:
