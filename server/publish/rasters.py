@@ -11,6 +11,7 @@ from server.publish.errors import BuildError, OptionError, SchemaMismatch
 from server.publish.inputs import Input
 from server.publish.map_conformance import raster_map_conformance, warnings_of
 from server.publish.raster_cogs import Cog, write_cog
+from server.publish.raster_styles import map_kind, palette_style
 from server.publish.raster_times import instant_of
 from server.publish.reference_systems import crs_identifier
 from server.publish.scenes import vertical_reference
@@ -74,8 +75,7 @@ def single_coverage(task: Task, cog: Cog, notes: list[str]) -> Built:
 
 def _described(task: Task, path: str, properties: dict[str, Any], built: Built) -> Built:
     """`built` with the representations of a coverage and its map, and what the map's self-test found."""
-    kind = _map_kind(properties["bands"], is_terrain=task.request.scene.terrain)
-    style = chosen_style(task.request, kind, task.settings)
+    style = _style(task, properties["bands"])
     west, south, east, north = built.bbox[:4]
     box: Box84 = (west, south, east, north)
     try:
@@ -101,11 +101,15 @@ def _described(task: Task, path: str, properties: dict[str, Any], built: Built) 
     return built
 
 
-def _map_kind(bands: Sequence[dict[str, Any]], *, is_terrain: bool) -> str:
-    """Which default style: "dem" for heights, "raster" for one band of anything else, "image" for pictures."""
-    if len(bands) > 1 or bands[0]["interpretation"] == "palette":
-        return "image"
-    return "dem" if is_terrain or bands[0]["dtype"].startswith("float") else "raster"
+def _style(task: Task, bands: Sequence[dict[str, Any]]) -> str | dict[str, Any]:
+    """The style asked for, else one by the palette or the bands of the raster."""
+    own = palette_style(bands) if task.request.style is None else None
+    if own is not None:
+        return own
+    is_array = task.inputs[0].format.key in ("netcdf", "zarr")
+    is_series = is_array or task.request.reading.time is not None
+    kind = map_kind(bands, is_terrain=task.request.scene.terrain, is_series=is_series)
+    return chosen_style(task.request, kind, task.settings)
 
 
 def _build_mosaic(task: Task) -> Built:

@@ -41,7 +41,7 @@ def check_style_fits(request: PublishRequest, item: Input, settings: Settings) -
 
 
 def chosen_style(request: PublishRequest, kind: str, settings: Settings) -> str | dict[str, Any]:
-    """The style asked for (checked), else the name of the default of `kind`: a geometry type, "dem" or "image".
+    """The style asked for (checked), else the name of the default of `kind`: a geometry type, or one of rasters.
 
     Raises OptionError for a style that is not there or not sound.
     """

@@ -70,10 +70,14 @@ def _ramp_table(ramp: tuple[tuple[float, str], ...]) -> Pixels:
 def hillshade(heights: Values, cell: tuple[float, float], style: RasterStyle) -> Values:
     """Light on a surface lit from `azimuth` (clockwise from north) and `altitude`, 0 to 1; flat ground gives 1.
 
-    `cell` is width and height of a pixel in metres. The outermost pixels are one-sided: give a margin and cut it off.
+    `cell` is width and height of a pixel in metres. The outermost pixels are one-sided: give a margin and cut it off. So are
+    those beside missing ones: heights made up there would draw a dark or bright line along every border of the data.
     """
-    filled = np.where(np.isnan(heights), np.nanmean(heights) if np.isfinite(heights).any() else 0.0, heights)
-    down, right = np.gradient(filled * style.exaggeration)
+    scaled = heights * np.float32(style.exaggeration)
+    if np.isnan(scaled).any():
+        down, right = _slope(scaled, 0), _slope(scaled, 1)
+    else:
+        down, right = np.gradient(scaled)
     east, north = right / cell[0], -down / cell[1]
     if not style.multidirectional:
         return _light(east, north, style.azimuth, style.altitude)
@@ -84,6 +88,17 @@ def hillshade(heights: Values, cell: tuple[float, float], style: RasterStyle) ->
     ]
     shade: Values = np.sum(lights, axis=0, dtype=np.float32)
     return shade
+
+
+def _slope(heights: Values, axis: int) -> Values:
+    """Rise a pixel along an axis: of both sides, of one where the other is missing, 0 where there is none."""
+    steps = np.diff(heights, axis=axis)
+    edge = np.full_like(heights.take([0], axis=axis), np.nan)
+    before = np.concatenate((edge, steps), axis=axis)
+    after = np.concatenate((steps, edge), axis=axis)
+    sides = (~np.isnan(before)).astype(np.float32) + ~np.isnan(after)
+    rise: Values = (np.nan_to_num(before) + np.nan_to_num(after)) / np.maximum(sides, 1)
+    return rise
 
 
 def _light(east: Any, north: Any, azimuth_degrees: float, altitude_degrees: float) -> Values:

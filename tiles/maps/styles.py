@@ -34,12 +34,14 @@ _DEFAULTS = {
     "geometrycollection": "any",
     "dem": "dem",
     "image": "ortho",
+    "deep image": "image",
+    "values": "values",
     "raster": "grey",
 }
 
 
 def default_style_name(what: str) -> str:
-    """Name of the style for a geometry type ("Point" ... "MultiPolygon", "Geometry"), or for "dem", "image", "raster"."""
+    """Name of the style for a geometry type ("Point" ... "MultiPolygon", "Geometry"), or for rasters (see server.publish.raster_styles)."""
     found = _DEFAULTS.get(what.removesuffix("Z").removesuffix("M").strip().lower())
     if found is None:
         raise UnknownStyle(f"no default style for {what!r}; there is one for {', '.join(_DEFAULTS)}")
