@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -93,3 +98,153 @@ def _private_cluster(programs: Path) -> Iterator[str]:
             yield f"postgresql+psycopg://chengtu@/postgres?host={folder}&port={port}"
         finally:
             run("pg_ctl", "-D", str(cluster), "-w", "-m", "immediate", "stop")
+
+
+class WorkerConnection:
+    """A connection that stays open, and so stays with one worker."""
+
+    def __init__(self, port: int) -> None:
+        self._inner = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._inner.connect()
+
+    @property
+    def own_port(self) -> int:
+        """The port at this end."""
+        return int(self._inner.sock.getsockname()[1])
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (names in small letters) and body; `_` in the name of a header stands for `-`."""
+        self._inner.request(
+            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+        reply = self._inner.getresponse()
+        return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """The answer to a GET."""
+        return self.request("GET", path, **headers)
+
+    def close(self) -> None:
+        """Close it."""
+        self._inner.close()
+
+
+@dataclass
+class RunningServer:
+    """`chengtu serve` with real workers, and a connection to each of them."""
+
+    home: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    connections: dict[int, WorkerConnection] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        return children(self.process.pid)
+
+    def connect(self) -> list[WorkerConnection]:
+        """A connection to each worker that is there now; those that were there are kept."""
+        workers = self.workers
+        for worker in set(self.connections) - set(workers):
+            self.connections.pop(worker).close()
+
+        def all_reached() -> bool:
+            connection = WorkerConnection(self.port)
+            status = connection.get("/health/ready")[0]
+            worker = _at_the_other_end(connection.own_port, self.port, workers)
+            if status == 200 and worker is not None and worker not in self.connections:
+                self.connections[worker] = connection
+            else:
+                connection.close()
+            return len(self.connections) == len(workers)
+
+        if len(self.connections) < len(workers):
+            wait_until(all_reached)
+        return [self.connections[worker] for worker in workers]
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started and that are there."""
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def wait_until(true: Callable[[], object], seconds: float = 60.0) -> float:
+    """Wait until something holds, and say how long it took; the limit is for a machine under load, not a promise."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() < began + seconds, "it did not come true"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def unused_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _at_the_other_end(own: int, port: int, workers: list[int]) -> int | None:
+    wanted = (f"{port:04X}", f"{own:04X}")
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        parts = line.split()
+        if (parts[1].split(":")[1], parts[2].split(":")[1]) == wanted:
+            inode = f"socket:[{parts[9]}]"
+            return next((worker for worker in workers if inode in _open_files(worker)), None)
+    return None
+
+
+def _open_files(process: int) -> set[str]:
+    found = set()
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            found.add(os.readlink(entry))  # noqa: PTH115 - a socket's name is no path
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        connection = WorkerConnection(port)
+        try:
+            return connection.get("/health/ready")[0] == 200
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@contextmanager
+def _serving(home: Path, workers: int = 2, **variables: str) -> Iterator[RunningServer]:
+    port = unused_port()
+    command = [str(Path(sys.executable).with_name("chengtu")), "serve", "--home", str(home)]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), "--workers", str(workers)],
+        env={**os.environ, **{f"CHENGTU_{name}": value for name, value in variables.items()}},
+    )
+    server = RunningServer(home, port, process)
+    try:
+        wait_until(lambda: _is_ready(port) and len(server.workers) == workers)
+        server.connect()
+        yield server
+    finally:
+        for connection in server.connections.values():
+            connection.close()
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[RunningServer]]:
+    """Serves a data home: `with serving(home, workers=2, CACHE_STORE="redis", ...) as server`, settings by their variables."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., float]:
+    """Waits until something holds: `seconds = until(lambda: ...)`."""
+    return wait_until
