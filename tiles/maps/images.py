@@ -13,6 +13,7 @@ from PIL import Image, ImageColor, ImageDraw
 
 from tiles.errors import StyleError, UnsupportedImageFormat
 from tiles.maps.fonts import watermark_font
+from tiles.maps.png import encode_png, encode_png_palette
 from tiles.maps.source import MapRequest, Pixels
 
 _WATERMARK_STEP = 512
@@ -88,23 +89,23 @@ def _stamp(text: str) -> Image.Image:
     return image
 
 
-def _encode_png(image: Image.Image) -> bytes:
-    return _saved(image, format="PNG", compress_level=1)
+def _encode_png8(pixels: Pixels) -> bytes:
+    quantized = Image.fromarray(pixels).quantize(
+        256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    )
+    table = np.array(quantized.getpalette("RGBA"), dtype=np.uint8).reshape(-1, 4)
+    return encode_png_palette(np.asarray(quantized), table)
 
 
-def _encode_png8(image: Image.Image) -> bytes:
-    palette = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    return _saved(palette, format="PNG", compress_level=1)
-
-
-def _encode_jpeg(image: Image.Image) -> bytes:
+def _encode_jpeg(pixels: Pixels) -> bytes:
+    image = Image.fromarray(pixels)
     ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
     ground.alpha_composite(image)
     return _saved(ground.convert("RGB"), format="JPEG", quality=85)
 
 
-def _encode_webp(image: Image.Image) -> bytes:
-    return _saved(image, format="WEBP", quality=85, method=1)
+def _encode_webp(pixels: Pixels) -> bytes:
+    return _saved(Image.fromarray(pixels), format="WEBP", quality=85, method=1)
 
 
 def _saved(image: Image.Image, **options: object) -> bytes:
@@ -113,9 +114,9 @@ def _saved(image: Image.Image, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-_ENCODERS: MappingProxyType[str, Callable[[Image.Image], bytes]] = MappingProxyType(
+_ENCODERS: MappingProxyType[str, Callable[[Pixels], bytes]] = MappingProxyType(
     {
-        "image/png": _encode_png,
+        "image/png": encode_png,
         "image/png; mode=8bit": _encode_png8,
         "image/jpeg": _encode_jpeg,
         "image/webp": _encode_webp,
@@ -138,4 +139,4 @@ def encode_image(pixels: Pixels, media_type: str) -> bytes:
         raise UnsupportedImageFormat(
             f"image format {media_type!r} is not offered; offered are {', '.join(_ENCODERS)}"
         )
-    return encoder(Image.fromarray(pixels))
+    return encoder(pixels)
