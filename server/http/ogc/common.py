@@ -129,7 +129,8 @@ def collections() -> Response:
         href = f"{url}?f=json&limit={limit}&offset={max(0, offset - limit)}{kept}"
         links.append(link(href, "prev", MEDIA_TYPES["json"]))
     documents = [
-        collection_document(collection, here.scope, here.root, here.language) for collection in shown
+        collection_document(collection, here.scope, here.root, here.language, whole=False)
+        for collection in shown
     ]
     document = {
         "numberMatched": len(found),

@@ -46,8 +46,11 @@ def coverage_classes() -> tuple[str, ...]:
     return tuple(f"{_COVERAGES}/{name}" for name in names)
 
 
-def coverage_links(collection: Collection, url: str) -> list[Document]:
-    """The links of a collection with a coverage; `url` is the collection's own (core, /req/core/collection-description)."""
+def coverage_links(collection: Collection, url: str, *, whole: bool = True) -> list[Document]:
+    """The links of a collection with a coverage; `url` is the collection's own (core, /req/core/collection-description).
+
+    Not `whole`: without those of further formats.
+    """
     formats = (
         (_GEOTIFF, "gtiff", "GeoTIFF"),
         ("application/prs.coverage+json", "covjson", "CoverageJSON"),
@@ -56,7 +59,7 @@ def coverage_links(collection: Collection, url: str) -> list[Document]:
     links = [_link(f"{url}/coverage", f"{_REL}coverage", _GEOTIFF, "Coverage")]
     links += [
         _link(f"{url}/coverage?f={form}", f"{_REL}coverage", media_type, f"Coverage as {name}")
-        for media_type, form, name in formats
+        for media_type, form, name in (formats if whole else ())
     ]
     schema = "application/schema+json"
     return [
@@ -157,10 +160,10 @@ def edr_classes() -> tuple[str, ...]:
     return tuple(f"{_EDR}/{name}" for name in names)
 
 
-def data_queries(collection: Collection, url: str) -> Document:
+def data_queries(collection: Collection, url: str, *, whole: bool = True) -> Document:
     """`data_queries`, `parameter_names` and `output_formats` of a collection (EDR 1.1, /req/edr/rc-data-queries); {} without data.
 
-    Made from what the registry keeps: no file is opened.
+    Made from what the registry keeps: no file is opened. Not `whole`: the CRS without their WKT, which is most of it.
     """
     has = collection.representations
     kinds: Sequence[str]
@@ -172,7 +175,7 @@ def data_queries(collection: Collection, url: str) -> Document:
         return {}
     crs = [CRS84, *([collection.storage_crs] if collection.storage_crs not in ("", CRS84) else [])]
     return {
-        "data_queries": {kind: {"link": _query(kind, url, crs)} for kind in kinds},
+        "data_queries": {kind: {"link": _query(kind, url, crs if whole else ())} for kind in kinds},
         "parameter_names": parameters,
         "output_formats": list(OUTPUT_FORMATS),
     }
@@ -184,8 +187,9 @@ def _query(kind: str, url: str, crs: Sequence[str]) -> Document:
         "query_type": kind,
         "output_formats": list(OUTPUT_FORMATS),
         "default_output_format": "GeoJSON" if kind == "locations" else "CoverageJSON",
-        "crs_details": [{"crs": uri, "wkt": _wkt(uri)} for uri in crs],
     }
+    if crs:
+        variables["crs_details"] = [{"crs": uri, "wkt": _wkt(uri)} for uri in crs]
     if kind == "radius":
         variables["within_units"] = list(UNITS_OF_LENGTH)
     if kind == "corridor":

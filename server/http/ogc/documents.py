@@ -143,14 +143,14 @@ def _zones_of_cgcs2000(bbox: Sequence[float]) -> list[str]:
     ]
 
 
-def _feature_links(url: str) -> list[Document]:
+def _feature_links(url: str, whole: bool) -> list[Document]:
     return [
         link(f"{url}/items", "items", "application/geo+json", "Features as GeoJSON"),
         link(f"{url}/items?f=html", "items", _HTML, "Features as a page"),
         *(
             link(f"{url}/items?f={form.name}", "items", form.media_type, f"Features as {form.name}")
             for form in ITEM_FORMATS.values()
-            if form.items
+            if form.items and whole
         ),
         link(f"{url}/queryables", f"{REL}queryables", "application/schema+json", "Queryables"),
         link(f"{url}/sortables", f"{REL}sortables", "application/schema+json", "Sortables"),
@@ -167,7 +167,7 @@ def _three_d_links(url: str) -> list[Document]:
     ]
 
 
-def _map_links(url: str) -> list[Document]:
+def _map_links(url: str, whole: bool) -> list[Document]:
     forms = (
         ("image/jpeg", "jpeg", "JPEG"),
         ("image/webp", "webp", "WebP"),
@@ -177,7 +177,7 @@ def _map_links(url: str) -> list[Document]:
         link(f"{url}/map", f"{REL}map", "image/png", "Map"),
         *(
             link(f"{url}/map?f={form}", f"{REL}map", media_type, f"Map as {name}")
-            for media_type, form, name in forms
+            for media_type, form, name in (forms if whole else ())
         ),
         link(f"{url}/map?f=html", f"{REL}map", _HTML, "Map as a page"),
         link(f"{url}/map/tiles", f"{REL}tilesets-map", _JSON, "Map tilesets"),
@@ -185,16 +185,18 @@ def _map_links(url: str) -> list[Document]:
     ]
 
 
-def _representation_links(collection: Collection, kind: RepresentationKind, url: str) -> list[Document]:
+def _representation_links(
+    collection: Collection, kind: RepresentationKind, url: str, whole: bool
+) -> list[Document]:
     match kind:
         case Kind.FEATURES:
-            return _feature_links(url)
+            return _feature_links(url, whole)
         case Kind.TILES:
             return [link(f"{url}/tiles", f"{REL}tilesets-vector", _JSON, "Vector tilesets")]
         case Kind.MAP:
-            return _map_links(url)
+            return _map_links(url, whole)
         case Kind.COVERAGE:
-            return coverage_links(collection, url)
+            return coverage_links(collection, url, whole=whole)
         case Kind.TILESET_3D:
             return _three_d_links(url)
         case Kind.TERRAIN:
@@ -217,8 +219,14 @@ def collection_url(root: str, scope: Scope, collection: Collection) -> str:
     return f"{root}/collections/{quote(scope.public_id(collection))}"
 
 
-def collection_document(collection: Collection, scope: Scope, root: str, language: str) -> Document:
-    """One collection (OGC API - Common Part 2, 8.2; Features Part 1, 7.14)."""
+def collection_document(
+    collection: Collection, scope: Scope, root: str, language: str, *, whole: bool = True
+) -> Document:
+    """One collection (OGC API - Common Part 2, 8.2; Features Part 1, 7.14).
+
+    Not `whole`: as an entry of a list, without its conformance classes, its downloads, the links to further formats of the same
+    resource and the WKT of data queries. They are three quarters of it, and its `self` has them.
+    """
     url = collection_url(root, scope, collection)
     document: Document = {
         "id": scope.public_id(collection),
@@ -236,7 +244,7 @@ def collection_document(collection: Collection, scope: Scope, root: str, languag
         "links": _self_and_html(url),
     }
     features = collection.representations.get(Kind.FEATURES)
-    classes = classes_of(collection)
+    classes = classes_of(collection) if whole else []
     if classes:
         document["conformsTo"] = classes
     if features is not None:
@@ -246,15 +254,15 @@ def collection_document(collection: Collection, scope: Scope, root: str, languag
     elif Kind.COVERAGE in collection.representations:
         document["dataType"] = "coverage"
     for kind in collection.representations:
-        document["links"].extend(_representation_links(collection, kind, url))
-    for download in downloads(collection):
+        document["links"].extend(_representation_links(collection, kind, url, whole))
+    for download in downloads(collection) if whole else ():
         href = f"{url}/download/{download.name}"
         document["links"].append(link(href, "enclosure", download.media_type, download.name))
     if collection.licence_url is not None:
         document["links"].append(link(collection.licence_url, "license", _HTML, collection.licence))
     record = f"{root}/collections/{CATALOGUE_ID}/items/{quote(scope.public_id(collection))}"
     document["links"].append(link(record, "describedby", "application/geo+json", "Record of this collection"))
-    document.update(data_queries(collection, url))
+    document.update(data_queries(collection, url, whole=whole))
     if collection.default_style is not None and Kind.MAP in collection.representations:
         document["defaultStyle"] = collection.default_style
     if Kind.TILESET_3D in collection.representations:

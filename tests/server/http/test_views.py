@@ -166,6 +166,21 @@ def test_collections_are_paged_and_filtered(client: Any) -> None:
         assert client.get(f"/ogc/collections?{bad}").status == 400, bad
 
 
+def test_an_entry_of_the_list_is_its_collection_without_further_formats(client: Any) -> None:
+    """What a client chooses by is the same; the rest is one request away."""
+    for entry in client.json("/ogc/collections")["collections"]:
+        address = next(each["href"] for each in entry["links"] if each["rel"] == "self")
+        whole = client.json(address.removeprefix("http://city.example:8000"))
+        assert whole["conformsTo"] and "conformsTo" not in entry
+        for name in entry.keys() - {"links", "extent", "data_queries"}:
+            assert entry[name] == whole[name], name
+        links = [(each["rel"], each["href"]) for each in entry["links"]]
+        more = [(each["rel"], each["href"]) for each in whole["links"]]
+        assert [one for one in more if one in links] == links
+        assert {relation for relation, _ in more} - {relation for relation, _ in links} == {"enclosure"}
+        assert len(entry["links"]) < len(whole["links"]) / 1.5
+
+
 def test_the_openapi_document_is_valid_and_flat(client: Any) -> None:
     reply = client.get("/t/demo/ogc/api")
     document = reply.json
@@ -204,7 +219,8 @@ def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
 def test_conformance_is_what_every_feature_collection_passed(client: Any) -> None:
     classes = client.get("/ogc/conformance").json["conformsTo"]
     assert len(set(classes)) == len(classes)
-    collections = client.get("/ogc/collections?limit=1000").json["collections"]
+    listed = client.get("/ogc/collections?limit=1000").json["collections"]
+    collections = [client.json(f"/ogc/collections/{one['id']}") for one in listed]
     of_features = [set(one["conformsTo"]) for one in collections if one.get("itemType") == "feature"]
     assert of_features
     everywhere = set.intersection(*of_features)
