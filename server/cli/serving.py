@@ -95,6 +95,7 @@ def prepare(settings: Settings) -> subprocess.Popen[bytes] | None:
 
 def _granian(settings: Settings, address: str) -> MPServer:
     from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server.mp import MPServer
 
@@ -110,6 +111,8 @@ def _granian(settings: Settings, address: str) -> MPServer:
         workers=settings.server.workers,
         blocking_threads=settings.server.blocking_threads,
         http=HTTPModes.http1,
+        # Longer than a proxy in front keeps its idle connections (nginx: 60 s), so that none is closed under its next request.
+        http1_settings=HTTP1Settings(header_read_timeout=75_000),
         websockets=False,
         log_level=LogLevels(level),
         respawn_failed_workers=True,

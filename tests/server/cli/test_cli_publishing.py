@@ -36,7 +36,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --licence-url https://example.org/licence --field-title 高度=Height --field-title a=b=c --style buildings --simulated
 --private --replace
 --format csv --crs EPSG:4547 --layer houses --encoding GB18030 --x-column 东 --y-column 北 --wkt-column wkt --id-field code
---time-field built --keep-field 高度 --keep-field a --tag building:levels --tag name --where 高度>1 --repair
+--time-field built --keep-field 高度 --keep-field a --tag building:levels --tag name --where 高度>1 --repair --time tag --nodata -9999 --on-top first
 --read-only --no-if-match --create-by-put --tile-fields 0-11=名称,kind --tile-fields 12=
 --height-field 高度 --levels-field floors --default-height 4.5 --base-field ground --diameter-field 管径
 --default-diameter 0.2 --depth-field 埋深
@@ -71,6 +71,9 @@ REQUESTED = PublishRequest(
         where="高度>1",
         keep_fields=("高度", "a"),
         repair=True,
+        time="tag",
+        nodata=-9999.0,
+        on_top="first",
     ),
     editing=EditingOptions(
         editable=False,

@@ -81,7 +81,7 @@ def used_keys() -> set[str]:
 def test_every_key_used_is_there_and_every_key_there_is_used() -> None:
     known = set(CATALOGUES["en"])
     assert used_keys() - known == set()
-    by_data = {key for key in known if key.startswith(("error.", "js.map."))}
+    by_data = {key for key in known if key.startswith(("error.", "js.map.", "map."))}
     assert known - used_keys() - by_data == set()
     assert "error.other" in known
 
