@@ -92,7 +92,7 @@ class ClippedMapSource:
             return None
         if not np.isfinite((west, south, east, north)).all() or west > east:
             return None
-        margin = 0.1 * max(east - west, north - south)
+        margin = 0.01 * max(east - west, north - south)
         near = shapely.intersection(
             self._area, shapely.box(west - margin, south - margin, east + margin, north + margin)
         )
