@@ -16,7 +16,7 @@ from tiles.maps.raster_source import RasterMapSource
 from tiles.maps.styles import default_style_name, parse_style
 from tiles.rasters import close_rasters, open_raster
 
-PALETTE = [[0, [0, 0, 0, 0]], [1, [65, 105, 225, 255]], [2, [34, 139, 34, 128]], [9, [0, 0, 0, 255]]]
+PALETTE = [[0, [0, 0, 0, 0]], [1, [65, 105, 225, 255]], [2, [34, 139, 34, 255]], [9, [0, 0, 0, 255]]]
 
 
 def bands(dtype: str, count: int = 1, **more: Any) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def test_colours_of_a_palette_become_classes_of_the_codes_that_are_there() -> No
     drawn = parse_style(keys).raster
     assert drawn is not None
     assert (drawn.kind, drawn.resampling) == ("classes", "nearest")
-    assert drawn.classes == ((1, "#4169e1ff"), (2, "#228b2280"))
+    assert drawn.classes == ((1, "#4169e1ff"), (2, "#228b22ff"))
 
 
 def test_without_statistics_every_colour_that_shows_is_a_class() -> None:
@@ -87,5 +87,5 @@ def test_a_classification_is_published_drawn_and_explained(publisher: Any, tmp_p
     )
     close_rasters()
     assert drawn[10, 10].tolist() == [65, 105, 225, 255]
-    assert drawn[10, 50].tolist() == [34, 139, 34, 128]
+    assert drawn[10, 50].tolist() == [34, 139, 34, 255]
     assert drawn[50, 50].tolist() == [0, 0, 0, 0]
