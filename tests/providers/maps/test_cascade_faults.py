@@ -19,6 +19,7 @@ from providers.maps.errors import RemoteMapRefused, RemoteMapUnavailable
 from providers.maps.remote import describe_remote_map, open_remote_map
 from providers.maps.remote.kept import KeptAnswers
 from providers.maps.remote.source import RemoteMapSource
+from providers.outgoing import configure_bulkheads
 from tiles.cache import Unchanging
 from tiles.errors import MapSourceError
 
@@ -213,6 +214,7 @@ def test_a_slow_upstream_takes_few_threads(
         upstream.good(handler)
 
     upstream.behaviour = slow
+    configure_bulkheads()  # whatever server this process has built before
     source = open_tiles(timeout=20.0)
     told: list[str] = []
 
