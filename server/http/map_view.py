@@ -173,7 +173,7 @@ class ServerMapView:
             list_styles=partial(self._styles, collection),
             time=_time(collection),
             queryable=_remote_queryable(properties["remote"]) if remote else True,
-            opaque=not features and not remote,
+            opaque=not remote and _covers_all(collection),
             features=features,
             cascaded=remote,
         )
@@ -254,6 +254,15 @@ def _abstract(collection: Collection, language: str) -> str:
     """The description in that language, else in another one, else the titles."""
     texts = (collection.descriptions.get(language), *collection.descriptions.values())
     return next((text for text in texts if text), " / ".join(dict.fromkeys(collection.titles.values())))
+
+
+def _covers_all(collection: Collection) -> bool:
+    """Whether it is an image without a hole; others that cascade it then ask for it with a background."""
+    coverage = collection.representations.get(Kind.COVERAGE)
+    if coverage is None or Kind.FEATURES in collection.representations or _has_instants(collection):
+        return False
+    bands = coverage.properties.get("bands") or ()
+    return bool(bands) and all(band.get("valid_share") == 1 for band in bands)
 
 
 def _has_instants(collection: Collection) -> bool:
