@@ -8,6 +8,7 @@ nearest and bilinear values are gathered by numpy, which takes less than half of
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from rasterio.enums import Resampling as GdalResampling
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject
 
+from tiles.rasters.packed_bytes import Neighbours, Packed, bilinear_lines, bilinear_points, pack_bands
 from tiles.rasters.source import Bounds, Resampling
 
 type Positions = NDArray[np.floating[Any]]
@@ -24,6 +26,8 @@ type Positions = NDArray[np.floating[Any]]
 _TOLERANCE = 0.125
 _FIRST_LATTICE = 9
 _LAST_LATTICE = 129
+_STRAIGHT = 0.01
+"""Pixels by which a line of the target may bend in the source and still count as straight."""
 _STRIP_PIXELS = 16_384
 """Pixels that are gathered at once: what they need then stays in the processor's cache."""
 _KERNELS = {"cubic": GdalResampling.cubic, "average": GdalResampling.average}
@@ -103,6 +107,47 @@ def _is_even(fine: Positions, pixel: float) -> bool:
     return bool(across <= limit and down <= limit)
 
 
+class _Layers(NamedTuple):
+    """Values (bands, pixels); validity (bands or 1, pixels), None where all are valid; bytes also packed (height, width)."""
+
+    values: NDArray[Any]
+    mask: NDArray[np.bool_] | None
+    packed: Sequence[Packed] | None
+
+
+def _crossing_lines(pixels: Coordinates, shape: tuple[int, int]) -> tuple[Positions, Positions] | None:
+    """Columns and rows where all target columns lie in one column of the source each, and rows alike; else None.
+
+    So it is between the CRS of a web map and longitude and latitude.
+    """
+    if pixels.exact:
+        return None
+    bend = max(np.ptp(pixels.x, axis=0).max(), np.ptp(pixels.y, axis=1).max())
+    if not bend <= _STRAIGHT:
+        return None
+    x = _strip(pixels.x[:2], (1, shape[1]), 0, 1, exact=False)[0]
+    y = _strip(pixels.y[:, :2], (shape[0], 1), 0, shape[0], exact=False)[:, 0]
+    return x, y
+
+
+def _gather_lines(
+    packed: Sequence[Packed],
+    crossing: tuple[Positions, Positions],
+    found: NDArray[np.uint8],
+    kept: NDArray[np.bool_],
+) -> None:
+    """Bilinear bytes where columns and rows cross; what lies outside is not valid."""
+    x, y = crossing
+    height, width = packed[0].shape
+    across, down = (x >= 0) & (x < width), (y >= 0) & (y < height)
+    kept[:] = down[:, None] & across
+    step = max(1, _STRIP_PIXELS // len(x))
+    columns = _neighbours(x, width)
+    for first in range(0, len(y), step):
+        rows = _neighbours(y[first : first + step], height)
+        bilinear_lines(packed, columns, rows, found[:, first : first + step])
+
+
 def _strip(values: Positions, shape: tuple[int, int], first: int, last: int, *, exact: bool) -> Positions:
     """The coordinates of the rows from `first` to `last` (not included)."""
     if exact:
@@ -136,8 +181,15 @@ def gather(
     bands, height, width = values.shape
     found = np.empty((bands, *shape), dtype=values.dtype)
     kept = np.empty((bands, *shape), dtype=np.bool_)
-    flat = values.reshape(bands, -1)
-    mask = None if valid is None else valid.reshape(len(valid), -1)
+    packed = pack_bands(values) if values.dtype == np.uint8 and resampling != "nearest" else None
+    if packed is not None and valid is None:
+        crossing = _crossing_lines(pixels, shape)
+        if crossing is not None:
+            _gather_lines(packed, crossing, found, kept)
+            return Sampled(found, kept)
+    layers = _Layers(
+        values.reshape(bands, -1), None if valid is None else valid.reshape(len(valid), -1), packed
+    )
     collect = _nearest if resampling == "nearest" else _bilinear
     step = max(1, _STRIP_PIXELS // shape[1])
     for first in range(0, shape[0], step):
@@ -148,20 +200,20 @@ def gather(
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         if not inside.all():
             x, y = np.where(inside, x, 0.5), np.where(inside, y, 0.5)
-        collect(flat, mask, x, y, (height, width), found[:, first:last], kept[:, first:last])
+        collect(layers, x, y, (height, width), found[:, first:last], kept[:, first:last])
         kept[:, first:last] &= inside
     return Sampled(found, kept)
 
 
 def _nearest(
-    flat: NDArray[Any],
-    mask: NDArray[np.bool_] | None,
+    layers: _Layers,
     x: Positions,
     y: Positions,
     size: tuple[int, int],
     found: NDArray[Any],
     kept: NDArray[np.bool_],
 ) -> None:
+    flat, mask, _ = layers
     at = y.astype(np.intp) * size[1] + x.astype(np.intp)
     for band, layer in enumerate(flat):
         found[band] = layer.take(at)
@@ -173,8 +225,7 @@ def _nearest(
 
 
 def _bilinear(
-    flat: NDArray[Any],
-    mask: NDArray[np.bool_] | None,
+    layers: _Layers,
     x: Positions,
     y: Positions,
     size: tuple[int, int],
@@ -182,16 +233,21 @@ def _bilinear(
     kept: NDArray[np.bool_],
 ) -> None:
     """Between the four nearest centres; those without data have no weight, and at least half of it must be left."""
-    left, right_step, fraction_x = _neighbours(x, size[1])
-    top, down_step, fraction_y = _neighbours(y, size[0])
+    flat, mask, packed = layers
+    across, down = _neighbours(x, size[1]), _neighbours(y, size[0])
+    left, right_step, fraction_x = across
+    top, down_step, fraction_y = down
+    kept[:] = True
+    if mask is None and packed is not None:
+        bilinear_points(packed, across, down, found)
+        return
     at = top * size[1] + left
     places = (at, at + right_step, at + down_step * size[1], at + down_step * size[1] + right_step)
     if mask is not None and all(layer.take(place).all() for layer in mask for place in places):
         mask = None
-    kept[:] = True
-    if mask is None and flat.dtype == np.uint8:
-        _bilinear_bytes(flat, places, fraction_x, fraction_y, found)
-        return
+        if packed is not None:
+            bilinear_points(packed, across, down, found)
+            return
     exact = np.float64 if _is_wide(flat.dtype) else np.float32
     fx: Positions = fraction_x.astype(exact)
     fy: Positions = fraction_y.astype(exact)
@@ -218,7 +274,7 @@ def _is_wide(dtype: np.dtype[Any]) -> bool:
     return dtype.itemsize > 4 or (dtype.kind in "iu" and dtype.itemsize == 4)
 
 
-def _neighbours(position: Positions, count: int) -> tuple[NDArray[np.intp], int, Positions]:
+def _neighbours(position: Positions, count: int) -> Neighbours:
     """The centre before, the step to the one after, and how far between them; at the edges the outermost alone."""
     shifted = position - 0.5
     np.clip(shifted, 0, count - 1, out=shifted)
@@ -226,27 +282,7 @@ def _neighbours(position: Positions, count: int) -> tuple[NDArray[np.intp], int,
     if count > 1:
         np.minimum(before, count - 2, out=before)
     shifted -= before
-    return before, 1 if count > 1 else 0, shifted
-
-
-def _bilinear_bytes(
-    flat: NDArray[np.uint8],
-    places: tuple[NDArray[np.intp], ...],
-    fraction_x: Positions,
-    fraction_y: Positions,
-    found: NDArray[Any],
-) -> None:
-    """Photographs: weights of 256ths in 32 bits, half of the time of floating point."""
-    fx, fy = (fraction_x * 256).astype(np.int32), (fraction_y * 256).astype(np.int32)
-    both = (fx * fy) >> 8
-    weights = (256 - fx - fy + both, fx - both, fy - both, both)
-    for band, layer in enumerate(flat):
-        total = layer.take(places[0]) * weights[0]
-        for place, weight in zip(places[1:], weights[1:], strict=True):
-            total += layer.take(place) * weight
-        total += 128
-        total >>= 8
-        found[band] = total
+    return Neighbours(before, 1 if count > 1 else 0, shifted)
 
 
 def gather_by_gdal(
