@@ -16,10 +16,14 @@ import orjson
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, StyleRecord
 
 if TYPE_CHECKING:
-    from tiles.maps.style_model import Style
+    from tiles.maps.style_model import RasterStyle, Style
 
 OWN_STYLE = "default"
-"""The id of a style whose keys were given when the collection was published, which has no other name."""
+"""The id of a style that has no other name: its keys were given when the collection was published, or another server draws it."""
+_CASCADED = {
+    "title": {"en": "As the other server draws it", "zh": "原服务的样式"},
+    "raster": {"kind": "rgb", "span": [0, 255]},
+}
 
 
 class ResolvedStyle(NamedTuple):
@@ -42,6 +46,12 @@ def resolve_style(
     from tiles.errors import UnknownStyle
 
     wanted = style_id if style_id is not None else default_style_id(collection)
+    if is_cascaded(collection):
+        if wanted != OWN_STYLE:
+            raise UnknownStyle(
+                f"collection {collection.id!r} is drawn by another server; it has no style {wanted[:80]!r}, only {OWN_STYLE}"
+            )
+        return _own(orjson.dumps(_CASCADED), styles_dir)
     if wanted == OWN_STYLE:
         keys = _published_keys(collection)
         if keys is not None:
@@ -61,6 +71,8 @@ def default_style_id(collection: Collection) -> str:
     """The id of the style that draws a collection when none is asked for."""
     from tiles.maps.styles import default_style_name
 
+    if is_cascaded(collection):
+        return OWN_STYLE
     if collection.default_style is not None:
         return collection.default_style
     named = _map_properties(collection).get("style")
@@ -77,8 +89,10 @@ def style_ids(
 ) -> tuple[str, ...]:
     """Ids of the styles offered for a collection: its default, then its tenant's, then those of the installation that fit.
 
-    `installed` are those of `installed_styles`, where they are asked for many collections at once.
+    A raster is offered none that asks for bands it has not, a map of another server only that server's own look. `installed` are those of `installed_styles`, where they are asked for many collections at once.
     """
+    if is_cascaded(collection):
+        return (OWN_STYLE,)
     tenant = [
         record.id
         for (owner, _), record in catalogue.styles.items()
@@ -121,11 +135,36 @@ def _fits(record: StyleRecord, collection: Collection) -> bool:
 
     try:
         style = read_document(record.document, record.format).style
-        return (style.raster is not None) == is_raster(collection) and bool(
-            style.raster or _for_layer(style, collection.id)
-        )
+        return _draws(style, collection) and bool(style.raster or _for_layer(style, collection.id))
     except StyleError:
         return False
+
+
+def _draws(style: Style, collection: Collection) -> bool:
+    """Whether a style is for rasters, and the collection one with the bands that it asks for; or for features, as the collection."""
+    if style.raster is None or not is_raster(collection):
+        return style.raster is None and not is_raster(collection)
+    coverage = collection.representations.get(RepresentationKind.COVERAGE)
+    bands = () if coverage is None else coverage.properties.get("bands", ())
+    names = tuple(str(band["name"]) for band in bands)
+    return not names or _has_bands(style.raster, names)
+
+
+@lru_cache(maxsize=512)
+def _has_bands(style: RasterStyle, names: tuple[str, ...]) -> bool:
+    from tiles.errors import StyleError
+    from tiles.maps.raster_colours import needed_bands
+
+    try:
+        needed_bands(style, names)
+    except StyleError:
+        return False
+    return True
+
+
+def is_cascaded(collection: Collection) -> bool:
+    """Whether another server draws a collection's map."""
+    return "remote" in _map_properties(collection)
 
 
 def is_raster(collection: Collection) -> bool:
@@ -152,9 +191,8 @@ def _kind(collection: Collection) -> str:
 def _installed_for(
     collection: Collection, styles_dir: Path, installed: Mapping[str, ResolvedStyle] | None = None
 ) -> tuple[str, ...]:
-    raster = is_raster(collection)
     known = installed_styles(styles_dir) if installed is None else installed
-    return tuple(name for name, found in known.items() if (found.style.raster is not None) == raster)
+    return tuple(name for name, found in known.items() if _draws(found.style, collection))
 
 
 def _installed(name: str, styles_dir: Path) -> ResolvedStyle:
