@@ -12,6 +12,9 @@ from tiles.maps.images import parse_colour
 from tiles.maps.style_filters import NEVER, Comparison, Filter, Present, all_of, negation
 
 MAXIMUM_BRANCHES = 256
+_TOO_MANY = (
+    f"a layer distinguishes more than {MAXIMUM_BRANCHES} kinds of features; make layers with filters of it"
+)
 _STEPS = 8
 
 
@@ -60,10 +63,8 @@ def combinations(properties: Mapping[str, Sequence[Branch]]) -> list[Combination
             filter_ = all_of(one.filter, branch.filter)
             if low < high and filter_ != NEVER and not _contradicts(one.filter, branch.filter):
                 grown.append(Combination(one.values | {name: branch.value}, filter_, low, high))
-        if len(grown) > MAXIMUM_BRANCHES:
-            raise StyleError(
-                f"a layer distinguishes more than {MAXIMUM_BRANCHES} kinds of features; make layers with filters of it"
-            )
+            if len(grown) > MAXIMUM_BRANCHES:
+                raise StyleError(_TOO_MANY)
         found = grown
     return found
 
@@ -84,6 +85,9 @@ def decided(
     found: list[Branch] = []
     before: list[Filter] = []
     for condition, branches in cases:
+        # Each case carries all before it: refused before the work grows with the square of the cases.
+        if len(before) >= MAXIMUM_BRANCHES:
+            raise StyleError(_TOO_MANY)
         found += [one._replace(filter=all_of(*before, condition, one.filter)) for one in branches]
         before.append(negation(condition))
     found += [one._replace(filter=all_of(*before, one.filter)) for one in otherwise]
@@ -94,6 +98,8 @@ def stepped(field: str, first: Any, steps: Sequence[tuple[float, Any]]) -> list[
     """`first` below the first number, and each value from its number on. Features without the field get none."""
     if not steps:
         return [Branch(first)]
+    if len(steps) > MAXIMUM_BRANCHES:
+        raise StyleError(_TOO_MANY)
     found = [Branch(first, Comparison(field, "<", steps[0][0]))]
     for (low, value), (high, _) in pairwise(steps):
         found.append(Branch(value, all_of(Comparison(field, ">=", low), Comparison(field, "<", high))))
@@ -106,6 +112,8 @@ def graduated(
     """Values that change steadily with a field, in steps that are hardly seen."""
     if len(stops) == 1:
         return [Branch(stops[0][1], Present(field))]
+    if len(stops) > MAXIMUM_BRANCHES:
+        raise StyleError(_TOO_MANY)
     steps: list[tuple[float, Any]] = []
     parts = max(2, min(_STEPS, MAXIMUM_BRANCHES // 8 // len(stops)))
     for (low, before), (high, after) in pairwise(stops):

@@ -16,6 +16,11 @@ type StyleFormat = Literal["maplibre", "sld-1.0", "sld-1.1", "chengtu"]
 STYLE_FORMATS: tuple[StyleFormat, ...] = get_args(StyleFormat.__value__)
 MAXIMUM_DOCUMENT = 2_000_000
 """Letters of a style document at most."""
+MAXIMUM_YAML = 500_000
+"""Letters of a style in YAML at most."""
+MAXIMUM_RULES = 5000
+"""Rules of a style at most, those that values by feature were taken apart into among them."""
+_MOST_DEPTH = 60
 
 
 class StyleDocument(NamedTuple):
@@ -30,6 +35,14 @@ def read_document(document: str, format_: str) -> StyleDocument:
     """Read a style (of one of STYLE_FORMATS). Raises StyleError where it is malformed or draws nothing at all."""
     if len(document) > MAXIMUM_DOCUMENT:
         raise StyleError(f"the style has {len(document)} letters; allowed are {MAXIMUM_DOCUMENT}")
+    found = _read(document, format_)
+    rules = sum(map(len, found.style.passes))
+    if rules > MAXIMUM_RULES:
+        raise StyleError(f"the style has {rules} rules; allowed are {MAXIMUM_RULES}")
+    return found
+
+
+def _read(document: str, format_: str) -> StyleDocument:
     if format_ == "maplibre":
         from tiles.maps.maplibre.reading import read_maplibre
 
@@ -79,11 +92,17 @@ def _json(document: str) -> object:
 
 
 def _yaml(document: str) -> object:
-    # Aliases of YAML make small documents large: a style needs none.
+    # Aliases of YAML make small documents large: a style needs none. Reading it costs a hundred times what JSON does.
+    if len(document) > MAXIMUM_YAML:
+        raise StyleError(f"a style in YAML has at most {MAXIMUM_YAML} letters, found {len(document)}")
     try:
-        for event in yaml.parse(document, Loader=yaml.SafeLoader):
+        depth = 0
+        for event in yaml.parse(document, Loader=yaml.CSafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise StyleError("the style has YAML aliases (*name), which are not allowed here")
-        return yaml.safe_load(document)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_DEPTH:
+                raise StyleError(f"the style is nested deeper than {_MOST_DEPTH} levels")
+        return yaml.load(document, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise StyleError(f"the style is not YAML: {str(error)[:300]}") from error

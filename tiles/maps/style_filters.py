@@ -9,6 +9,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tiles.errors import StyleError
+
 type Scalar = str | int | float | bool
 type Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 
@@ -123,6 +125,16 @@ def parts_of(filter_: Filter | None) -> Iterator[Filter]:
             yield from parts_of(part)
     elif isinstance(filter_, Not):
         yield from parts_of(filter_.part)
+
+
+def within_bounds(filter_: Filter | None) -> Filter | None:
+    """The filter itself, if it has at most MAXIMUM_PARTS parts, each value of a list counted. Raises StyleError."""
+    count = 0
+    for part in parts_of(filter_):
+        count += len(part.values) if isinstance(part, OneOf) else 1
+        if count > MAXIMUM_PARTS:
+            raise StyleError(f"a filter has more than {MAXIMUM_PARTS} parts")
+    return filter_
 
 
 def filter_fields(filter_: Filter | None) -> Iterator[str]:

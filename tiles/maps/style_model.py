@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,18 @@ class FieldText:
 
 
 type TextPart = str | FieldText
+
+
+_SHORTEST_DASHES, _LONGEST_DASH = 1.0, 10_000.0
+
+
+def drawable_dashes(lengths: Sequence[float]) -> tuple[float, ...]:
+    """Dashes and gaps in pixels; () (a line without gaps) where all together are shorter than a pixel.
+
+    A line of thousands of millions of dashes would never be drawn to its end.
+    """
+    found = tuple(min(abs(one), _LONGEST_DASH) for one in lengths)
+    return found if sum(found) >= _SHORTEST_DASHES else ()
 
 
 @dataclass(frozen=True, slots=True)

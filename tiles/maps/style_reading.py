@@ -12,7 +12,6 @@ from tiles.maps import style_keys as keys
 from tiles.maps.icons import is_icon_name
 from tiles.maps.style_filters import (
     MAXIMUM_DEPTH,
-    MAXIMUM_PARTS,
     AnyOf,
     Comparison,
     Filter,
@@ -23,7 +22,7 @@ from tiles.maps.style_filters import (
     Present,
     all_of,
     negation,
-    parts_of,
+    within_bounds,
 )
 from tiles.maps.style_keys import KeyReader
 from tiles.maps.style_model import (
@@ -39,6 +38,7 @@ from tiles.maps.style_model import (
     Shape,
     Symbol,
     TextPart,
+    drawable_dashes,
 )
 
 _MAXIMUM_SCALE = 1e12
@@ -118,8 +118,10 @@ def _read_condition(field: str, wanted: Any, place: str) -> Filter | None:
 
 def _read_filter(value: Any, place: str) -> Filter:
     found = _filter(value, place, 0)
-    if sum(1 for _ in parts_of(found)) > MAXIMUM_PARTS:
-        raise StyleError(f"{place} has more than {MAXIMUM_PARTS} parts")
+    try:
+        within_bounds(found)
+    except StyleError as error:
+        raise StyleError(f"{place}: {error}") from error
     return found
 
 
@@ -232,6 +234,13 @@ type _Converters = dict[str, Callable[[Any, str], Any]]
 _opacity = keys.scaled(0, 1)
 _anchor = keys.choice(*get_args(Anchor.__value__))
 _rotation = keys.number(-360, 360)
+_dash_lengths = keys.list_of(keys.number(0, 100), 2, 8)
+
+
+def _dashes(value: Any, place: str) -> tuple[float, ...]:
+    return drawable_dashes(_dash_lengths(value, place))
+
+
 _SYMBOLS: dict[str, tuple[Callable[..., Symbol], _Converters, _Converters]] = {
     "polygon": (PolygonSymbol, {"fill": keys.colour}, {"opacity": _opacity, "pattern": _icon}),
     "line": (
@@ -240,7 +249,7 @@ _SYMBOLS: dict[str, tuple[Callable[..., Symbol], _Converters, _Converters]] = {
         {
             "width": keys.scaled(0, 100),
             "opacity": _opacity,
-            "dash": keys.list_of(keys.number(0, 100), 2, 8),
+            "dash": _dashes,
             "cap": keys.choice("butt", "round", "square"),
             "join": keys.choice("miter", "round", "bevel"),
             "offset": keys.scaled(-100, 100),

@@ -11,8 +11,17 @@ from PIL import ImageColor
 
 from tiles.errors import StyleError
 from tiles.maps.maplibre.filters import read_condition
-from tiles.maps.style_branches import Branch, Notes, decided, graduated, hex_colour, mixed, stepped
-from tiles.maps.style_filters import OneOf
+from tiles.maps.style_branches import (
+    MAXIMUM_BRANCHES,
+    Branch,
+    Notes,
+    decided,
+    graduated,
+    hex_colour,
+    mixed,
+    stepped,
+)
+from tiles.maps.style_filters import OneOf, within_bounds
 from tiles.maps.style_model import MAXIMUM_ZOOM, FieldText, TextPart
 
 ZOOM_SHIFT = 1
@@ -61,13 +70,12 @@ class ValueReader:
             return [Branch(default)]
         try:
             return self._read(_modern(value), convert, 0)
-        except (StyleError, TypeError, ValueError, LookupError, OverflowError) as error:
+        except (StyleError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             self._notes.add(f"{place}: {_shown(value)} is not understood ({error}); drawn as {default!r}")
             return [Branch(default)]
 
     def _read(self, value: Any, convert: Callable[[Any], Any], depth: int) -> list[Branch]:
-        if depth > _DEPTH:
-            raise StyleError(f"nested deeper than {_DEPTH} levels")
+        _check_depth(depth)
         if not isinstance(value, list):
             return [Branch(convert(value))]
         if not value or not isinstance(value[0], str):
@@ -75,6 +83,8 @@ class ValueReader:
         method = getattr(self, "_" + value[0].replace("-", "_"), None)
         if method is None:
             raise StyleError(f"expression {value[0]!r:.40} is not known here")
+        if len(value) > 2 * MAXIMUM_BRANCHES + 4:
+            raise StyleError(f"{value[0]} has more than {MAXIMUM_BRANCHES} cases")
         found: list[Branch] = method(value[1:], convert, depth + 1)
         return found
 
@@ -107,7 +117,7 @@ class ValueReader:
 
     def _case(self, rest: list[Any], convert: Callable[[Any], Any], depth: int) -> list[Branch]:
         cases = [
-            (read_condition(test), self._read(value, convert, depth))
+            (within_bounds(read_condition(test)), self._read(value, convert, depth))
             for test, value in zip(rest[:-1:2], rest[1:-1:2], strict=True)
         ]
         return decided(cases, self._read(rest[-1], convert, depth))
@@ -117,7 +127,7 @@ class ValueReader:
         cases = []
         for labels, value in zip(rest[1:-1:2], rest[2:-1:2], strict=True):
             values = tuple(labels) if isinstance(labels, list) else (labels,)
-            cases.append((OneOf(field, values), self._read(value, convert, depth)))
+            cases.append((within_bounds(OneOf(field, values)), self._read(value, convert, depth)))
         return decided(cases, self._read(rest[-1], convert, depth))
 
     def _step(self, rest: list[Any], convert: Callable[[Any], Any], depth: int) -> list[Branch]:
@@ -192,7 +202,7 @@ def _sampled(stops: Sequence[tuple[float, float]], base: float) -> list[tuple[fl
     for (low, before), (high, after) in pairwise(stops):
         levels = [
             float(level)
-            for level in range(int(low) + 1, min(int(high) + 1, MAXIMUM_ZOOM))
+            for level in range(max(0, int(low) + 1), min(int(high) + 1, MAXIMUM_ZOOM))
             if low < level < high
         ]
         found += [(level, mixed(before, after, _share(low, high, level, base))) for level in levels]
@@ -202,7 +212,7 @@ def _sampled(stops: Sequence[tuple[float, float]], base: float) -> list[tuple[fl
 
 def _by_level(stops: Sequence[tuple[float, Any]], filter_: Any, base: float) -> list[Branch]:
     """A colour for each level: levels lie half a level to both sides of their number."""
-    first, last = int(stops[0][0]), min(MAXIMUM_ZOOM, int(stops[-1][0]) + 1)
+    first, last = max(0, int(stops[0][0])), min(MAXIMUM_ZOOM, int(stops[-1][0]) + 1)
     found = []
     for level in range(first, last + 1):
         value = stops[-1][1] if level >= stops[-1][0] else stops[0][1]
@@ -214,8 +224,9 @@ def _by_level(stops: Sequence[tuple[float, Any]], filter_: Any, base: float) -> 
     return found
 
 
-def field_of(value: Any) -> str:
+def field_of(value: Any, depth: int = 0) -> str:
     """The field of `["get", field]`, also within to-string and the like. Raises StyleError."""
+    _check_depth(depth)
     if isinstance(value, list) and value:
         if value[0] == "get" and len(value) == 2 and isinstance(value[1], str):
             return value[1]
@@ -223,10 +234,15 @@ def field_of(value: Any) -> str:
             value[0] in ("to-string", "to-number", "string", "number", "to-boolean", "boolean")
             and len(value) >= 2
         ):
-            return field_of(value[1])
+            return field_of(value[1], depth + 1)
         if value[0] == "coalesce" and len(value) > 1:
-            return field_of(value[1])
+            return field_of(value[1], depth + 1)
     raise StyleError(f"{_shown(value)} is not a field")
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEPTH:
+        raise StyleError(f"nested deeper than {_DEPTH} levels")
 
 
 def _modern(value: Any) -> Any:
@@ -257,8 +273,9 @@ def _is_colour(value: Any) -> bool:
     return True
 
 
-def read_text(value: Any) -> tuple[TextPart, ...]:
+def read_text(value: Any, depth: int = 0) -> tuple[TextPart, ...]:
     """The parts of a text: an expression, or a template of the old form with {field}. Raises StyleError."""
+    _check_depth(depth)
     if isinstance(value, str):
         parts: list[TextPart] = []
         position = 0
@@ -275,14 +292,14 @@ def read_text(value: Any) -> tuple[TextPart, ...]:
         return (FieldText((field_of(value),)),)
     if kind == "coalesce":
         fields = tuple(field_of(one) for one in rest if isinstance(one, list))
-        return (FieldText(fields),) if fields else read_text(rest[0])
+        return (FieldText(fields),) if fields else read_text(rest[0], depth + 1)
     if kind in ("to-string", "string", "upcase", "downcase", "number-format", "literal"):
         if kind in ("upcase", "downcase", "number-format"):
             raise StyleError(f"expression {kind!r} in a text is not known here")
-        return read_text(rest[0])
+        return read_text(rest[0], depth + 1)
     if kind in ("concat", "format"):
         written = [one for one in rest if not isinstance(one, dict)]
-        return tuple(part for one in written for part in read_text(one))
+        return tuple(part for one in written for part in read_text(one, depth + 1))
     raise StyleError(f"expression {kind!r:.40} in a text is not known here")
 
 

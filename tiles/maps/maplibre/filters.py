@@ -21,6 +21,7 @@ from tiles.maps.style_filters import (
     any_of,
     like_parts,
     negation,
+    within_bounds,
 )
 
 _OPERATORS = {"==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -32,7 +33,7 @@ _CASTS = ("to-string", "to-number", "string", "number", "to-boolean", "boolean")
 
 def read_filter(value: Any) -> Filter | None:
     """A layer's filter; None is everything. Raises StyleError for what is not understood."""
-    return None if value is None else read_condition(value)
+    return None if value is None else within_bounds(read_condition(value))
 
 
 def read_condition(value: Any, depth: int = 0) -> Filter | None:
@@ -54,10 +55,10 @@ def read_condition(value: Any, depth: int = 0) -> Filter | None:
         return negation(read_condition(rest[0], depth + 1))
     if kind in _OPERATORS and len(rest) >= 2:
         return _comparison(_OPERATORS[kind], rest[0], rest[1])
-    return _on_field(kind, rest, value)
+    return _on_field(kind, rest, value, depth)
 
 
-def _on_field(kind: str, rest: list[Any], value: Any) -> Filter | None:
+def _on_field(kind: str, rest: list[Any], value: Any, depth: int) -> Filter | None:
     if kind in ("has", "!has") and len(rest) == 1 and isinstance(rest[0], str):
         return Present(rest[0]) if kind == "has" else Not(Present(rest[0]))
     if kind in ("in", "!in") and rest:
@@ -72,7 +73,7 @@ def _on_field(kind: str, rest: list[Any], value: Any) -> Filter | None:
     if kind == "get":
         return Comparison(_field(value), "=", True)
     if kind in ("to-boolean", "boolean") and rest:
-        return read_condition(rest[0])
+        return read_condition(rest[0], depth + 1)
     raise StyleError(f"filter {kind!r:.40} is not known here")
 
 
@@ -135,7 +136,9 @@ def _geometry(name: Any) -> Filter:
     return GeometryIs(kind)  # type: ignore[arg-type]  # one of the table above
 
 
-def _field(value: Any) -> str:
+def _field(value: Any, depth: int = 0) -> str:
+    if depth > MAXIMUM_DEPTH:
+        raise StyleError(f"a field is nested deeper than {MAXIMUM_DEPTH} levels")
     if isinstance(value, str):
         if value == "$id":
             raise StyleError("filters on the id are not known here")
@@ -144,7 +147,7 @@ def _field(value: Any) -> str:
         if value[0] == "get" and len(value) == 2 and isinstance(value[1], str):
             return value[1]
         if value[0] in _CASTS:
-            return _field(value[1])
+            return _field(value[1], depth + 1)
     raise StyleError(f"{str(value)[:60]} is not a field")
 
 

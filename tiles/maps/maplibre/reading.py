@@ -24,6 +24,7 @@ from tiles.maps.style_model import (
     Scaled,
     Style,
     Symbol,
+    drawable_dashes,
 )
 from tiles.maps.style_zooms import denominator_of, scaled_value
 
@@ -226,7 +227,7 @@ def _line(properties: LayerProperties) -> _Builder:
         values = dict(one.values)
         width = _typical(values["width"])
         # MapLibre counts dashes in widths of the line.
-        values["dash"] = tuple(abs(part) * width for part in values["dash"]) if any(values["dash"]) else ()
+        values["dash"] = drawable_dashes([part * width for part in values["dash"]])
         return [LineSymbol(**values)]
 
     return wanted, build

@@ -24,6 +24,7 @@ from tiles.maps.style_filters import (
     any_of,
     like_parts,
     negation,
+    within_bounds,
 )
 
 _COMPARISONS: dict[str, Operator] = {
@@ -44,7 +45,7 @@ _DIMENSIONS = {"point": "0", "line": "1", "polygon": "2"}
 
 def read_filter(element: Element) -> Filter | None:
     """The filter of a Filter element; None is everything. Raises StyleError for what is not understood."""
-    return all_of(*(_read(one, 0) for one in children(element)))
+    return within_bounds(all_of(*(_read(one, 0) for one in children(element))))
 
 
 def _read(element: Element, depth: int) -> Filter | None:

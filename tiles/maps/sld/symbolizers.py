@@ -23,6 +23,7 @@ from tiles.maps.style_model import (
     PolygonSymbol,
     Symbol,
     TextPart,
+    drawable_dashes,
 )
 
 _SHAPES = {"circle", "square", "triangle", "star", "cross", "x"}
@@ -330,8 +331,8 @@ def _size(low: float, high: float) -> Callable[[str], float]:
 
 
 def _dashes(value: str) -> tuple[float, ...]:
-    found = tuple(abs(number(part, "a dash")) for part in re.split(r"[\s,]+", value.strip()) if part)[:16]
-    return found if any(found) else ()
+    parts = [part for part in re.split(r"[\s,]+", value.strip()) if part]
+    return drawable_dashes([number(part, "a dash") for part in parts[:16]])
 
 
 def _cap(value: str) -> str:
