@@ -5,7 +5,9 @@ a style of ours. Building the source takes 6 microseconds a feature (GeoJSON for
 plugin is not used: its errors tell hosts and users, and it keeps connections of its own beside the bounded pool of the source.
 
 At most `MAXIMUM_FEATURES` are drawn in one image. The zoom level is told to the source, which may leave out what is smaller than
-half a pixel; where still more features lie in the box, those that come first in the source's own order are drawn.
+half a pixel. Where still more features lie in the box, the largest are drawn, and among those of about one size the ones that a
+hash of their ids puts first: an order that is the same for every box of a level, so that neighbouring tiles show the same
+features, and that thins a crowd evenly. The order is that of up to `MAXIMUM_READ` features, the first by their keys.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import orjson
@@ -36,8 +39,12 @@ from tiles.maps.style_zooms import drawing_margin
 
 MAXIMUM_FEATURES = 20_000
 """Features drawn at most in one image."""
+MAXIMUM_READ = 60_000
+"""Features among which those that are drawn are chosen."""
 
 _MAXIMUM_ZOOM = 24
+_COARSER = 3
+"""Levels by which a source is asked to leave out more, where it has more than are read."""
 
 
 def _drop(handle: Any) -> None:
@@ -85,7 +92,7 @@ class FeatureMapSource:
             raise RemoteMapUnavailable(str(error), getattr(error, "retry_after", None)) from error
         except ProviderError as error:
             raise MapSourceError(str(error)) from error
-        found = self._inside(found, source.storage)
+        found = foremost(self._inside(found, source.storage), MAXIMUM_FEATURES)
         if not len(found):
             return empty_image(width, height)
         try:
@@ -112,12 +119,18 @@ class FeatureMapSource:
             query = ItemQuery(
                 bbox=box,
                 datetime=TimeInterval(_end(start), _end(end or start)),
-                limit=MAXIMUM_FEATURES,
+                limit=MAXIMUM_READ,
                 properties=fields if Ability.PROPERTIES in source.abilities else None,
             )
             return source.columns(query, self._hidden).columns
         zoom = min(max(math.ceil(request.zoom), 0), _MAXIMUM_ZOOM)
-        return source.read(box, fields, MAXIMUM_FEATURES, zoom=zoom)
+        found = source.read(box, fields, MAXIMUM_READ, zoom=zoom)
+        for coarser in range(zoom - 1, max(zoom - 1 - _COARSER, -1), -1):
+            if len(found) < MAXIMUM_READ:
+                break
+            # Half a pixel of a coarser level is one, two, four of this one: what is larger is all there then.
+            found = source.read(box, fields, MAXIMUM_READ, zoom=coarser)
+        return found
 
     def _inside(self, found: FeatureColumns, storage: ReferenceSystem) -> FeatureColumns:
         """The features that have a geometry, and meet the area where there is one."""
@@ -133,13 +146,7 @@ class FeatureMapSource:
             chosen &= shapely.intersects(self._area, shapes)
         if chosen.all():
             return found
-        rows = np.flatnonzero(chosen).tolist()
-        return FeatureColumns(
-            [found.keys[row] for row in rows],
-            [found.ids[row] for row in rows],
-            found.geometries[rows],
-            {name: [values[row] for row in rows] for name, values in found.columns.items()},
-        )
+        return _rows_of(found, np.flatnonzero(chosen).tolist())
 
     def _draw(
         self, found: FeatureColumns, fields: Sequence[str], storage: str, request: MapRequest
@@ -183,6 +190,31 @@ LazyFeatureMap = FeatureMapSource
 def close_feature_maps() -> None:
     """Close all idle maps."""
     _MAPS.clear()
+
+
+def foremost(found: FeatureColumns, most: int) -> FeatureColumns:
+    """Up to `most` features, in the order they came: the largest, and of those within a factor of two a random choice by their ids.
+
+    Which of two features goes before the other never depends on what else is there.
+    """
+    if len(found) <= most:
+        return found
+    bounds = shapely.bounds(found.geometries)
+    size = np.nan_to_num(np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]))
+    _, doublings = np.frexp(size)  # a point has none
+    doublings = np.where(size > 0, doublings, np.iinfo(doublings.dtype).min)
+    hashes = np.fromiter((crc32(one.encode()) for one in found.ids), dtype=np.uint32, count=len(found))
+    order = np.lexsort((np.asarray(found.ids), hashes, -doublings.astype(np.int64)))
+    return _rows_of(found, np.sort(order[:most]).tolist())
+
+
+def _rows_of(found: FeatureColumns, rows: Sequence[int]) -> FeatureColumns:
+    return FeatureColumns(
+        [found.keys[row] for row in rows],
+        [found.ids[row] for row in rows],
+        found.geometries[rows],
+        {name: [values[row] for row in rows] for name, values in found.columns.items()},
+    )
 
 
 def box84(request: MapRequest, margin: int) -> BBox | None:

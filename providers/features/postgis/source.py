@@ -153,7 +153,8 @@ class PostgisSource:
                 size = units_of_degrees(facts.storage, 360.0 / 256 / 2**zoom / 2)
                 box = geometry.sql
                 statement = statement.also(
-                    f"greatest(ST_XMax({box}) - ST_XMin({box}), ST_YMax({box}) - ST_YMin({box})) >= %s::float8",
+                    f"(greatest(ST_XMax({box}) - ST_XMin({box}), ST_YMax({box}) - ST_YMin({box})) >= %s::float8"
+                    f" OR ST_Dimension({box}) = 0)",
                     (size,),
                 )
             statement = replace(statement, order=facts.table.key.sql)

@@ -33,7 +33,7 @@ def make_tile(
     if geometry is None:
         return b""
     srid = _srid(window)
-    shape, tail, arguments = _chosen(facts, geometry, window)
+    shape, where, order, arguments = _chosen(facts, geometry, window)
     if srid != geometry.srid:
         shape = f"ST_Transform({shape}, {srid:d})"
     shown = [
@@ -53,7 +53,9 @@ def make_tile(
         f"SELECT ST_AsMVT(t, %s, {window.extent:d}, %s{', %s' * (len(names) - 2)}) FROM (SELECT * FROM ("  # noqa: S608 - quoted names
         f"SELECT ST_AsMVTGeom({shape}, ST_MakeEnvelope(%s::float8, %s::float8, %s::float8, %s::float8, {srid:d}),"
         f" {window.extent:d}, {window.buffer:d}, TRUE) AS {own}{members}"
-        f" FROM {facts.table.sql} a{tail} LIMIT {_MOST_FEATURES:d}) s WHERE {own} IS NOT NULL) t"
+        # OFFSET 0: the box is looked up first, whatever index the order has.
+        f" FROM (SELECT * FROM {facts.table.sql} a{where} OFFSET 0) a{order} LIMIT {_MOST_FEATURES:d}) s"
+        f" WHERE {own} IS NOT NULL) t"
     )
     try:
         rows = fetch(connection, text.encode(), (*names, *window.bounds, *arguments))
@@ -66,12 +68,15 @@ def make_tile(
     return bytes(rows[0][0] or b"")
 
 
-def _chosen(facts: Facts, geometry: GeometryColumn, window: TileWindow) -> tuple[str, str, list[float]]:
-    """The shape to draw, the conditions and order of the features in the tile, and the arguments of these."""
+def _chosen(facts: Facts, geometry: GeometryColumn, window: TileWindow) -> tuple[str, str, str, list[float]]:
+    """The shape to draw, the conditions and the order of the features in the tile, and the arguments of the conditions.
+
+    The order is complete: the same features go where they are too many, and the same state gives the same bytes.
+    """
     west, south, east, north = window.bounds
     cell = (east - west) / window.extent
     room = cell * window.buffer
-    shape, order = geometry.readable, ""
+    shape, order = geometry.readable, f" ORDER BY {facts.table.key.sql}"
     conditions: list[str] = []
     arguments: list[float] = []
     box = _storage_box(facts, window, (west - room, south - room, east + room, north + room))
@@ -82,15 +87,15 @@ def _chosen(facts: Facts, geometry: GeometryColumn, window: TileWindow) -> tuple
     if window.zoom < _FULL_ZOOM and not geometry.type_name.endswith("Point"):
         own = geometry.sql
         size = f"greatest(ST_XMax({own}) - ST_XMin({own}), ST_YMax({own}) - ST_YMin({own}))"
-        order = f" ORDER BY {size} DESC"
+        order = f" ORDER BY {size} DESC, {facts.table.key.sql}"
         step = _storage_step(facts, window, cell)
         if step:
             # Half of a 256th of the tile is what a pixel shows; two cells of the tile are less than anyone sees.
-            conditions.append(f"{size} >= %s::float8")
+            conditions.append(f"({size} >= %s::float8 OR ST_Dimension({own}) = 0)")
             arguments.append(step * window.extent / 512)
             shape = f"ST_Simplify({shape}, {2 * step!r}::float8, TRUE)"
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return shape, f"{where}{order}", arguments
+    return shape, where, order, arguments
 
 
 def _srid(window: TileWindow) -> int:

@@ -13,11 +13,12 @@ import shapely
 from providers.errors import SourceUnavailable
 from providers.features.ogr import open_ogr
 from providers.features.schema import FieldDefinition
+from providers.features.source import FeatureColumns
 from providers.features.sources import SourceSettings
 from providers.features.store import FeatureStore, FeatureStoreWriter, open_store
 from providers.maps import feature_map
 from providers.maps.errors import RemoteMapUnavailable
-from providers.maps.feature_map import FeatureMapSource, box84, meets
+from providers.maps.feature_map import FeatureMapSource, box84, foremost, meets
 from tiles.errors import MapSourceError, StyleError
 from tiles.maps import VectorMapSource, parse_style
 from tiles.maps.source import MapRequest
@@ -156,6 +157,38 @@ def test_at_most_so_many_features_are_drawn(store: FeatureStore, monkeypatch: py
     assert covered() == everything
     monkeypatch.setattr(feature_map, "MAXIMUM_FEATURES", COUNT // 10)
     assert 0 < covered() < everything / 5
+
+
+def test_what_is_left_out_of_a_crowd_is_the_same_whatever_lies_beside_it() -> None:
+    random = np.random.default_rng(6)
+    x, y = random.uniform(0, 1000, 4000), random.uniform(0, 1000, 4000)
+    size = random.choice([0.0, 1.0, 1.4, 40.0], 4000, p=[0.4, 0.3, 0.25, 0.05])
+    shapes = np.asarray(shapely.box(x, y, x + size, y + size), dtype=object)
+    shapes[size == 0] = shapely.points(x[size == 0], y[size == 0])
+
+    def part(rows: Any) -> FeatureColumns:
+        ids = [f"f-{row}" for row in rows]
+        return FeatureColumns(list(range(len(ids))), ids, shapes[rows], {"number": rows.tolist()})
+
+    left, right = np.flatnonzero(x < 600), random.permutation(np.flatnonzero(x > 400))
+    few = {name: set(foremost(part(rows), 500).ids) for name, rows in (("left", left), ("right", right))}
+    many = {name: set(foremost(part(rows), 900).ids) for name, rows in (("left", left), ("right", right))}
+    for name in ("left", "right"):
+        assert len(few[name]) == 500
+        assert few[name] < many[name]
+    # Of what both see, one of them may leave out more, but never something else.
+    both = {f"f-{row}" for row in np.flatnonzero((x > 400) & (x < 600))}
+    for first, second in ((few["left"], few["right"]), (few["left"], many["right"])):
+        assert (first & both) <= (second & both) or (second & both) <= (first & both)
+    large = {f"f-{row}" for row in left if size[row] == 40}
+    assert large <= few["left"]
+    assert foremost(part(left), len(left)).ids == part(left).ids
+    found = foremost(part(left), 500)
+    assert found.columns["number"] == sorted(found.columns["number"])
+    assert [f"f-{number}" for number in found.columns["number"]] == found.ids
+    # A crowd is thinned everywhere, not from one end on.
+    points = np.array([row for row in found.columns["number"] if size[row] < 40])
+    assert np.histogram(x[points], 6, (0, 600))[0].min() > 30
 
 
 def test_nothing_is_read_beside_the_extent(store: FeatureStore) -> None:
