@@ -9,6 +9,7 @@ from server.pages.documents import DOCUMENT_KINDS
 from server.pages.frame import PageRequest, PageSettings
 from server.pages.language import LANGUAGE_COOKIE, LANGUAGES, choose_language, language_cookie
 from server.pages.links import Links, downloads
+from server.pages.map_views import StyleChoice
 from server.pages.pages import Pages
 from server.pages.scene import has_scene
 
@@ -21,6 +22,7 @@ __all__ = [
     "PageRequest",
     "PageSettings",
     "Pages",
+    "StyleChoice",
     "choose_language",
     "downloads",
     "has_scene",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 DOCUMENT_KINDS = (
     "document",
@@ -120,3 +120,23 @@ def _plain_leaves(value: list[Any]) -> int:
 def one_line(value: list[Any]) -> str:
     """A plain list as text: "24.9, 60.1"; inner lists in brackets."""
     return ", ".join(f"[{one_line(part)}]" if isinstance(part, list) else str(part) for part in value)
+
+
+def page_links_of(document: Mapping[str, Any], path: str) -> dict[str, str | None]:
+    """The `prev` and `next` links of a JSON document, as pages of the same form."""
+    found: dict[str, str | None] = {"previous": None, "next": None}
+    for link in document.get("links", ()):
+        name = {"prev": "previous", "previous": "previous", "next": "next"}.get(link.get("rel", ""))
+        if name:
+            query = dict(parse_qsl(urlsplit(link["href"]).query, keep_blank_values=True)) | {"f": "html"}
+            found[name] = f"{path}?{urlencode(query)}"
+    return found
+
+
+def parameter_name(parameter: Mapping[str, Any], openapi: Mapping[str, Any]) -> str:
+    """The name of a parameter, behind its `$ref` where it is one."""
+    reference = str(parameter.get("$ref", ""))
+    if reference.startswith("#/components/parameters/"):
+        name = reference.rsplit("/", 1)[-1]
+        parameter = openapi.get("components", {}).get("parameters", {}).get(name, {"name": name})
+    return str(parameter.get("name", ""))

@@ -6,13 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import quote
 
+from server.pages import styles as style_views
 from server.pages import views
 from server.pages.assets import Asset
-from server.pages.documents import DOCUMENT_KINDS, entries_of, fields_of, title_of
+from server.pages.documents import (
+    DOCUMENT_KINDS,
+    entries_of,
+    fields_of,
+    page_links_of,
+    parameter_name,
+    title_of,
+)
 from server.pages.frame import Frame, PageRequest, PageSettings, address_with
 from server.pages.links import Links
+from server.pages.map_views import StyleChoice, examples_of, map_choices
 from server.pages.policy import page_headers
 from server.pages.scene import has_scene, scene_settings
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, Tenant
@@ -133,14 +142,19 @@ class Pages:
         tenant: Tenant | None = None,
         siblings: Sequence[Collection] = (),
         owner: Tenant | None = None,
+        *,
+        styles: Sequence[StyleChoice] = (),
+        instants: Sequence[str] = (),
     ) -> str:
         """The page of a collection; `siblings` (visible ones of its tenant) lend the map its backdrop.
 
-        `owner` is the collection's tenant where the view is the city's, for its title.
+        `owner` is the collection's tenant where the view is the city's, for its title; `styles` (its default first) and
+        `instants` (RFC 3339, rising) are what its map can be shown in.
         """
         links = self._frame.links(tenant)
         messages = self._messages[request.language]
         preview = views.preview_of(collection, siblings, links, messages)
+        preview["choices"] = map_choices(collection, styles, instants, links, messages)
         backdrop = {layer["id"] for layer in preview["backdrop"]}
         shown = [collection, *(s for s in siblings if links.id_of(s) in backdrop)]
         tileset = RepresentationKind.TILESET_3D in collection.representations
@@ -156,7 +170,9 @@ class Pages:
             services=views.services_of(collection, links, request.origin, messages),
             downloads=views.downloads_of(collection, links, messages),
             preview=preview,
+            examples=examples_of(collection, links, request.origin),
             address=links.collection(collection),
+            has_map=RepresentationKind.MAP in collection.representations,
             has_items=RepresentationKind.FEATURES in collection.representations,
             scene_href=links.scene(collection.tenant) if tileset or terrain else None,
         )
@@ -182,7 +198,7 @@ class Pages:
             credits=views.credits_of(collections),
             cards=[views.card_of(c, tenants.get(c.tenant), links, messages) for c in collections],
             matched=document.get("numberMatched"),
-            page_links=_page_links(document, request),
+            page_links=page_links_of(document, request.path),
         )
 
     def items(
@@ -211,7 +227,7 @@ class Pages:
             hidden_columns=len(names[_TABLE_COLUMNS:]),
             matched=document.get("numberMatched"),
             returned=document.get("numberReturned", len(features)),
-            page_links=_page_links(document, request),
+            page_links=page_links_of(document, request.path),
         )
 
     def item(
@@ -286,7 +302,7 @@ class Pages:
                 "summary": operation.get("summary") or operation.get("description") or "",
                 "tags": operation.get("tags", ()),
                 "parameters": [
-                    _parameter(p, openapi)
+                    parameter_name(p, openapi)
                     for p in (*item.get("parameters", ()), *operation.get("parameters", ()))
                 ],
             }
@@ -349,7 +365,7 @@ class Pages:
             document=document,
             entries=entries_of(kind, document, request.path),
             fields=fields_of(kind, document),
-            page_links=_page_links(document if isinstance(document, Mapping) else {}, request),
+            page_links=page_links_of(document if isinstance(document, Mapping) else {}, request.path),
         )
 
     def map(
@@ -378,6 +394,65 @@ class Pages:
             facts=[(messages(f"map.{name}"), value) for name, value in facts.items() if value],
         )
 
+    def styles(
+        self,
+        request: PageRequest,
+        document: Mapping[str, Any],
+        tenant: Tenant | None = None,
+        collection: Collection | None = None,
+    ) -> str:
+        """The styles of a JSON list of them, each with its legend: of a view, or of a collection."""
+        links = self._frame.links(tenant)
+        url = style_views.styles_url(links, collection)
+        return self._frame.render(
+            "styles.html",
+            request,
+            tenant,
+            collection=self._card(collection, tenant, request),
+            cards=style_views.cards_of(document, url, request.language),
+        )
+
+    def style(
+        self,
+        request: PageRequest,
+        document: Mapping[str, Any],
+        tenant: Tenant | None = None,
+        *,
+        collection: Collection | None,
+        drawn: Collection | None,
+        draws: Sequence[Collection],
+        own_id: str,
+    ) -> str:
+        """One style by its metadata `document`: legend, encodings, and a map of `drawn` or a list of the collections it `draws`.
+
+        `collection` is the one it is asked for below, `own_id` its id there.
+        """
+        links = self._frame.links(tenant)
+        messages = self._messages[request.language]
+        url = style_views.styles_url(links, collection)
+        address = f"{url}/{quote(document['id'])}"
+        return self._frame.render(
+            "style.html",
+            request,
+            tenant,
+            credits=views.credits_of([drawn] if drawn else draws),
+            collection=self._card(collection, tenant, request),
+            style=document,
+            list_address=url,
+            address=address,
+            origin=request.origin,
+            preview=style_views.preview_of(drawn, own_id, links),
+            uses=style_views.uses_of(draws, own_id, links, request.origin, request.language),
+            encodings=style_views.encodings_of(document, address, messages),
+            facts=style_views.facts_of(document, messages),
+        )
+
+    def _card(self, collection: Collection | None, tenant: Tenant | None, request: PageRequest) -> Any:
+        links = self._frame.links(tenant)
+        return (
+            views.card_of(collection, tenant, links, self._messages[request.language]) if collection else None
+        )
+
     def error(
         self,
         request: PageRequest,
@@ -395,23 +470,3 @@ class Pages:
 
 def _positive(text: str) -> int:
     return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-
-
-def _page_links(document: Mapping[str, Any], request: PageRequest) -> dict[str, str | None]:
-    """The `prev` and `next` links of a JSON document, as pages of the same form."""
-    found: dict[str, str | None] = {"previous": None, "next": None}
-    for link in document.get("links", ()):
-        name = {"prev": "previous", "previous": "previous", "next": "next"}.get(link.get("rel", ""))
-        if name:
-            query = dict(parse_qsl(urlsplit(link["href"]).query, keep_blank_values=True)) | {"f": "html"}
-            found[name] = f"{request.path}?{urlencode(query)}"
-    return found
-
-
-def _parameter(parameter: Mapping[str, Any], openapi: Mapping[str, Any]) -> str:
-    """The name of a parameter, behind its `$ref` where it is one."""
-    reference = str(parameter.get("$ref", ""))
-    if reference.startswith("#/components/parameters/"):
-        name = reference.rsplit("/", 1)[-1]
-        parameter = openapi.get("components", {}).get("parameters", {}).get(name, {"name": name})
-    return str(parameter.get("name", ""))

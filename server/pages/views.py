@@ -266,20 +266,26 @@ def services_of(collection: Collection, links: Links, origin: str, messages: Mes
     """Addresses to paste into QGIS and other clients; absolute."""
     kinds = collection.representations
     found: list[Service] = []
+    layer = links.id_of(collection)
 
-    def add(key: str, address: str) -> None:
-        found.append(Service(messages(f"service.{key}"), origin + address, messages(f"service.{key}.hint")))
+    def add(key: str, address: str, **values: str) -> None:
+        hint = messages(f"service.{key}.hint", **values)
+        found.append(Service(messages(f"service.{key}"), origin + address, hint))
 
     if Kind.FEATURES in kinds:
         add("features", f"{links.services}/")
     if Kind.TILES in kinds:
         add("tiles", links.vector_tiles(collection))
     if Kind.MAP in kinds:
-        add("wms", f"{links.maps}/service?service=WMS&request=GetCapabilities")
-        add("wmts", f"{links.maps}/wmts?service=WMTS&request=GetCapabilities")
+        add("wms", f"{links.maps}/service?service=WMS&request=GetCapabilities", layer=layer)
+        add("wmts", f"{links.maps}/wmts?service=WMTS&request=GetCapabilities", layer=layer)
         add("xyz", links.map_tiles(collection))
+        add("maps", links.collection(collection, "map"))
     if Kind.COVERAGE in kinds:
         add("coverage", links.collection(collection, "coverage"))
+        west, south, east, north = flat_bbox(collection)
+        middle = f"POINT({(west + east) / 2:.5f}%20{(south + north) / 2:.5f})"
+        add("position", f"{links.collection(collection, 'position')}?coords={middle}")
     if Kind.TILESET_3D in kinds:
         add("3dtiles", links.collection(collection, "3dtiles", "tileset.json"))
     if Kind.TERRAIN in kinds:
@@ -357,14 +363,12 @@ def preview_of(
         "bounds": flat_bbox(collection),
         "backdrop": backdrop(others, links, messages),
         "layer": None,
-        "raster": None,
+        "choices": None,
         "series": None,
     }
     kinds = collection.representations
     if Kind.TILES in kinds and Kind.SERIES not in kinds:  # a series shows its locations, which can be chosen
         settings["layer"] = vector_layer(collection, links, messages)
-    elif Kind.MAP in kinds:
-        settings["raster"] = {"tiles": links.map_tiles(collection), "maxZoom": 20}
     if Kind.SERIES in kinds:
         series = kinds[Kind.SERIES].properties
         interval = collection.interval

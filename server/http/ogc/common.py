@@ -12,6 +12,7 @@ from flask import Blueprint, Response
 from server.http.collection_index import Box
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
+from server.http.map_choices import map_instants, style_choices
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.coverage_documents import coverage_extent
 from server.http.ogc.documents import (
@@ -164,6 +165,8 @@ def collection(public_id: str) -> Response:
             here.tenant,
             here.siblings(found),
             here.catalogue.tenants[found.tenant],
+            styles=style_choices(here, found),
+            instants=map_instants(found),
         )
         return respond(html_answer(page))
     document = collection_document(found, here.scope, here.root, here.language) | edited_members(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +12,16 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from server.pages import PageRequest, Pages, choose_language, language_cookie
+from server.pages import PageRequest, Pages, StyleChoice, choose_language, language_cookie
 from server.registry.catalogue import Catalogue
 
+ORTHO = "/ogc/collections/helsinki.ortho"
 SERIES = "/ogc/collections/auckland.pedestrian-counts"
+STYLES = (StyleChoice("ortho", "Imagery"), StyleChoice("grey", "Grey"))
+INSTANTS = ("2024-01-05T00:00:00Z", "2024-04-05T12:30:00Z")
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 TIMES = [f"2025-12-31T{hour:02}:00:00Z" for hour in range(24)]
 READINGS = [None if hour == 5 else hour * 10 for hour in range(24)]
 
@@ -45,6 +52,7 @@ def make_app(pages: Pages, catalogue: Catalogue) -> Callable[..., Iterable[bytes
     """The portal, one collection with readings, the assets; empty tiles."""
     everything = list(catalogue.collections.values())
     collection = catalogue.collections["auckland", "pedestrian-counts"]
+    ortho = catalogue.collections["helsinki", "ortho"]
     location = {
         "type": "Feature",
         "id": "s1",
@@ -77,7 +85,11 @@ def make_app(pages: Pages, catalogue: Catalogue) -> Callable[..., Iterable[bytes
         if path in documents:
             start("200 OK", [("Content-Type", "application/json")])
             return [json.dumps(documents[path]).encode()]
+        if "/map/tiles/" in path or path.endswith("/legend"):
+            start("200 OK", [("Content-Type", "image/png")])
+            return [PIXEL]
         page = {
+            ORTHO: lambda: pages.collection(request, ortho, styles=STYLES, instants=INSTANTS),
             "/": lambda: pages.portal(request, catalogue, everything),
             SERIES: lambda: pages.collection(request, collection, None, everything),
         }.get(path)
@@ -164,6 +176,38 @@ def test_readings_are_drawn_with_their_gap(page: Page, address: str) -> None:
     assert page.locator("#series-location option").all_inner_texts() == ["Queen Street"]
 
 
+def test_the_reader_chooses_style_and_instant(page: Page, address: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/map/tiles/" in r.url else None)
+    page.goto(address + ORTHO)
+    page.wait_for_function("() => window.chengtuMap?.loaded() && chengtuMap.getSource('picture')")
+    assert page.locator("#map-instant").inner_text() == "2024-04-05 12:30 UTC"
+    assert all(url.endswith("datetime=2024-04-05T12%3A30%3A00Z") for url in asked)
+    assert all("/styles/" not in url for url in asked)
+    asked.clear()
+    with page.expect_request("**/styles/grey/legend*"):
+        page.locator("#map-style").select_option("grey")
+    with page.expect_request("**/styles/grey/map/tiles/**datetime=2024-01-05T00%3A00%3A00Z"):
+        page.get_by_role("button", name="One step back in time").click()
+    assert page.locator("#map-instant").inner_text() == "2024-01-05"
+    assert page.locator("#map-legend img").get_attribute("alt") == "Legend: Grey"
+    page.locator("#map-time").focus()
+    with page.expect_request("**datetime=2024-04-05T12%3A30%3A00Z"):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#map-time").get_attribute("aria-valuetext") == "2024-04-05 12:30 UTC"
+
+
+def test_a_series_plays_until_it_is_paused(page: Page, address: str) -> None:
+    page.goto(address + ORTHO)
+    page.wait_for_function("() => window.chengtuMap?.loaded() && chengtuMap.getSource('picture')")
+    play = page.locator("#map-time-play")
+    play.click()
+    page.wait_for_function("() => document.getElementById('map-time').value === '0'")
+    page.wait_for_function("() => document.getElementById('map-time').value === '1'")
+    play.click()
+    assert (play.inner_text(), play.get_attribute("aria-pressed")) == ("Play", "false")
+
+
 def test_an_address_is_copied_or_left_selected(page: Page, address: str) -> None:
     page.goto(address + SERIES)
     page.get_by_role("button", name="Copy the address: OGC API - EDR, locations").click()
@@ -176,6 +220,6 @@ def test_an_address_is_copied_or_left_selected(page: Page, address: str) -> None
 
 def test_nothing_runs_over_the_edge_of_a_phone(page: Page, address: str) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/", "/?lang=zh", SERIES):
+    for path in ("/", "/?lang=zh", SERIES, ORTHO):
         page.goto(address + path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path

@@ -239,9 +239,10 @@ def test_the_preview_draws_the_form_a_collection_has(pages: Pages, catalogue: Ca
     addresses = preview("addresses")
     assert (addresses["layer"]["geometry"], addresses["layer"]["sourceLayer"]) == ("point", "addresses")
     assert [layer["id"] for layer in addresses["backdrop"]] == ["helsinki.buildings", "helsinki.streets"]
-    assert preview("ortho")["raster"]["tiles"].endswith("/map/tiles/WebMercatorQuad/{z}/{y}/{x}?f=png")
+    ortho = preview("ortho")["choices"]
+    assert ortho["styles"][0]["tiles"].endswith("/map/tiles/WebMercatorQuad/{z}/{y}/{x}?f=png")
     lidar = preview("lidar")
-    assert (lidar["layer"], lidar["raster"], lidar["series"]) == (None, None, None)
+    assert (lidar["layer"], lidar["choices"], lidar["series"]) == (None, None, None)
     series = preview("pedestrian-counts", "auckland")
     assert series["series"]["locations"] == "/ogc/collections/auckland.pedestrian-counts/locations"
     assert series["backdrop"] == []

@@ -7,16 +7,17 @@ import {
   addBackdrop,
   addDataLayers,
   addOutlines,
-  addRasterLayer,
   addVectorLayer,
   makeMap,
   onPick,
   rectangle,
+  showLayers,
   whenLoaded,
 } from "./map.js";
+import { MapChoices } from "./map-choices.js";
 import { getJSON, mapSettings, message } from "./page.js";
 
-const { bounds, backdrop, layer, raster, series } = mapSettings;
+const { bounds, backdrop, layer, choices, series } = mapSettings;
 const MOST_LOCATIONS = 1000; // what one page of the server gives at most
 const panel = document.getElementById("attributes");
 
@@ -61,12 +62,14 @@ const map = makeMap(bounds);
 if (map) {
   await whenLoaded(map);
   addBackdrop(map, backdrop);
-  if (layer) {
-    const ids = addVectorLayer(map, layer);
-    pickVector(map, ids);
-  } else if (raster) {
-    addRasterLayer(map, raster, bounds);
-  } else if (!series) {
+  const ids = layer ? addVectorLayer(map, layer) : [];
+  if (layer) pickVector(map, ids);
+  if (choices) {
+    new MapChoices(map, choices, bounds, (shown) => {
+      showLayers(map, ids, shown);
+      panel.hidden = !shown;
+    }).show();
+  } else if (!layer && !series) {
     addOutlines(map, [rectangle(bounds, { simulated: false })]);
   }
 }

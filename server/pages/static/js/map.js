@@ -139,11 +139,27 @@ export function addVectorLayer(map, layer) {
   return addDataLayers(map, "data", layer.geometry, layer.sourceLayer);
 }
 
-/** Add map tiles as a picture. */
-export function addRasterLayer(map, raster, bounds) {
-  const tiles = [new URL(raster.tiles, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}")];
-  map.addSource("picture", { type: "raster", tiles, tileSize: 256, maxzoom: raster.maxZoom, bounds });
-  map.addLayer({ id: "picture", type: "raster", source: "picture" });
+/** Show map tiles as the picture of the page; another template takes the place of the one before. */
+export function addPicture(map, template, maxzoom, bounds) {
+  const tiles = [new URL(template, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}")];
+  const source = map.getSource("picture");
+  if (source) {
+    source.setTiles(tiles);
+  } else {
+    map.addSource("picture", { type: "raster", tiles, tileSize: 256, maxzoom, bounds });
+    map.addLayer({ id: "picture", type: "raster", source: "picture" });
+  }
+  showPicture(map, template);
+}
+
+/** Show the picture, or hide it for null. */
+export function showPicture(map, template) {
+  showLayers(map, map.getLayer("picture") ? ["picture"] : [], template !== null);
+}
+
+/** Show or hide layers. */
+export function showLayers(map, ids, shown) {
+  for (const id of ids) map.setLayoutProperty(id, "visibility", shown ? "visible" : "none");
 }
 
 /** Outlines of boxes; `features` have a rectangle each. */

@@ -53,7 +53,7 @@ async function copyAddress(button) {
     button.textContent = message("copied");
   } catch {
     // The clipboard is closed to pages without TLS: leave the address selected for Ctrl+C.
-    selectText(button.parentElement.querySelector(".address"));
+    selectText(button.parentElement.querySelector(".address, pre"));
     button.textContent = message("copy_failed");
   }
   setTimeout(() => (button.textContent = before), 2500);
