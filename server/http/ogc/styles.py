@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 
 from server.http.answer import Answer
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
-from server.http.errors import InvalidParameter, NotAcceptable, NotFound
+from server.http.errors import NotAcceptable, NotFound
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.documents import REL, link
 from server.registry.catalogue import Collection, RepresentationKind, StyleRecord
@@ -40,6 +40,10 @@ ENCODINGS = {
     "sld11": ("sld-1.1", "application/vnd.ogc.sld+xml;version=1.1"),
     "chengtu": ("chengtu", "application/vnd.chengtu.style+yaml"),
 }
+_USE = (
+    "This style draws more than one collection, so it names no tiles. The links `related` of {}/metadata are the same style "
+    "with the tiles of each collection, ready for MapLibre."
+)
 _MOST_LISTED = 1000
 _MOST_NOTES = 20
 
@@ -47,6 +51,7 @@ _MOST_NOTES = 20
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     from server.http.ogc import styles_editing
+    from server.http.ogc.styles_metadata import legend, metadata
 
     collection = "/ogc/collections/<public_id>/styles"
     blueprint.add_url_rule("/ogc/styles", "styles", styles)
@@ -122,12 +127,12 @@ def styles() -> Response:
     here = context()
     here.only()
     entries = [
-        _entry(here, public_style_id(here, record), dict(record.titles), f"{here.root}/styles")
+        entry_of(here, public_style_id(here, record), dict(record.titles), f"{here.root}/styles")
         for record in here.catalogue.styles.values()
         if _is_shown(here, record)
     ]
     installed = installed_styles(here.services.settings.styles_directory)
-    entries += [_entry(here, id_, dict(one.title), f"{here.root}/styles") for id_, one in installed.items()]
+    entries += [entry_of(here, id_, dict(one.title), f"{here.root}/styles") for id_, one in installed.items()]
     return _list(here, entries[:_MOST_LISTED], f"{here.root}/styles", None)
 
 
@@ -138,7 +143,7 @@ def collection_styles(public_id: str) -> Response:
     collection, _ = here.collection(public_id)
     url = f"{here.url_of(public_id)}/styles"
     if RepresentationKind.MAP not in collection.representations:
-        return _list(here, [], url, None)
+        return _list(here, [], url, None, collection)
     directory = here.services.settings.styles_directory
     entries = []
     for id_ in style_ids(here.catalogue, collection, directory):
@@ -146,17 +151,18 @@ def collection_styles(public_id: str) -> Response:
             found = resolve_style(here.catalogue, collection, id_, directory)
         except StyleError:
             continue  # a style that cannot be used is not offered
-        entries.append(_entry(here, id_, dict(found.title), url))
+        entries.append(entry_of(here, id_, dict(found.title), url))
     listed = {entry["id"] for entry in entries}
     default = default_style_id(collection)
-    return _list(here, entries, url, default if default in listed else None)
+    return _list(here, entries, url, default if default in listed else None, collection)
 
 
 def _title(here: RequestContext, titles: dict[str, str], id_: str) -> str:
     return titles.get(here.language) or titles.get("en") or next(iter(titles.values()), id_)
 
 
-def _entry(here: RequestContext, id_: str, titles: dict[str, str], url: str) -> dict[str, Any]:
+def entry_of(here: RequestContext, id_: str, titles: dict[str, str], url: str) -> dict[str, Any]:
+    """What a list says of a style, with its links; `url` is the address of the list."""
     one = f"{url}/{id_}"
     links = [link(f"{one}?f={name}", "stylesheet", media_type) for name, (_, media_type) in ENCODINGS.items()]
     links += [
@@ -169,7 +175,13 @@ def _entry(here: RequestContext, id_: str, titles: dict[str, str], url: str) -> 
     return {"id": id_, "title": _title(here, titles, id_), "links": links}
 
 
-def _list(here: RequestContext, entries: list[dict[str, Any]], url: str, default: str | None) -> Response:
+def _list(
+    here: RequestContext,
+    entries: list[dict[str, Any]],
+    url: str,
+    default: str | None,
+    collection: Collection | None = None,
+) -> Response:
     document: dict[str, Any] = {
         "links": [
             link(f"{url}?f=json", "self", MEDIA_TYPES["json"]),
@@ -180,7 +192,8 @@ def _list(here: RequestContext, entries: list[dict[str, Any]], url: str, default
     if default is not None:
         document["default"] = default
     if here.format("json", "html") == "html":
-        return respond(html_answer(here.services.pages.document(here.page_request(), document, here.tenant)))
+        page = here.services.pages.styles(here.page_request(), document, here.tenant, collection=collection)
+        return respond(html_answer(page))
     answer = json_answer(document, private=here.who.operator)
     answer.etag = f'W/"{hashlib.blake2s(answer.body, digest_size=12).hexdigest()}"'
     return respond(answer)
@@ -223,20 +236,26 @@ def style_etag(resolved: ResolvedStyle, record: StyleRecord | None, *parts: str)
 
 
 def style(style_id: str, public_id: str | None = None) -> Response:
-    """A stylesheet in the encoding asked for: as it was given, or converted."""
+    """A stylesheet in the encoding asked for: as it was given, or converted.
+
+    A converted MapLibre style has the tiles of a collection as its source where it is asked for below one, or is for one only.
+    """
+    from server.http.ogc.styles_metadata import only_collection, style_page
+
     here = context()
     here.only()
     resolved, record, collection = found_style(here, style_id, public_id)
     encoding = _encoding()
-    etag = style_etag(resolved, record, encoding, here.root, public_id or "")
     if encoding == "html":
-        document = _metadata_document(here, resolved, record, style_id, public_id)
-        return respond(html_answer(here.services.pages.document(here.page_request(), document, here.tenant)))
-    body, notes = stylesheet(here, resolved, record, collection, style_id, encoding)
+        return style_page(here, style_id, public_id)
+    if collection is None and encoding == "mapbox":
+        collection = only_collection(here, resolved, record)
+    text, notes = stylesheet(here, resolved, record, collection, public_id is not None, encoding)
+    body = text.encode()
     headers = [("X-Style-Note", _header_text(note)) for note in notes[:_MOST_NOTES]]
     private = collection is not None and here.who.operator
-    media_type = ENCODINGS[encoding][1]
-    return respond(Answer(body.encode(), media_type, etag=etag, headers=headers, private=private))
+    etag = style_etag(resolved, record, encoding, hashlib.blake2s(body).hexdigest())
+    return respond(Answer(body, ENCODINGS[encoding][1], etag=etag, headers=headers, private=private))
 
 
 def _header_text(note: str) -> str:
@@ -248,22 +267,29 @@ def stylesheet(
     resolved: ResolvedStyle,
     record: StyleRecord | None,
     collection: Collection | None,
-    style_id: str,
+    is_collections: bool,
     encoding: str,
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a stylesheet, and notes on what was lost on the way."""
+    """The text of a stylesheet, and notes on what was lost on the way.
+
+    `is_collections`: it is asked for below the collection, so that even a MapLibre style gets its addresses; else that is given as
+    it was put, so that it can be changed and put again.
+    """
     from tiles.maps.style_documents import write_document
 
     format_ = ENCODINGS[encoding][0]
-    if collection is not None and encoding == "mapbox":
-        content, notes = _served(here, resolved, collection, style_id)
+    is_as_given = record is not None and record.format == format_
+    if collection is not None and encoding == "mapbox" and (is_collections or not is_as_given):
+        content, notes = _served(here, resolved, collection, resolved.id)
         return orjson.dumps(content).decode(), (*resolved.notes, *notes)
-    if record is not None and record.format == format_:
+    if record is not None and is_as_given:
         return record.document, ()
     name = collection.id if collection is not None else resolved.id
     text, notes = write_document(resolved.style, format_, name)
     if encoding == "mapbox":
         content = orjson.loads(text) | {"glyphs": _glyphs(here), "sprite": _sprite(here)}
+        where = f"{here.root}/styles/{public_style_id(here, record) if record is not None else resolved.id}"
+        content["metadata"] = content.get("metadata", {}) | {"chengtu:use": _USE.format(where)}
         text = orjson.dumps(content).decode()
     return text, (*resolved.notes, *notes)
 
@@ -302,99 +328,3 @@ def _served(
         attribution=collection.attribution,
     )
     return served_style(resolved.style, collection.id, addresses)
-
-
-# --- metadata and legend -------------------------------------------------------------------------------------------------
-
-
-def metadata(style_id: str, public_id: str | None = None) -> Response:
-    """What a style is for, where it is, and what of it is not drawn as it says."""
-    here = context()
-    here.only()
-    resolved, record, _ = found_style(here, style_id, public_id)
-    document = _metadata_document(here, resolved, record, style_id, public_id)
-    if here.format("json", "html") == "html":
-        return respond(html_answer(here.services.pages.document(here.page_request(), document, here.tenant)))
-    return respond(
-        json_answer(document, etag=style_etag(resolved, record, "metadata", here.root, here.language))
-    )
-
-
-def _metadata_document(
-    here: RequestContext,
-    resolved: ResolvedStyle,
-    record: StyleRecord | None,
-    style_id: str,
-    public_id: str | None,
-) -> dict[str, Any]:
-    from tiles.maps.mapnik_style import style_fields
-    from tiles.maps.style_writing import style_icons
-
-    url = f"{here.root}/styles" if public_id is None else f"{here.url_of(public_id)}/styles"
-    titles = dict(resolved.title)
-    native = record.format if record is not None else "chengtu"
-    entry = _entry(here, style_id, titles, url)
-    document: dict[str, Any] = {
-        "id": style_id,
-        "title": entry["title"],
-        "scope": "style",
-        "kind": "raster" if resolved.style.raster is not None else "features",
-        "readOnly": record is None,
-        "digest": resolved.digest,
-        "fields": list(style_fields(resolved.style)),
-        "icons": list(style_icons(resolved.style)),
-        "notes": list(resolved.notes),
-        "stylesheets": [
-            {
-                "native": format_ == native,
-                "title": name,
-                "link": link(f"{url}/{style_id}?f={name}", "stylesheet", media),
-            }
-            for name, (format_, media) in ENCODINGS.items()
-        ],
-        "links": entry["links"],
-    }
-    if record is not None:
-        document |= {
-            "description": record.descriptions.get(here.language) or record.descriptions.get("en", ""),
-            "keywords": list(record.keywords),
-            "collections": list(record.collections),
-            "version": str(record.version),
-            "dates": {"creation": record.created, "revision": record.updated},
-        }
-    return document
-
-
-def legend(style_id: str, public_id: str | None = None) -> Response:
-    """The legend of a style: PNG, JSON, or a page."""
-    here = context()
-    given = here.only("scale")
-    resolved, record, _ = found_style(here, style_id, public_id)
-    form = here.format("png", "json", "html")
-    scale = _legend_scale(given.get("scale", "1"))
-    etag = style_etag(resolved, record, "legend", form, here.language, str(scale))
-    from tiles.maps.legend import legend_document, legend_html, legend_image
-
-    if form == "json":
-        return respond(json_answer(legend_document(resolved.style, here.language), etag=etag))
-    if form == "html":
-        page = f"<!doctype html><meta charset=utf-8><title>{style_id}</title>{legend_html(resolved.style, here.language)}"
-        headers = [("Content-Security-Policy", "default-src 'none'; img-src data:")]
-        return respond(Answer(page.encode(), MEDIA_TYPES["html"], etag=etag, headers=headers))
-    from tiles.maps.images import encode_image
-
-    title = resolved.title.get(here.language) or resolved.title.get("en") or ""
-    body = encode_image(legend_image(resolved.style, here.language, scale, title=title), "image/png")
-    return respond(Answer(body, MEDIA_TYPES["png"], etag=etag, compressible=False))
-
-
-def _legend_scale(text: str) -> float:
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = 0.0
-    if not 0.5 <= scale <= 4:
-        raise InvalidParameter(
-            f"scale={text[:40]!r}; allowed: a number from 0.5 to 4", "scale", text, "0.5 to 4"
-        )
-    return scale

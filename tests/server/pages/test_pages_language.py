@@ -69,7 +69,7 @@ def used_keys() -> set[str]:
     scripts = "".join(p.read_text(encoding="utf-8") for p in (PAGES / "static" / "js").glob("*.js"))
     used = set(re.findall(r"""\bt\(['"]([\w.-]+)['"](?! ~)""", templates))
     used |= set(re.findall(r"""\bmessages\(\s*['"]([\w.]+)['"]""", code))
-    used |= set(re.findall(r"\"((?:download|count)\.\w+)\"", code))
+    used |= set(re.findall(r"\"((?:download|count|style)\.(?!html)\w+)\"", code))
     used |= {f"service.{key}{end}" for key in re.findall(r'\badd\("([\w]+)"', code) for end in ("", ".hint")}
     used |= {f"download.{form.name}" for form in DOWNLOAD_FORMATS.values() if form.name != "gpkg"}
     used |= {f"js.{key}" for key in re.findall(r'\bmessage\("([\w.]+)"', scripts)}
