@@ -52,7 +52,17 @@ def connect(path: Path) -> StoreConnection:
             connection.execute(f"PRAGMA {pragma}")
     except sqlite3.OperationalError as error:
         raise StoreError(f"{path.name} cannot be opened: {error}") from error
+    keep_log(connection)
     return connection
+
+
+def keep_log(connection: sqlite3.Connection) -> None:
+    """Let the connection leave the log beside the store when it is closed.
+
+    By itself the last connection of all processes takes the log away, and knows that it is the last by locks that a process loses
+    whenever any library in it closes the file (GDAL below Mapnik, a download): edits of others would go into a file without a name.
+    """
+    connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
 
 
 def _uri(path: Path) -> str:

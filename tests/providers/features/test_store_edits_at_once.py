@@ -23,6 +23,7 @@ from providers.features.query import ItemQuery
 from providers.features.schema import FieldDefinition
 from providers.features.source import Edit, EditKind
 from providers.features.store import FeatureStore
+from providers.features.store.editor_connection import write_transaction
 
 FIELDS = (FieldDefinition("number", "integer"),)
 
@@ -192,3 +193,60 @@ def test_the_log_beside_an_edited_store_stays_small(counters: FeatureStore) -> N
         counters.edit([Edit(EditKind.UPDATE, "0", properties={"number": number})])
     log = Path(f"{counters.path}-wal")
     assert 0 < log.stat().st_size < 12 << 20
+
+
+# Tries once to write, without patience; says whether another process was in the way.
+INTRUDER = """
+import sys
+from pathlib import Path
+from providers.errors import SourceUnavailable
+from providers.features.store import editor_connection, open_store
+editor_connection.PATIENCE = 0.2
+store = open_store(Path(sys.argv[1]))
+try:
+    with editor_connection.write_transaction(store):
+        print("in")
+except SourceUnavailable:
+    print("kept out")
+"""
+
+
+# Reads the store and closes it, as a worker does that has too many open.
+LOOKER = """
+import sys
+from pathlib import Path
+from providers.features.store.connections import connect
+connection = connect(Path(sys.argv[1]))
+connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+connection.close()
+"""
+
+
+def _close_as_gdal_does(path: Path) -> None:
+    """Open and close the store and its log's index: all POSIX locks of this process on them are gone."""
+    for name in (str(path), f"{path}-shm"):
+        os.close(os.open(name, os.O_RDONLY))
+
+
+def test_an_edit_keeps_others_out_though_gdal_closes_the_store_meanwhile(counters: FeatureStore) -> None:
+    counters.edit([Edit(EditKind.UPDATE, "0", properties={"number": 1})])
+
+    def intrude() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", INTRUDER, counters.path], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert intrude() == "in"
+    with write_transaction(counters):
+        _close_as_gdal_does(counters.path)
+        assert intrude() == "kept out"
+
+
+def test_the_log_stays_when_another_process_closes_the_store(counters: FeatureStore) -> None:
+    counters.edit([Edit(EditKind.UPDATE, "0", properties={"number": 1})])
+    _close_as_gdal_does(counters.path)
+    subprocess.run([sys.executable, "-c", LOOKER, counters.path], check=True)
+    assert Path(f"{counters.path}-wal").is_file()
+    counters.edit([Edit(EditKind.UPDATE, "0", properties={"number": 2})])
+    assert numbers(FeatureStore(counters.path))[0] == 2
