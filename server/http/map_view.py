@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from server.http.map_sources import Drawing, policy_of
 from server.http.maps import authority_code, bounds84
 from server.http.scope import Scope
+from server.http.tile_maker import is_elsewhere
 from server.identity.decision import Action, Principal, decide
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind
 from server.registry.style_choice import ResolvedStyle, installed_styles, style_ids
@@ -50,6 +51,11 @@ class DrawnLayer:
     def palette(self) -> bool:
         """Drawn shapes need no more than 256 colours."""
         return self.drawing.tile_media_type("png") != "image/png"
+
+    @property
+    def slow(self) -> bool:
+        """Another server, or a database, is asked for it."""
+        return self.drawing.slow or is_elsewhere(self.drawing.collection)
 
     def place(self) -> AbstractContextManager[None]:
         """Room to draw in."""

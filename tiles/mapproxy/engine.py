@@ -242,10 +242,7 @@ class LayerSource(MapProxyLayer):  # type: ignore[misc]  # MapProxy is untyped
         """The image; BlankImageError where the box has no place in the layer's CRS."""
         drawn = self._drawn
         try:
-            with drawn.place():
-                pixels = drawn.source.render(
-                    query.bbox, query.srs.srs_code, *query.size, instant=drawn.instant
-                )
+            pixels = drawn.source.render(query.bbox, query.srs.srs_code, *query.size, instant=drawn.instant)
         except MapAreaError as error:
             raise BlankImageError from error
         except TilesError as error:

@@ -117,8 +117,13 @@ class Drawn(Protocol):
         """Whether 256 colours are enough for it: drawn shapes, not images."""
         ...
 
+    @property
+    def slow(self) -> bool:
+        """Whether somebody else has to be asked for it: its place is one for slow layers."""
+        ...
+
     def place(self) -> AbstractContextManager[None]:
-        """Room to draw in. Raises tiles.errors.RenderingBusy."""
+        """Room to draw in, and to write what was drawn. Raises tiles.errors.RenderingBusy."""
         ...
 
     def tile(self, grid_id: str, tile: TileId, extension: str) -> TileBytes:

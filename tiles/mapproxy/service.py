@@ -6,6 +6,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from html import escape
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -163,14 +164,17 @@ class MapService:
             "BGCOLOR": f"0x{asked.background}",
         }
         request = Request(drawn, names, media_type)
-        answer = self._engine.answer(
-            "/service",
-            urlencode(known),
-            view.url,
-            request,
-            environ,
-            view.allows,
-        )
+        # Putting layers together and writing the image cost as much as drawing: all of it is done in one place.
+        slowest = next((one for one in drawn.values() if one.slow), next(iter(drawn.values())))
+        with slowest.place():
+            answer = self._engine.answer(
+                "/service",
+                urlencode(known),
+                view.url,
+                request,
+                environ,
+                view.allows,
+            )
         _check(answer)
         notes = dict.fromkeys(one.time.note for one in asked.layers if one.time.note)
         warnings = [("Warning", f'99 - "{note}"') for note in notes]
@@ -268,18 +272,34 @@ class _Documents:
     def __init__(self) -> None:
         self._kept: OrderedDict[object, bytes] = OrderedDict()
         self._size = 0
+        self._being_made: dict[object, Future[bytes]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: object, make: Callable[[], bytes], media_type: str) -> Reply:
-        """The document."""
+        """The document. One who asks makes it, the others wait for that one; they get its error too."""
         with self._lock:
             packed = self._kept.get(key)
             if packed is not None:
                 self._kept.move_to_end(key)
-        if packed is None:
+                return Reply(media_type, packed, gzipped=True)
+            coming = self._being_made.get(key)
+            mine: Future[bytes] | None = None
+            if coming is None:
+                mine = self._being_made[key] = Future()
+        if coming is not None:
+            return Reply(media_type, coming.result(), gzipped=True)
+        assert mine is not None  # nobody else makes it
+        try:
             compressor = zlib.compressobj(level=1, wbits=_GZIP)
             packed = compressor.compress(make()) + compressor.flush()
             self._keep(key, packed)
+            mine.set_result(packed)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._being_made[key]
         return Reply(media_type, packed, gzipped=True)
 
     def _keep(self, key: object, packed: bytes) -> None:

@@ -53,10 +53,14 @@ class FakeDrawn:
     cache: dict[object, bytes]
     key: object
     palette: bool = True
+    slow: bool = False
+    places: list[str] = field(default_factory=list)
 
     @contextmanager
     def place(self) -> Iterator[None]:
+        self.places.append("slow" if self.slow else "fast")
         yield
+        self.places.append("left")
 
     def tile(self, grid_id: str, tile: TileId, extension: str) -> TileBytes:
         name = (self.key, grid_id, tile, extension)
@@ -96,6 +100,8 @@ class FakeView:
         self.sources = {name: ColourSource(colour) for name, colour in COLOURS.items()}
         self.cache: dict[object, bytes] = {}
         self.described = 0
+        self.slow: set[str] = set()
+        self.places: list[str] = []
         self.features = [
             feature("small", 24.94, 60.14, 0.02, name="城 & <small>", storeys=3, height=None),
             feature("large", 24.90, 60.10, 0.10, name="large"),
@@ -141,7 +147,8 @@ class FakeView:
         source = self.sources[layer.name.removeprefix("city.")]
         if style == "night":
             source = ColourSource((10, 10, 10, 255), source.asked, source.error)
-        return FakeDrawn(source, instant, self.cache, (layer.name, style, instant))
+        slow = layer.name in self.slow
+        return FakeDrawn(source, instant, self.cache, (layer.name, style, instant), True, slow, self.places)
 
     def info(
         self, layer: MapLayer, style: str | None, instant: str | None, place: InfoPlace

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from owslib.map.wms130 import WebMapService_1_3_0
 from tiles.errors import MapSourceError, RenderingBusy
 from tiles.grids import crs84_to_mercator
 from tiles.mapproxy.engine import Engine
+from tiles.maps.images import encode_image
 
 _URL = "http://city.example/maps/service"
 
@@ -243,3 +247,57 @@ def test_mapproxy_asks_again_who_may_see_a_layer(service: Any, view: Any, get_ma
     assert asked(lambda _name: True) == 200
     assert asked(lambda _name: False) == 403
     assert len(view.sources["buildings"].asked) == 1
+
+
+def test_a_map_of_several_layers_is_drawn_and_written_in_one_place(
+    ask: Any, view: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What encodes outside of it has as many images in memory as there are threads."""
+    written: list[list[str]] = []
+
+    def encoded(pixels: Any, media_type: str) -> bytes:
+        written.append(list(view.places))
+        return encode_image(pixels, media_type)
+
+    monkeypatch.setattr("tiles.mapproxy.engine.encode_image", encoded)
+    url = (
+        "SERVICE=WMS&VERSION=1.3.0&REQUEST=GetMap&LAYERS=city.buildings,city.streets&STYLES=,&CRS=CRS:84"
+        "&BBOX=24.9,60.1,25,60.2&WIDTH=40&HEIGHT=40&FORMAT=image/png"
+    )
+    assert ask("/service", url).status == 200
+    assert written == [["fast"]]
+    assert view.places == ["fast", "left"]
+    view.slow = {"city.streets"}
+    assert ask("/service", url).status == 200
+    assert view.places[2:] == ["slow", "left"]
+
+
+def test_a_document_is_made_by_one_for_all_who_ask(ask: Any, view: Any) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    layers = view.layers
+
+    def slowly() -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return layers()
+
+    view.hidden = {"only for this test of documents"}
+    view.layers = slowly
+    url = "SERVICE=WMS&REQUEST=GetCapabilities"
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(ask, "/service", url) for _ in range(8)]
+        assert begun.wait(20)
+        time.sleep(0.1)  # the others have come too, or find it made
+        go_on.set()
+        assert {one.result(20).status for one in answers} == {200}
+    assert view.described == 1
+
+
+def test_a_document_that_could_not_be_made_is_tried_again(ask: Any, view: Any) -> None:
+    view.hidden = {"only for this other test of documents"}
+    layers, view.layers = view.layers, lambda: 1 // 0
+    url = "SERVICE=WMS&REQUEST=GetCapabilities"
+    with pytest.raises(ZeroDivisionError):
+        ask("/service", url)
+    view.layers = layers
+    assert ask("/service", url).status == 200
