@@ -15,7 +15,7 @@ from providers.features.conformance import self_test
 from providers.features.schema import FieldDefinition
 from providers.features.store import FeatureStore, FeatureStoreWriter
 from server.publish.registering import RegisterRequest, register
-from server.registry.catalogue import Field, Representation, RepresentationKind
+from server.registry.catalogue import Access, Field, Representation, RepresentationKind
 from server.registry.drafts import CollectionDraft
 from server.registry.registry import open_registry
 from server.registry.staging import staging_folder
@@ -56,11 +56,11 @@ def register_table(settings: Settings, collection: str, fragment: str | None = N
         register(request, registry, settings)
 
 
-def publish(home: Path, count: int) -> None:
-    """Publish the data set into `home` as `bench.buildings`, unless it is there."""
+def publish(home: Path, count: int, collection: str = "buildings", access: Access = Access.PUBLIC) -> None:
+    """Publish the data set into `home` as `bench.COLLECTION`, unless it is there."""
     settings = settings_of(home)
     with open_registry(settings) as registry:
-        if any((home / "collections" / "bench" / "buildings").glob("g*/features.gpkg")):
+        if any((home / "collections" / "bench" / collection).glob("g*/features.gpkg")):
             return
         if not any(tenant.id == "bench" for tenant in registry.list_tenants()):
             registry.add_tenant("bench", "Benchmark")
@@ -87,8 +87,9 @@ def publish(home: Path, count: int) -> None:
             }
             draft = CollectionDraft(
                 tenant="bench",
-                id="buildings",
+                id=collection,
                 titles={"en": "Buildings of the benchmark"},
+                access=access,
                 bbox=summary.bbox,
                 storage_crs="http://www.opengis.net/def/crs/EPSG/0/4326",
                 fields=tuple(Field(f.name, f.type, f.format, f.column) for f in summary.fields),

@@ -80,14 +80,17 @@ def tile_of(longitude: float, latitude: float, zoom: int) -> tuple[int, int]:
     return int((longitude + 180) / 360 * side), int((1 - north / math.pi) / 2 * side)
 
 
-def tile_script(path: str, zoom: int, coding: str = "identity") -> str:
-    """Lua that asks for random tiles of a zoom in a content coding; `path` holds {z}, {x} and {y}."""
+def tile_script(path: str, zoom: int, coding: str = "identity", authorization: str | None = None) -> str:
+    """Lua that asks for random tiles of a zoom in a content coding, as somebody; `path` holds {z}, {x} and {y}."""
     left, bottom = tile_of(WEST + 0.001, SOUTH + 0.001, zoom)
     right, top = tile_of(EAST - 0.001, NORTH - 0.001, zoom)
     filled = path.replace("{z}", str(zoom)).replace("{x}", '" .. x .. "').replace("{y}", '" .. y .. "')
+    headers = f'["Accept-Encoding"] = "{coding}"'
+    if authorization is not None:
+        headers += f', ["Authorization"] = "{authorization}"'
     return (
         f"local x = math.random({left}, {right})\nlocal y = math.random({top}, {bottom})\n"
-        f'return wrk.format("GET", "{filled}", {{["Accept-Encoding"] = "{coding}"}})'
+        f'return wrk.format("GET", "{filled}", {{{headers}}})'
     )
 
 
@@ -168,17 +171,18 @@ def _wrk(script: str, address: str, seconds: int, connections: int) -> dict[str,
     return result
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, authorization: str | None = None) -> bytes:
     """The body behind a URL. Raises urllib.error.URLError, HTTPError for an error status among them."""
-    with urllib.request.urlopen(url, timeout=180) as answer:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=180) as answer:
         body: bytes = answer.read()
     return body
 
 
-def warm(urls: Sequence[str]) -> None:
+def warm(urls: Sequence[str], authorization: str | None = None) -> None:
     """Fetch each URL once, so that a cached workload finds its cache filled."""
     with ThreadPoolExecutor(4) as pool:
-        for _ in pool.map(fetch, urls):
+        for _ in pool.map(lambda url: fetch(url, authorization), urls):
             pass
 
 

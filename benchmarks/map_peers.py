@@ -110,6 +110,28 @@ def static_nginx(work: Path, tiles: Path) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
+def nginx_before(work: Path, home: Path, server_port: int) -> Iterator[tuple[int, int]]:
+    """nginx by docker/nginx.conf before our server of a home; gives pid and port."""
+    folder, port = _folder(work, "nginx-before"), free_port()
+    text = (Path(__file__).parents[1] / "docker" / "nginx.conf").read_text()
+    for written, here in (
+        ("server:8000", f"127.0.0.1:{server_port}"),
+        ("listen 8080", f"listen 127.0.0.1:{port}"),
+        ("/tmp/", f"{folder}/"),
+        ("/var/cache/chengtu/", f"{home.resolve()}/cache/"),
+        ("worker_processes auto", "worker_processes 2"),
+    ):
+        if written not in text:
+            raise RuntimeError(f"docker/nginx.conf no longer says {written!r}")
+        text = text.replace(written, here)
+    configuration = folder / "nginx.conf"
+    # The folders of a benchmark belong to who runs it.
+    configuration.write_text(f"user root;\n{text}" if os.geteuid() == 0 else text)
+    with nginx(configuration, port, work / "nginx-before.log") as pid:
+        yield pid, port
+
+
+@contextlib.contextmanager
 def nginx(configuration: Path, port: int, log: Path) -> Iterator[int]:
     """nginx in the foreground with a configuration; gives its pid."""
     command = [find_program("nginx") or "nginx", "-c", str(configuration), "-g", "daemon off;"]

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from benchmarks import map_peers, peers
 from benchmarks.city import chengtu, settings_of
+from benchmarks.city import publish as publish_buildings
 from benchmarks.connections import hold
 from benchmarks.dataset import EAST, NORTH, SOUTH, WEST
 from benchmarks.imagery import make_orthophoto
@@ -23,15 +24,19 @@ from benchmarks.load import Row, fetch, measure, offered_load, tile_addresses, t
 from benchmarks.processes import cpu_seconds, own_megabytes, tree
 from server.publish.publication import publish
 from server.publish.request import PublishRequest
+from server.registry.catalogue import Access
+from server.registry.folders import operator_token_file
 from server.registry.registry import open_registry
 from server.settings import Settings, load_settings
 
 KEPT, COLD_RASTER, COLD_VECTOR = "map tile z15, kept", "raster map tile, cold", "vector map tile z15, cold"
 _MAPS = "/t/bench/ogc/collections/{collection}/map/tiles/WebMercatorQuad/{{z}}/{{y}}/{{x}}?f=png"
 _BUILDINGS = _MAPS.format(collection="buildings")
+_CLOSED = _MAPS.format(collection="closed")
 _ORTHO = _MAPS.format(collection="ortho")
 _ZOOM = 15
 _COLD_TILES = 150
+_CLOSED_FEATURES = 20_000
 _OFFERED, _OFFERED_CONNECTIONS = 3_000, 256
 _HELD_CONNECTIONS, _HELD_SECONDS = 1_000, 60
 
@@ -82,6 +87,8 @@ def measure_maps(
     for row in _ours_cold(home, work):
         add(row)
     for row in _ours_kept(home, work, seconds):
+        add(row)
+    for row in _ours_behind_nginx(home, work, seconds):
         add(row)
     facts = _under_load(home, work)
     if with_peers:
@@ -161,6 +168,33 @@ def _ours_kept(home: Path, work: Path, seconds: int) -> Iterator[Row]:
             address = f"http://127.0.0.1:{port}"
             warm(tile_addresses(_BUILDINGS, _ZOOM, address) * 2)
             yield measure(name, KEPT, script, address, lambda pid=pid: cpu_seconds([pid]), seconds, 64)
+
+
+def _ours_behind_nginx(home: Path, work: Path, seconds: int) -> Iterator[Row]:
+    """Kept tiles by docker/nginx.conf, public and private, and the same files by nginx alone; CPU of nginx and of our server."""
+    publish_buildings(home, _CLOSED_FEATURES, "closed", Access.PRIVATE)
+    token = f"Bearer {operator_token_file(home).read_text().strip()}"
+    plain = work / "plain-tiles"
+    with chengtu(home, work) as (pid, port, _):
+        server = f"http://127.0.0.1:{port}"
+        _copy_tiles(plain, server)
+        warm(tile_addresses(_CLOSED, _ZOOM, server), token)
+        with map_peers.nginx_before(work, home, port) as (proxy, outer):
+            address = f"http://127.0.0.1:{outer}"
+            for name, path, authorization in (
+                ("Chengtu behind nginx, public", _BUILDINGS, None),
+                ("Chengtu behind nginx, private", _CLOSED, token),
+            ):
+                script = tile_script(path, _ZOOM, authorization=authorization)
+                yield measure(name, KEPT, script, address, lambda: cpu_seconds([pid, proxy]), seconds, 64)
+    yield _static_nginx(work, plain, seconds)
+
+
+def _static_nginx(work: Path, tiles: Path, seconds: int) -> Row:
+    with map_peers.static_nginx(work, tiles) as (pid, port):
+        script = tile_script("/{z}/{x}/{y}.png", _ZOOM)
+        address = f"http://127.0.0.1:{port}"
+        return measure("nginx, static files", KEPT, script, address, lambda: cpu_seconds([pid]), seconds, 64)
 
 
 def _under_load(home: Path, work: Path) -> dict[str, float]:
@@ -256,10 +290,6 @@ def _peers_kept(home: Path, work: Path, bin_folder: Path, seconds: int) -> Itera
             script = tile_script("/mapcache/gmaps/buildings@g/{z}/{x}/{y}.png", _ZOOM)
             address = f"http://127.0.0.1:{port}"
             yield measure("mod_mapcache", KEPT, script, address, lambda: cpu_seconds([pid]), seconds, 64)
-    with map_peers.static_nginx(work, plain) as (pid, port):
-        script = tile_script("/{z}/{x}/{y}.png", _ZOOM)
-        address = f"http://127.0.0.1:{port}"
-        yield measure("nginx, static files", KEPT, script, address, lambda: cpu_seconds([pid]), seconds, 64)
 
 
 def _copy_tiles(folder: Path, address: str) -> None:
