@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import threading
 
 from flask import Flask, Response
 
 from server.http.answer import Answer
 from server.http.context import context, respond
-from server.http.errors import InvalidParameter, NotFound, Overloaded
+from server.http.errors import InvalidParameter, NotFound
+from tiles.cache import Places
 
 _RANGE = re.compile(r"(\d{1,5})-(\d{1,5})\.pbf")
 _LONGEST_STACK = 200
-_PATIENCE = 20.0
-_MAKING = threading.Lock()
+_MAKING = Places(1, 12, 20.0, "letters")
+"""A page with Chinese labels asks for a dozen ranges at once, each made once on this machine: they wait, but not on every thread."""
 
 
 def register(app: Flask) -> None:
@@ -24,7 +24,7 @@ def register(app: Flask) -> None:
 
 def glyphs(stack: str, name: str) -> Response:
     """256 letters. Every stack gets the fonts of our maps: what it names is not installed for certain."""
-    from tiles.maps.glyphs import LAST, RANGE, kept_glyph_range
+    from tiles.maps.glyphs import LAST, RANGE, kept_glyph_range, kept_glyphs
 
     here = context()
     here.only()
@@ -42,13 +42,11 @@ def glyphs(stack: str, name: str) -> Response:
         raise InvalidParameter(
             f"the font stack has at most {_LONGEST_STACK} printable letters", "fontstack", stack
         )
-    # A page with Chinese labels asks for a dozen ranges at once, and each is made only once: they wait for each other.
-    if not _MAKING.acquire(timeout=_PATIENCE):
-        raise Overloaded("too many letters are being made at once; try again in a moment")
-    try:
-        body = kept_glyph_range(start, "Chengtu Sans", here.services.settings.home / "cache" / "glyphs")
-    finally:
-        _MAKING.release()
+    folder = here.services.settings.home / "cache" / "glyphs"
+    body = kept_glyphs(start, folder)
+    if body is None:
+        with _MAKING.taken():
+            body = kept_glyph_range(start, "Chengtu Sans", folder)
     return respond(
         Answer(body, "application/x-protobuf", etag=f'"{len(body):x}-{start}"', cache_control="max-age=86400")
     )

@@ -63,13 +63,21 @@ def glyph_range(start: int, name: str) -> bytes:
     return _field(1, stack + glyphs)
 
 
+def kept_glyphs(start: int, folder: Path) -> bytes | None:
+    """A range that was made for the fonts of now, None where it has to be made."""
+    try:
+        return (folder / _fonts_key() / f"{start}.pbf").read_bytes()
+    except OSError:
+        return None
+
+
 def kept_glyph_range(start: int, name: str, folder: Path) -> bytes:
     """As `glyph_range`, kept in a folder: made once on this machine for the fonts it has now."""
+    kept = kept_glyphs(start, folder)
+    if kept is not None:
+        return kept
     file = folder / _fonts_key() / f"{start}.pbf"
-    try:
-        return file.read_bytes()
-    except OSError:
-        made = glyph_range(start, name)
+    made = glyph_range(start, name)
     # A full or read-only disk costs the next one some time, not this one the answer.
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 from flask import Blueprint, Response
 
@@ -107,7 +108,9 @@ def query(public_id: str, kind: str, location: str | None = None) -> Response:
         from providers.edr.series_queries import answer_series
 
         change: int | str = 0
-        samples = answer_series(collection.path_of(Kind.SERIES), asked, location)
+        # Many places are a hundred thousand rows, and megabytes to write.
+        light = kind == "locations" or (kind == "position" and not asked.geometry_is_multiple)
+        make = partial(answer_series, collection.path_of(Kind.SERIES), asked, location)
     else:
         from providers.edr.raster_queries import answer_raster
 
@@ -115,16 +118,20 @@ def query(public_id: str, kind: str, location: str | None = None) -> Response:
         change = str(source.change())
         # One position is read as quickly as a tile; areas and lines keep others waiting.
         light = kind == "position" and not asked.geometry_is_multiple
-        with contextlib.nullcontext() if light else here.services.heavy.taken():
-            samples = answer_raster(source, asked)
+        make = partial(answer_raster, source, asked)
+    with contextlib.nullcontext() if light else here.services.heavy.taken():
+        samples = make()
+        if form == "html":
+            document = coverage_json(samples)
+        else:
+            body = encode(samples, form, keep_crs=asked.given_crs)
     if form == "html":
         page = here.services.pages.document(
-            here.page_request(), coverage_json(samples), here.tenant, collection=collection, kind="locations"
+            here.page_request(), document, here.tenant, collection=collection, kind="locations"
         )
         return respond(html_answer(page))
     reference = samples.reference
     headers: list[Header] = [("Content-Crs", f"<{reference.uri}>")] if reference.uri else []
-    body = encode(samples, form, keep_crs=asked.given_crs)
     etag = _etag(here, collection, decision, change, form)
     return respond(
         Answer(body, MEDIA_TYPES[form], etag=etag, headers=headers, private=decision.key != "public")

@@ -623,6 +623,8 @@ def test_costly_answers_find_a_place_or_are_sent_away(server: Any, monkeypatch: 
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
         assert server.get(f"{DEM}/coverage?scale-factor=4").status == 200
         assert server.get(f"{DEM}/position?{quote(_POINT, safe='=')}").status == 200
+        assert server.get(f"{STATIONS}/cube?bbox=-180,-90,180,90").status == 503
+        assert server.get(f"{STATIONS}/position?coords=POINT(25%2060)").status == 200
     finally:
         for _ in held:
             services.heavy._places.release()

@@ -234,3 +234,20 @@ def test_legends(editing_client: Any) -> None:
 )
 def test_glyphs_and_sprites(editing_client: Any, path: str, status: int) -> None:
     assert editing_client.get(path.replace(" ", "%20")).status == status
+
+
+def test_letters_that_are_made_already_wait_for_nobody(
+    editing_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.http import fonts
+    from tiles.cache import Places
+
+    assert editing_client.get("/fonts/a/0-255.pbf").status == 200
+    places = Places(1, 0, 20.0, "letters")
+    monkeypatch.setattr(fonts, "_MAKING", places)
+    with places.taken():  # somebody else's letters are being made, and nobody may wait
+        assert editing_client.get("/fonts/a/0-255.pbf").status == 200
+        refused = editing_client.get("/fonts/a/1280-1535.pbf")
+        assert refused.status == 503
+        assert int(refused.headers["Retry-After"]) > 0
+    assert editing_client.get("/fonts/a/1280-1535.pbf").status == 200
