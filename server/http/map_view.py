@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from server.http.legend_values import in_values
 from server.http.map_sources import Drawing, policy_of
 from server.http.maps import authority_code, bounds84
 from server.http.scope import Scope
@@ -253,7 +254,8 @@ class ServerMapView:
             zoom = zoom_of(scale)
         drawing = self._drawing(layer, style, None)
         language = "zh" if language.lower().startswith("zh") else "en"
-        return encode_image(legend_image(drawing.style, language, rule=rule, zoom=zoom), "image/png")
+        shown = in_values(drawing.style, collection)
+        return encode_image(legend_image(shown, language, rule=rule, zoom=zoom), "image/png")
 
 
 def _abstract(collection: Collection, language: str) -> str:

@@ -22,6 +22,12 @@ class Download(NamedTuple):
     label: str
 
 
+def is_one_file(collection: Collection) -> bool:
+    """Whether a raster is stored as one GeoTIFF: a mosaic is an index of many, of which its coverage gives parts."""
+    coverage = collection.representations.get(Kind.COVERAGE)
+    return coverage is not None and coverage.properties.get("store", "cog") == "cog"
+
+
 def downloads(collection: Collection) -> tuple[Download, ...]:
     """The files of a collection that `S/collections/{id}/download/{name}` gives."""
     found: list[Download] = []
@@ -34,7 +40,7 @@ def downloads(collection: Collection) -> tuple[Download, ...]:
             )
             for ending, form in DOWNLOAD_FORMATS.items()
         ]
-    if Kind.COVERAGE in collection.representations:
+    if is_one_file(collection):
         found.append(
             Download(
                 f"{collection.id}.tif",

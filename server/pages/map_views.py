@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from server.pages.language import Messages
-from server.pages.links import Links
+from server.pages.links import Links, is_one_file
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
@@ -93,12 +93,18 @@ def examples_of(collection: Collection, links: Links, origin: str) -> tuple[Exam
         ),
     ]
     if Kind.COVERAGE in collection.representations:
-        coverage = origin + links.collection(collection, "coverage")
-        found.append(
-            Example(
-                "Python",
-                "import rasterio\n\n"
-                f'with rasterio.open("/vsicurl/{coverage}") as raster:\n    print(raster.profile)',
-            )
-        )
+        found.append(_values_example(collection, origin + links.collection(collection, "coverage")))
     return tuple(found)
+
+
+def _values_example(collection: Collection, coverage: str) -> Example:
+    """How a program reads values: of one file by ranges, of a mosaic a coarse whole, as it may be of any size."""
+    if is_one_file(collection):
+        read = f'with rasterio.open("/vsicurl/{coverage}") as raster:\n    print(raster.profile)'
+        return Example("Python", f"import rasterio\n\n{read}")
+    read = (
+        f'url = "{coverage}?f=netcdf&scale-factor=8"  # and bbox=..., datetime=...\n'
+        'urllib.request.urlretrieve(url, "part.nc")\n'
+        'print(xarray.open_dataset("part.nc", engine="h5netcdf"))'
+    )
+    return Example("Python", f"import urllib.request\n\nimport xarray\n\n{read}")

@@ -12,7 +12,7 @@ from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from server.pages.language import Messages
-from server.pages.links import Links, downloads
+from server.pages.links import Links, downloads, is_one_file
 from server.registry.catalogue import Collection, Representation, RepresentationKind, Tenant
 
 Kind = RepresentationKind
@@ -305,6 +305,14 @@ def downloads_of(collection: Collection, links: Links, messages: Messages) -> tu
         )
         for d in downloads(collection)
     ]
+    if Kind.COVERAGE in collection.representations and not is_one_file(collection):
+        cut = (
+            (messages("download.gtiff"), "gtiff", "tif", "image/tiff; application=geotiff"),
+            (messages("download.netcdf"), "netcdf", "nc", "application/x-netcdf"),
+        )
+        for label, form, ending, media_type in cut:
+            address = links.collection(collection, "coverage", f=form)
+            found.append(DownloadLink(label, address, f"{collection.id}.{ending}", media_type))
     if Kind.POINT_CLOUD in collection.representations:
         name = "pointcloud.copc.laz"
         found.append(

@@ -180,7 +180,9 @@ def _legend_image(
     entries = legend_entries(style, language, rule=rule, zoom=zoom)
     pictures = [(_swatch(style, entry, language, zoom, scale), entry.name) for entry in entries]
     if style.raster is not None and not entries:
-        pictures = [(_channels(style.raster, scale), " / ".join(map(str, style.raster.bands)))]
+        # Which band heights are in tells a reader nothing; which ones are red, green and blue does.
+        written = "" if style.raster.kind == "hillshade" else " / ".join(map(str, style.raster.bands))
+        pictures = [(_channels(style.raster, scale), written)]
     return _table(pictures, heading, scale)
 
 

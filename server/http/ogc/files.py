@@ -21,6 +21,7 @@ from server.http.files import contained
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.downloads import edited_geopackage, feature_download, is_plain
 from server.identity.decision import Decision
+from server.pages.links import is_one_file
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
@@ -144,7 +145,7 @@ def download(public_id: str, name: str) -> Response:
     if ending == "csv" and Kind.SERIES in has:
         here.only()
         return _series(here, collection, decision, name)
-    if ending == "tif" and Kind.COVERAGE in has:
+    if ending == "tif" and is_one_file(collection):
         here.only()
         file = collection.path_of(Kind.COVERAGE).resolve()
         return send_file(here, collection, decision, file, download_name=name)

@@ -6,18 +6,22 @@ import hashlib
 import html
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response
 
 from server.http.answer import Answer
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
+from server.http.legend_values import in_values
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.documents import link
 from server.http.ogc.styles import ENCODINGS, entry_of, found_style, style_etag
 from server.registry.catalogue import Collection, RepresentationKind, StyleRecord
 from server.registry.style_choice import ResolvedStyle, default_style_id, is_raster, style_ids
+
+if TYPE_CHECKING:
+    from tiles.maps.style_model import Style
 
 _MOST_COLLECTIONS = 20
 
@@ -162,24 +166,30 @@ def legend(style_id: str, public_id: str | None = None) -> Response:
     """The legend of a style: PNG, JSON, or a page."""
     here = context()
     given = here.only("scale")
-    resolved, record, _ = found_style(here, style_id, public_id)
+    resolved, record, collection = found_style(here, style_id, public_id)
+    style = in_values(resolved.style, collection)
     form = here.format("png", "json", "html")
     scale = _legend_scale(given.get("scale", "1"))
-    etag = style_etag(resolved, record, "legend", form, here.language, str(scale))
+    etag = style_etag(resolved, record, "legend", form, here.language, str(scale), _values_of(style))
     from tiles.maps.legend import legend_document, legend_html, legend_image
 
     if form == "json":
-        return respond(json_answer(legend_document(resolved.style, here.language), etag=etag))
+        return respond(json_answer(legend_document(style, here.language), etag=etag))
     if form == "html":
         page = f"<!doctype html><meta charset=utf-8><title>{html.escape(style_id)}</title>"
-        page += legend_html(resolved.style, here.language)
+        page += legend_html(style, here.language)
         headers = [("Content-Security-Policy", "default-src 'none'; img-src data:")]
         return respond(Answer(page.encode(), MEDIA_TYPES["html"], etag=etag, headers=headers))
     from tiles.maps.images import encode_image
 
     title = resolved.title.get(here.language) or resolved.title.get("en") or ""
-    body = encode_image(legend_image(resolved.style, here.language, scale, title=title), "image/png")
+    body = encode_image(legend_image(style, here.language, scale, title=title), "image/png")
     return respond(Answer(body, MEDIA_TYPES["png"], etag=etag, compressible=False))
+
+
+def _values_of(style: Style) -> str:
+    """The range a legend shows, as a part of its ETag: it may come from the data."""
+    return repr(style.raster.span) if style.raster is not None else ""
 
 
 def _legend_scale(text: str) -> float:

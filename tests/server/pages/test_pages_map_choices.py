@@ -65,3 +65,18 @@ def test_examples_name_the_layer_and_stay_text(
         "helsinki", "q", ("Q", "Q"), {"map": {"style": "grey"}}, attribution='</script><b>"\\'
     )
     assert "<b>" not in pages.collection(ask("/x"), quoted)
+
+
+def test_only_one_file_is_offered_as_one(
+    pages: Pages, catalogue: Catalogue, ask: Any, new_collection: Any
+) -> None:
+    ortho = pages.collection(ask("/x"), catalogue.collections["helsinki", "ortho"])
+    assert "/download/ortho.tif" in ortho
+    assert "/vsicurl/" in ortho
+    index = {"store": "mosaic", "bands": [{"name": "1"}], "resolution": [1, 1]}
+    mosaic = new_collection("helsinki", "city", ("City", "城市"), {"coverage": index, "map": {}})
+    page = pages.collection(ask("/x"), mosaic)
+    assert "/download/" not in page
+    assert "/vsicurl/" not in page
+    for form in ("gtiff", "netcdf"):
+        assert f"/ogc/collections/helsinki.city/coverage?f={form}" in page
