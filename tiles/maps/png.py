@@ -2,7 +2,7 @@
 
 Pillow tries five filters on every line and packs with zlib: 8 ms for a tile of a photograph. Here the filter is chosen once an
 image, lines are filtered by numpy and packed by isa-l, both without the interpreter's lock
-(docs/decisions/0015-speed-of-maps.md).
+(docs/decisions/0016-speed-of-maps.md).
 """
 
 from __future__ import annotations

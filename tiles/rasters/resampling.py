@@ -8,7 +8,7 @@ nearest and bilinear values are gathered by numpy, which takes less than half of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from rasterio.enums import Resampling as GdalResampling
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject
 
-from tiles.rasters.packed_bytes import Neighbours, Packed, bilinear_lines, bilinear_points, pack_bands
+from tiles.rasters.packed_bytes import Neighbours, bilinear_lines, bilinear_points, pack_bands
 from tiles.rasters.source import Bounds, Resampling
 
 type Positions = NDArray[np.floating[Any]]
@@ -30,6 +30,8 @@ _STRAIGHT = 0.01
 """Pixels by which a line of the target may bend in the source and still count as straight."""
 _STRIP_PIXELS = 16_384
 """Pixels that are gathered at once: what they need then stays in the processor's cache."""
+_BLOCK_COLUMNS = 256
+"""Columns of bytes gathered at once: the part of the source they lie in is packed for them, and is small however it is turned."""
 _KERNELS = {"cubic": GdalResampling.cubic, "average": GdalResampling.average}
 
 
@@ -108,11 +110,10 @@ def _is_even(fine: Positions, pixel: float) -> bool:
 
 
 class _Layers(NamedTuple):
-    """Values (bands, pixels); validity (bands or 1, pixels), None where all are valid; bytes also packed (height, width)."""
+    """Values (bands, pixels), and validity (bands or 1, pixels), None where all are valid."""
 
     values: NDArray[Any]
     mask: NDArray[np.bool_] | None
-    packed: Sequence[Packed] | None
 
 
 def _crossing_lines(pixels: Coordinates, shape: tuple[int, int]) -> tuple[Positions, Positions] | None:
@@ -125,36 +126,43 @@ def _crossing_lines(pixels: Coordinates, shape: tuple[int, int]) -> tuple[Positi
     bend = max(np.ptp(pixels.x, axis=0).max(), np.ptp(pixels.y, axis=1).max())
     if not bend <= _STRAIGHT:
         return None
-    x = _strip(pixels.x[:2], (1, shape[1]), 0, 1, exact=False)[0]
-    y = _strip(pixels.y[:, :2], (shape[0], 1), 0, shape[0], exact=False)[:, 0]
+    one, rows, columns = slice(0, 1), slice(0, shape[0]), slice(0, shape[1])
+    x = _strip(pixels.x[:2], (1, shape[1]), (one, columns), exact=False)[0]
+    y = _strip(pixels.y[:, :2], (shape[0], 1), (rows, one), exact=False)[:, 0]
     return x, y
 
 
 def _gather_lines(
-    packed: Sequence[Packed],
+    values: NDArray[np.uint8],
     crossing: tuple[Positions, Positions],
     found: NDArray[np.uint8],
     kept: NDArray[np.bool_],
 ) -> None:
     """Bilinear bytes where columns and rows cross; what lies outside is not valid."""
     x, y = crossing
-    height, width = packed[0].shape
-    across, down = (x >= 0) & (x < width), (y >= 0) & (y < height)
-    kept[:] = down[:, None] & across
-    step = max(1, _STRIP_PIXELS // len(x))
+    _, height, width = values.shape
+    kept[:] = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
+    step = max(16, _STRIP_PIXELS // len(x))
     columns = _neighbours(x, width)
     for first in range(0, len(y), step):
-        rows = _neighbours(y[first : first + step], height)
-        bilinear_lines(packed, columns, rows, found[:, first : first + step])
+        rows, needed = _within(_neighbours(y[first : first + step], height))
+        bilinear_lines(pack_bands(values[:, needed]), columns, rows, found[:, first : first + step])
 
 
-def _strip(values: Positions, shape: tuple[int, int], first: int, last: int, *, exact: bool) -> Positions:
-    """The coordinates of the rows from `first` to `last` (not included)."""
+def _within(neighbours: Neighbours) -> tuple[Neighbours, slice]:
+    """The part of an axis that is needed, and the neighbours counted from its beginning."""
+    first = int(neighbours.before.min())
+    last = int(neighbours.before.max()) + neighbours.step
+    return neighbours._replace(before=neighbours.before - first), slice(first, last + 1)
+
+
+def _strip(values: Positions, shape: tuple[int, int], part: tuple[slice, slice], *, exact: bool) -> Positions:
+    """The coordinates of some rows and columns."""
     if exact:
-        return values[first:last]
+        return values[part]
     rows, columns = shape
-    down = (np.arange(first, last) + 0.5) * ((values.shape[0] - 1) / rows)
-    across = (np.arange(columns) + 0.5) * ((values.shape[1] - 1) / columns)
+    down = (np.arange(part[0].start, part[0].stop) + 0.5) * ((values.shape[0] - 1) / rows)
+    across = (np.arange(part[1].start, part[1].stop) + 0.5) * ((values.shape[1] - 1) / columns)
     top, left = down.astype(np.intp), across.astype(np.intp)
     below, right = (down - top)[:, None], across - left
     lines = values[top] * (1 - below) + values[top + 1] * below
@@ -181,28 +189,33 @@ def gather(
     bands, height, width = values.shape
     found = np.empty((bands, *shape), dtype=values.dtype)
     kept = np.empty((bands, *shape), dtype=np.bool_)
-    packed = pack_bands(values) if values.dtype == np.uint8 and resampling != "nearest" else None
-    if packed is not None and valid is None:
+    bytes_between = values.dtype == np.uint8 and resampling != "nearest"
+    if bytes_between and valid is None:
         crossing = _crossing_lines(pixels, shape)
         if crossing is not None:
-            _gather_lines(packed, crossing, found, kept)
+            _gather_lines(values, crossing, found, kept)
             return Sampled(found, kept)
-    layers = _Layers(
-        values.reshape(bands, -1), None if valid is None else valid.reshape(len(valid), -1), packed
-    )
+    layers = _Layers(values.reshape(bands, -1), None if valid is None else valid.reshape(len(valid), -1))
     collect = _nearest if resampling == "nearest" else _bilinear
-    step = max(1, _STRIP_PIXELS // shape[1])
-    for first in range(0, shape[0], step):
-        last = min(first + step, shape[0])
-        x = _strip(pixels.x, shape, first, last, exact=pixels.exact)
-        y = _strip(pixels.y, shape, first, last, exact=pixels.exact)
+    for part in _parts(shape, _BLOCK_COLUMNS if bytes_between else shape[1]):
+        x = _strip(pixels.x, shape, part, exact=pixels.exact)
+        y = _strip(pixels.y, shape, part, exact=pixels.exact)
         with np.errstate(invalid="ignore"):
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         if not inside.all():
             x, y = np.where(inside, x, 0.5), np.where(inside, y, 0.5)
-        collect(layers, x, y, (height, width), found[:, first:last], kept[:, first:last])
-        kept[:, first:last] &= inside
+        collect(layers, x, y, (height, width), found[:, *part], kept[:, *part])
+        kept[:, *part] &= inside
     return Sampled(found, kept)
+
+
+def _parts(shape: tuple[int, int], columns: int) -> Iterator[tuple[slice, slice]]:
+    """Parts (rows, columns) of the target, of so many columns at most."""
+    columns = min(columns, shape[1])
+    rows = max(1, _STRIP_PIXELS // columns)
+    for top in range(0, shape[0], rows):
+        for left in range(0, shape[1], columns):
+            yield slice(top, min(top + rows, shape[0])), slice(left, min(left + columns, shape[1]))
 
 
 def _nearest(
@@ -213,7 +226,7 @@ def _nearest(
     found: NDArray[Any],
     kept: NDArray[np.bool_],
 ) -> None:
-    flat, mask, _ = layers
+    flat, mask = layers
     at = y.astype(np.intp) * size[1] + x.astype(np.intp)
     for band, layer in enumerate(flat):
         found[band] = layer.take(at)
@@ -233,20 +246,20 @@ def _bilinear(
     kept: NDArray[np.bool_],
 ) -> None:
     """Between the four nearest centres; those without data have no weight, and at least half of it must be left."""
-    flat, mask, packed = layers
+    flat, mask = layers
     across, down = _neighbours(x, size[1]), _neighbours(y, size[0])
     left, right_step, fraction_x = across
     top, down_step, fraction_y = down
     kept[:] = True
-    if mask is None and packed is not None:
-        bilinear_points(packed, across, down, found)
+    if mask is None and flat.dtype == np.uint8:
+        _bilinear_bytes(flat, across, down, size, found)
         return
     at = top * size[1] + left
     places = (at, at + right_step, at + down_step * size[1], at + down_step * size[1] + right_step)
     if mask is not None and all(layer.take(place).all() for layer in mask for place in places):
         mask = None
-        if packed is not None:
-            bilinear_points(packed, across, down, found)
+        if flat.dtype == np.uint8:
+            _bilinear_bytes(flat, across, down, size, found)
             return
     exact = np.float64 if _is_wide(flat.dtype) else np.float32
     fx: Positions = fraction_x.astype(exact)
@@ -267,6 +280,14 @@ def _bilinear(
             kept[band] = whole >= 0.5
             total = np.where(kept[band], total / np.maximum(whole, 0.5), 0)
         found[band] = total if flat.dtype.kind == "f" else np.rint(total)
+
+
+def _bilinear_bytes(
+    flat: NDArray[np.uint8], across: Neighbours, down: Neighbours, size: tuple[int, int], found: NDArray[Any]
+) -> None:
+    columns, wide = _within(across)
+    rows, tall = _within(down)
+    bilinear_points(pack_bands(flat.reshape(-1, *size)[:, tall, wide]), columns, rows, found)
 
 
 def _is_wide(dtype: np.dtype[Any]) -> bool:

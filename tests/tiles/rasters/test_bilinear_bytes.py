@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tiles.rasters.resampling import Coordinates, Sampled, gather
 
-SHAPE = (70, 90)
+SHAPE = (170, 590)
 
 
 def _expected(values: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64]) -> Sampled:
