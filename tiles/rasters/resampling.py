@@ -203,7 +203,12 @@ def gather(
         with np.errstate(invalid="ignore"):
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         if not inside.all():
-            x, y = np.where(inside, x, 0.5), np.where(inside, y, 0.5)
+            if not inside.any():
+                found[:, *part], kept[:, *part] = 0, False
+                continue
+            # What lies outside is read where some pixel of this part lies: no other place of the source is needed for it.
+            somewhere = np.unravel_index(inside.argmax(), inside.shape)
+            x, y = np.where(inside, x, x[somewhere]), np.where(inside, y, y[somewhere])
         collect(layers, x, y, (height, width), found[:, *part], kept[:, *part])
         kept[:, *part] &= inside
     return Sampled(found, kept)
