@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -12,12 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import requests
 import shapely
 
+from providers.features.source import Edit, EditKind
+from providers.features.store import open_store
 from server.http.app import create_flask, make_services
 from server.http.hot_lane import HotLane
+from server.registry.catalogue import Access, RepresentationKind
 from server.registry.registry import open_registry
-from server.registry.styles import StyleDraft, put_style, style_engine
+from server.registry.styles import StyleDraft, put_style, set_default_style, style_engine
 from server.settings import load_settings
 from tiles import grids
 from tiles.grids import TileId, grid
@@ -281,3 +286,137 @@ def test_random_edits_by_http(model: Model, rounds: int, addresses: int, seed: i
     print(
         f"{rounds} edits, answered after {took[len(took) // 2] * 1e3:.0f} ms (median), {took[-1] * 1e3:.0f} ms (slowest)"
     )
+
+
+class Clients:
+    """Eight clients that ask for tiles until they are stopped."""
+
+    def __init__(self, port: int, urls: list[str]) -> None:
+        self._port = port
+        self._urls = urls
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(8)]
+        self.answers: list[tuple[float, str, int, bytes]] = []
+        """When it was asked, what for, the status and the body."""
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _ask(self, seed: int) -> None:
+        chance = random.Random(seed)
+        with requests.Session() as session:
+            while not self._stopped.wait(0.02):
+                url = chance.choice(self._urls)
+                began = time.monotonic()
+                reply = session.get(f"http://127.0.0.1:{self._port}{url}", timeout=60)
+                self.answers.append((began, url, reply.status_code, reply.content))
+
+
+def _by_hand(model: Model) -> None:
+    store = open_store(model.collection.path_of(RepresentationKind.FEATURES))
+    shape = shapely.box(113.94, 22.69, 113.96, 22.71)
+    store.edit([Edit(EditKind.CREATE, None, shape, {"name": "by hand"})])
+
+
+def _style(model: Model) -> None:
+    text = NAMES.replace("#0f766e", "#760f0f")
+    with style_engine(model.town.settings) as engine:
+        put_style(engine, StyleDraft("demo", "names", "chengtu", text, titles={"en": "names"}))
+
+
+def _default_style(model: Model) -> None:
+    with style_engine(model.town.settings) as engine:
+        set_default_style(engine, "demo", "plots", "wide")
+
+
+def _watermark(model: Model) -> None:
+    model.town.registry.set_map_policy("demo", "© Demo", None)
+
+
+def _clip(model: Model) -> None:
+    area = "POLYGON ((113.8 22.6, 113.95 22.6, 113.95 22.8, 113.8 22.8, 113.8 22.6))"
+    model.town.registry.set_map_policy("demo", None, area)
+
+
+def _replaced(model: Model) -> None:
+    model.town.publish("plots", count=90, seed=8, replace=True, more={"if_match_required": False})
+
+
+def _restored(model: Model) -> None:
+    model.town.registry.restore_generation("demo", "plots", model.collection.past[0].number)
+
+
+def _private(model: Model) -> None:
+    model.town.publish("plots", count=90, seed=8, replace=True, access=Access.PRIVATE)
+
+
+def _public(model: Model) -> None:
+    model.town.publish("plots", count=90, seed=9, replace=True, more={"if_match_required": False})
+
+
+CHANGES = (_by_hand, _style, _default_style, _watermark, _clip, _replaced, _restored, _private, _public)
+
+
+def test_changes_by_other_processes_while_clients_ask(model: Model, until: Callable[..., float]) -> None:
+    """Edits, styles, map policies, generations and rights: all workers follow, and nothing old comes back."""
+    urls = sorted(set(model.addresses(113.95, 22.70)))
+    model.urls = urls = random.Random(5).sample(urls, 30)
+
+    def wanted() -> dict[str, tuple[int, bytes]]:
+        model.forget_fresh()
+        answers = {url: model.fresh.get(url) for url in urls}
+        return {url: (reply.status, _without_id(reply.status, reply.body)) for url, reply in answers.items()}
+
+    def shown(connection: Any) -> dict[str, tuple[int, bytes]]:
+        answers = {url: connection.get(url) for url in urls}
+        return {url: (status, _without_id(status, body)) for url, (status, _, body) in answers.items()}
+
+    def tags(connection: Any) -> list[str]:
+        """What changes with the data, with the style `names`, and with the collection's own look."""
+        return [connection.get(url)[1].get("etag", "") for url in probes]
+
+    place = place_of("WebMercatorQuad", 14, 113.95, 22.70)
+    assert place is not None
+    address = f"WebMercatorQuad/14/{place.y}/{place.x}"
+    probes = [f"{PLOTS}/{kind}tiles/{address}" for kind in ("", "map/", "styles/names/map/")]
+    before = wanted()
+    with Clients(model.server.port, urls) as clients:
+        for change in CHANGES:
+            before_tags = [tags(one) for one in model.server.connect()]
+            change(model)
+            began = time.monotonic()
+            for one, old in zip(model.server.connect(), before_tags, strict=True):
+                until(lambda one=one, old=old: tags(one) != old)
+            noticed = time.monotonic() - began
+            now = wanted()
+            assert now != before, change.__name__
+            behind = list(model.server.connect())
+
+            def all_follow(now: dict[str, tuple[int, bytes]] = now, behind: list[Any] = behind) -> bool:
+                behind[:] = [one for one in behind if shown(one) != now]
+                return not behind
+
+            until(all_follow)
+            followed = time.monotonic()
+            print(
+                f"{change.__name__[1:]}: the first changed tile on both workers after {noticed * 1e3:.0f} ms"
+            )
+            time.sleep(0.3)
+            for asked, url, status, body in list(clients.answers):
+                if asked > followed:
+                    assert (status, _without_id(status, body)) == now[url], (change.__name__, url)
+            before = now
+    assert len(clients.answers) > 50
+    assert {status for _, _, status, _ in clients.answers} <= {200, 204, 404}
+
+
+def _without_id(status: int, body: bytes) -> bytes:
+    """A tile's body; what problems say is of no interest."""
+    return body if status == 200 else b""
