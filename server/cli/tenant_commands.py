@@ -46,7 +46,7 @@ def _area(clip: str) -> str:
     """The WKT of a file or of the text itself. Raises InvalidMapPolicy."""
     from server.errors import InvalidMapPolicy
 
-    if clip.lstrip()[:1].isalpha() and "(" in clip:
+    if _is_wkt(clip):
         return clip
     path = Path(clip)
     if not path.is_file():
@@ -56,17 +56,25 @@ def _area(clip: str) -> str:
     return _area_of_file(path)
 
 
+def _is_wkt(text: str) -> bool:
+    return text.lstrip()[:1].isalpha() and "(" in text
+
+
 def _area_of_file(path: Path) -> str:
     import orjson
     import shapely
 
     from server.errors import InvalidMapPolicy
 
+    content = path.read_bytes()
+    written = content.decode(errors="replace").strip()
+    if _is_wkt(written):
+        return written
     try:
-        document: Any = orjson.loads(path.read_bytes())
+        document: Any = orjson.loads(content)
         shapes = [shapely.from_geojson(orjson.dumps(one)) for one in _geometries(document)]
     except (orjson.JSONDecodeError, shapely.errors.GEOSException, TypeError, AttributeError) as error:
-        raise InvalidMapPolicy(f"{path.name} is not GeoJSON of polygons: {error}") from error
+        raise InvalidMapPolicy(f"{path.name} holds neither GeoJSON of polygons nor WKT: {error}") from error
     if not shapes:
         raise InvalidMapPolicy(f"{path.name} holds no polygon")
     return str(shapely.to_wkt(shapely.union_all(shapes), rounding_precision=9))

@@ -41,6 +41,13 @@ def test_what_is_not_named_stays(home: Path) -> None:
     assert policy(home) == (None, None)
 
 
+def test_a_clip_from_a_file_of_wkt(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "clip.wkt"
+    file.write_text(f"{SQUARE}\n")
+    assert command(home, "--clip", str(file)) == 0
+    assert policy(home)[1] == SQUARE
+
+
 def test_a_clip_from_geojson(home: Path, tmp_path: Path) -> None:
     ring = [[24, 60], [25, 60], [25, 61], [24, 61], [24, 60]]
     polygon = {"type": "Polygon", "coordinates": [ring]}
