@@ -222,6 +222,7 @@ def _beside(name: str) -> Any:
 
 
 stores = _beside("every_store")
+maps = _beside("every_map")
 
 
 @pytest.fixture(scope="session")
@@ -317,3 +318,72 @@ def _served_stores(
     address = f"http://127.0.0.1:{recorder.server_port}"
     token = (folder / "home" / "operator.token").read_text().strip()
     return stores.EveryStore(address, token, recorder, names, towers, folder, connection)
+
+
+def _published_maps(config: Path, folder: Path, blocks: Path) -> None:
+    """The collections of `every_map`, published in this process."""
+    settings = load_settings((config,), {}, {})
+    with open_registry(settings) as registry:
+        registry.add_tenant(maps.TENANT, "Maps", "地图")
+
+        def one(name: str, *files: Path, title: str, zh: str, **reading: Any) -> None:
+            request = PublishRequest(
+                files=files,
+                tenant=maps.TENANT,
+                id=name,
+                titles={"en": title, "zh": zh},
+                attribution="© the makers of this test",
+                reading=ReadingOptions(**reading),
+            )
+            publish(request, registry, settings)
+
+        maps.publish_city(folder, one, blocks)
+
+
+def _served_maps(ending: ExitStack, config: Path, home: Path, **others: Any) -> Any:
+    served = ending.enter_context(running("serve", home, "--config", str(config)))
+    return maps.MapCity(served.address, home, (home / "operator.token").read_text().strip(), **others)
+
+
+@pytest.fixture(scope="session")
+def few_maps(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A `MapCity` of the collections that need no other server."""
+    folder = tmp_path_factory.mktemp("few_maps")
+    config = stores.settings_file(folder / "settings.yml", folder / "home")
+    _published_maps(config, folder, root / "tests" / "data" / "blocks.geojson")
+    with ExitStack() as ending:
+        yield _served_maps(ending, config, folder / "home")
+
+
+@pytest.fixture(scope="session")
+def every_map(root: Path, postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A `MapCity` with a PostGIS table too, and maps of MapServer (WMS) and of a second Chengtu (WMTS, XYZ)."""
+    folder, far_folder = tmp_path_factory.mktemp("every_map"), tmp_path_factory.mktemp("far_maps")
+    blocks = root / "tests" / "data" / "blocks.geojson"
+    far_config = stores.settings_file(far_folder / "settings.yml", far_folder / "home")
+    _published_maps(far_config, far_folder, blocks)
+    towers = stores.remote_services().City()
+    connection = stores.write_table(towers, postgresql_server, "chengtu_clients_maps")
+    with ExitStack() as ending:
+        far = _served_maps(ending, far_config, far_folder / "home")
+        mapfile = maps.write_mapfile(far_folder / "photo.tif", folder)
+        wms, end = stores.remote_services().started(stores.mapserver_of(mapfile, folder))
+        ending.callback(end)
+        config = stores.settings_file(
+            folder / "settings.yml",
+            folder / "home",
+            connections={"works": connection},
+            allowed_hosts=[stores.host_of(address) for address in (far.address, wms)],
+        )
+        _published_maps(config, folder, blocks)
+        places = {
+            "towers": ("postgis:works/public.towers", "--time-field", "updated"),
+            "far-wms": (f"wms:{wms}#photo",),
+            "far-wmts": (f"wmts:{far.maps}/wmts/1.0.0/WMTSCapabilities.xml#photo",),
+            "far-xyz": maps.xyz_of(far),
+        }
+        for name, (source, *options) in places.items():
+            common = ("--tenant", maps.TENANT, "--id", name, "--title", name)
+            stores.chengtu("register", source, *common, *options, config=config)
+        cascades = tuple(name for name in places if name != "towers")
+        yield _served_maps(ending, config, folder / "home", cascades=cascades, far=far.address, towers=towers)

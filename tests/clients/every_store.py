@@ -268,8 +268,14 @@ END
 
 def mapserver(data: Path, folder: Path) -> Callable[[dict[str, Any], Any], list[bytes]]:
     """MapServer's CGI program as a WSGI application that serves the layer `towers` of a GeoPackage by WFS."""
-    mapfile, config = folder / "towers.map", folder / "mapserver.conf"
+    mapfile = folder / "towers.map"
     mapfile.write_text(_MAPFILE.format(data=data))
+    return mapserver_of(mapfile, folder)
+
+
+def mapserver_of(mapfile: Path, folder: Path) -> Callable[[dict[str, Any], Any], list[bytes]]:
+    """MapServer's CGI program as a WSGI application over a mapfile; its settings are written into `folder`."""
+    config = folder / "mapserver.conf"
     config.write_text("CONFIG END")
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
