@@ -101,6 +101,11 @@ def test_every_link_and_image_of_a_page_answers(
         assert editing_client.get(address).status == 200, address
 
 
+def test_the_page_of_a_collection_leads_to_its_styles(editing_client: Any) -> None:
+    page = editing_client.get("/t/demo/ogc/collections/plots?f=html").body.decode()
+    assert 'href="/t/demo/ogc/collections/plots/styles?f=html"' in page
+
+
 def test_the_page_of_a_style_offers_every_encoding_the_given_one_first(
     blue: str, editing_client: Any
 ) -> None:
