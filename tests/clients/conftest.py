@@ -68,7 +68,9 @@ def running(command: str, home: Path, *options: str) -> Iterator[Served]:
     arguments = [str(Path(sys.executable).parent / "chengtu"), command, "--home", str(home)]
     arguments += ["--port", str(port), "--workers", "1", *options]
     with log.open("wb") as output:
-        process = subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            arguments, env=stores.environment(), stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             wait_until_ready(f"http://127.0.0.1:{port}", process, log)
             yield Served(f"http://127.0.0.1:{port}", home)

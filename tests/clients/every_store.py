@@ -44,11 +44,22 @@ def remote_services() -> Any:
     return module
 
 
+def environment() -> dict[str, str]:
+    """The environment of the server's programs: without what is said to the tests alone, which is no setting of a server."""
+    ours = ("CHENGTU_CITY", "CHENGTU_CITY_HOME", "CHENGTU_PICTURES")
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
 def chengtu(command: str, *options: str, config: Path) -> str:
     """What `chengtu COMMAND ...` says; it must succeed."""
     program = [str(Path(sys.executable).parent / "chengtu"), *command.split(), *options]
     done = subprocess.run(
-        [*program, "--config", str(config)], capture_output=True, text=True, timeout=120, check=False
+        [*program, "--config", str(config)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, f"{program}: {done.stderr}{done.stdout}"
     return done.stdout + done.stderr
