@@ -53,6 +53,7 @@ type Headers = list[tuple[str, str]]
 
 _MAXIMUM_FIELDS = 100
 _KEPT_DOCUMENTS = 32 << 20
+_MOST_WAITING = 8
 """Bytes of compressed documents that are kept."""
 _PATHS = ("service", "ows", "wms")
 _XML = "text/xml; charset=utf-8"
@@ -273,10 +274,14 @@ class _Documents:
         self._kept: OrderedDict[object, bytes] = OrderedDict()
         self._size = 0
         self._being_made: dict[object, Future[bytes]] = {}
+        self._waiting = 0
         self._lock = threading.Lock()
 
     def get(self, key: object, make: Callable[[], bytes], media_type: str) -> Reply:
-        """The document. One who asks makes it, the others wait for that one; they get its error too."""
+        """The document. One who asks makes it, the others wait for that one; they get its error too.
+
+        Raises RenderingBusy where so many wait that threads would be missing for maps.
+        """
         with self._lock:
             packed = self._kept.get(key)
             if packed is not None:
@@ -286,8 +291,18 @@ class _Documents:
             mine: Future[bytes] | None = None
             if coming is None:
                 mine = self._being_made[key] = Future()
+            elif self._waiting >= _MOST_WAITING:
+                raise RenderingBusy(
+                    "the document is being made, and many wait for it; try again in a moment", 5
+                )
+            else:
+                self._waiting += 1
         if coming is not None:
-            return Reply(media_type, coming.result(), gzipped=True)
+            try:
+                return Reply(media_type, coming.result(), gzipped=True)
+            finally:
+                with self._lock:
+                    self._waiting -= 1
         assert mine is not None  # nobody else makes it
         try:
             compressor = zlib.compressobj(level=1, wbits=_GZIP)
