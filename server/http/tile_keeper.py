@@ -28,7 +28,9 @@ from tiles.errors import TilesError
 PERIOD = 0.4
 """Seconds from one look to the next where looking takes a tenth of them or less."""
 _LOCK_FILE = ".keeper"
-_SHARE = 0.1  # of a processor, at most
+_SHARE = 0.1  # of a processor, as long as that keeps the promise of a second
+_LONGEST = 0.7
+"""Seconds from one look to the next at most: the links of a new catalogue cost a tenth of a second, and edits must not wait for ten."""
 _ELSEWHERE_AT_ONCE = 4
 _COMPLAIN_EVERY = 300.0
 _log = logging.getLogger(__name__)
@@ -125,7 +127,8 @@ class TileKeeper:
                     self.look(elsewhere.submit)
                 except Exception as error:  # noqa: BLE001 - the last line of defence: without this thread tiles stay old
                     self._complain("look", error)
-                self._stopped.wait(max(PERIOD, (time.thread_time() - began) / _SHARE))
+                spent = time.thread_time() - began
+                self._stopped.wait(max(PERIOD, min(spent / _SHARE, _LONGEST)))
 
     def look(self, elsewhere: Callable[[Callable[[], None]], object]) -> None:
         """Once: links, tiles of generations that are gone, tiles of what was edited. Raises RegistryUnavailable.

@@ -323,7 +323,8 @@ def fill(file: Path) -> None:
         while os.write(descriptor, b"\0" * 512):
             pass
     except OSError as error:
-        assert error.errno == errno.ENOSPC
+        if error.errno != errno.ENOSPC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -334,6 +335,7 @@ def test_a_full_disk_serves_and_follows_edits(
     variables: Callable[[str], dict[str, str]],
     serving: Callable[..., AbstractContextManager[Any]],
     tmp_path: Path,
+    until: Callable[..., float],
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip(
@@ -355,6 +357,11 @@ def test_a_full_disk_serves_and_follows_edits(
             (folder / "filling").unlink()
             last = seen(server)
             assert [body for _, _, body in last[0]] == [body for _, _, body in answers[0]]
-            assert seen(server) == last == [last[0], last[0]]
+
+            def kept_again() -> bool:
+                first, second = seen(server)
+                return first == second  # one stamp: what one worker keeps the other finds
+
+            until(kept_again)
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
