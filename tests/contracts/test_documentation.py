@@ -18,6 +18,7 @@ from server.http.ogc.conformance import classes_of_all
 from server.http.ogc.conformance_maps import MAP_CHECKED
 from server.http.ogc.openapi import openapi_document
 from server.http.scope import CITY
+from server.registry.identifiers import RESERVED_TENANT_IDS
 from server.settings.loading import setting_keys
 from tiles.maps.self_test import CHECKS as MAP_SELF_TEST
 
@@ -169,6 +170,17 @@ def test_documented_commands_are_understood(page: str, arguments: list[str]) -> 
     # Parses and checks options and arguments, and does not run the command; wrong usage raises.
     with command.make_context(" ".join(names), rest):
         pass
+
+
+def test_tenants_of_documented_commands_may_exist() -> None:
+    """No example names a tenant whose id is reserved."""
+    named = {
+        (page, words[words.index("--tenant") + 1])
+        for page, words in documented_commands()
+        if "--tenant" in words
+    }
+    assert named
+    assert not {(page, tenant) for page, tenant in named if tenant in RESERVED_TENANT_IDS}
 
 
 def test_options_named_in_the_text_exist() -> None:
