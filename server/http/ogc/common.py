@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from functools import lru_cache
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response
 
+from server.http.answer import Answer
 from server.http.collection_index import Box
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
@@ -26,6 +29,7 @@ from server.http.ogc.documents import (
 from server.http.ogc.features_facts import edited_members
 from server.http.ogc.openapi import openapi_document
 from server.http.parameters import integer
+from server.http.scope import Scope
 from server.registry.catalogue import Collection
 from tiles.errors import RasterError
 
@@ -70,10 +74,18 @@ def api() -> Response:
     """The OpenAPI 3.0 definition, as JSON or as a page."""
     here = context()
     here.only()
-    document = openapi_document(here.root, here.scope)
     if here.format("openapi", "json", "html") == "html":
+        document = openapi_document(here.root, here.scope)
         return respond(html_answer(here.services.pages.api(here.page_request(), document, here.tenant)))
-    return _json(document, MEDIA_TYPES["openapi"])
+    body, etag = _definition(here.root, here.scope)
+    return respond(Answer(body, MEDIA_TYPES["openapi"], etag=etag))
+
+
+@lru_cache(maxsize=16)
+def _definition(root: str, scope: Scope) -> tuple[bytes, str]:
+    """The OpenAPI definition of a view and its ETag: it names no collection, so it is the same for everyone at any time."""
+    body = orjson.dumps(openapi_document(root, scope))
+    return body, f'W/"{hashlib.blake2s(body, digest_size=12).hexdigest()}"'
 
 
 def _json(document: Any, media_type: str = MEDIA_TYPES["json"], *, private: bool = False) -> Response:

@@ -117,11 +117,20 @@ def _metadata_document(
         document |= {
             "description": record.descriptions.get(here.language) or record.descriptions.get("en", ""),
             "keywords": list(record.keywords),
-            "collections": list(record.collections),
+            "collections": _visible_ids(here, record),
             "version": str(record.version),
             "dates": {"creation": record.created, "revision": record.updated},
         }
     return document
+
+
+def _visible_ids(here: RequestContext, record: StyleRecord) -> list[str]:
+    """The collections a style names, as far as this client may know of them."""
+    if here.who.operator:
+        return list(record.collections)
+    index = here.services.index(here.catalogue, here.scope, here.who)
+    visible = {one.id for one in index.collections if one.tenant == record.tenant}
+    return [one for one in record.collections if one in visible]
 
 
 def _uses(here: RequestContext, resolved: ResolvedStyle, record: StyleRecord | None) -> list[dict[str, Any]]:
@@ -171,20 +180,23 @@ def legend(style_id: str, public_id: str | None = None) -> Response:
     form = here.format("png", "json", "html")
     scale = _legend_scale(given.get("scale", "1"))
     etag = style_etag(resolved, record, "legend", form, here.language, str(scale), _values_of(style))
+    private = here.who.operator  # only an operator sees legends of what is private
     from tiles.maps.legend import legend_document, legend_html, legend_image
 
     if form == "json":
-        return respond(json_answer(legend_document(style, here.language), etag=etag))
+        return respond(json_answer(legend_document(style, here.language), etag=etag, private=private))
     if form == "html":
         page = f"<!doctype html><meta charset=utf-8><title>{html.escape(style_id)}</title>"
         page += legend_html(style, here.language)
         headers = [("Content-Security-Policy", "default-src 'none'; img-src data:")]
-        return respond(Answer(page.encode(), MEDIA_TYPES["html"], etag=etag, headers=headers))
+        return respond(
+            Answer(page.encode(), MEDIA_TYPES["html"], etag=etag, headers=headers, private=private)
+        )
     from tiles.maps.images import encode_image
 
     title = resolved.title.get(here.language) or resolved.title.get("en") or ""
     body = encode_image(legend_image(style, here.language, scale, title=title), "image/png")
-    return respond(Answer(body, MEDIA_TYPES["png"], etag=etag, compressible=False))
+    return respond(Answer(body, MEDIA_TYPES["png"], etag=etag, compressible=False, private=private))
 
 
 def _values_of(style: Style) -> str:

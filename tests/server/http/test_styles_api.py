@@ -251,3 +251,27 @@ def test_letters_that_are_made_already_wait_for_nobody(
         assert refused.status == 503
         assert int(refused.headers["Retry-After"]) > 0
     assert editing_client.get("/fonts/a/1280-1535.pbf").status == 200
+
+
+def test_what_is_private_is_kept_out_of_shared_caches_and_of_metadata(
+    editing_client: Any, editing_city: Any
+) -> None:
+    legend = "/t/demo/ogc/collections/secret/styles/polygon/legend"
+    for form in ("png", "json", "html"):
+        assert editing_client.get(f"{legend}?f={form}").status == 404
+        reply = editing_client.request("GET", f"{legend}?f={form}", **auth(editing_city))
+        assert reply.status == 200
+        assert "public" not in reply.headers["Cache-Control"]
+    reply = editing_client.request(
+        "PUT",
+        "/t/demo/ogc/styles/both?collections=plots,secret",
+        json.dumps(RED).encode(),
+        CONTENT_TYPE=MAPBOX,
+        **auth(editing_city),
+    )
+    assert reply.status in (201, 204), reply.body
+    metadata = "/t/demo/ogc/styles/both/metadata"
+    reply = editing_client.request("GET", metadata, **auth(editing_city))
+    assert json.loads(reply.body)["collections"] == ["plots", "secret"]
+    assert editing_client.json(metadata)["collections"] == ["plots"]
+    editing_client.request("DELETE", "/t/demo/ogc/styles/both", **auth(editing_city))
