@@ -92,13 +92,13 @@ def hillshade(heights: Values, cell: tuple[float, float], style: RasterStyle) ->
 
 def _slope(heights: Values, axis: int) -> Values:
     """Rise a pixel along an axis: of both sides, of one where the other is missing, 0 where there is none."""
-    steps = np.diff(heights, axis=axis)
-    edge = np.full_like(heights.take([0], axis=axis), np.nan)
-    before = np.concatenate((edge, steps), axis=axis)
-    after = np.concatenate((steps, edge), axis=axis)
+    steps: Values = np.diff(heights, axis=axis).astype(np.float32, copy=False)
+    edge: Values = np.full_like(heights.take([0], axis=axis), np.nan, dtype=np.float32)
+    before: Values = np.concatenate((edge, steps), axis=axis)
+    after: Values = np.concatenate((steps, edge), axis=axis)
     sides = (~np.isnan(before)).astype(np.float32) + ~np.isnan(after)
-    rise: Values = (np.nan_to_num(before) + np.nan_to_num(after)) / np.maximum(sides, 1)
-    return rise
+    rise = (np.nan_to_num(before) + np.nan_to_num(after)) / np.maximum(sides, 1)
+    return rise.astype(np.float32, copy=False)
 
 
 def _light(east: Any, north: Any, azimuth_degrees: float, altitude_degrees: float) -> Values:

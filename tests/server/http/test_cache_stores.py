@@ -343,7 +343,7 @@ def test_a_full_disk_serves_and_follows_edits(
         )
     folder = tmp_path / "tiles"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False)
     if mounted.returncode != 0:
         pytest.skip("this machine lets nobody mount; test_tile_cache.py tests RLIMIT_FSIZE for everyone")
     try:
