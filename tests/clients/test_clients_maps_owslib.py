@@ -210,7 +210,7 @@ def test_coverages(city):
     with rasterio.open(io.BytesIO(small.read())) as raster:
         assert (raster.width, raster.count) == (128, 1)
         assert np.ptp(raster.read(1, masked=True)) > 180
-    day = coverages.coverage("series", scale_factor=8, properties=["blue"], datetime_=f"{DAY}T00:00:00Z")
+    day = coverages.coverage("series", scale_factor=8, properties=["blue"], datetime=f"{DAY}T00:00:00Z")
     with rasterio.open(io.BytesIO(day.read())) as raster:
         assert set(np.unique(raster.read(1, masked=True).compressed())) == {city.series[DAY].blue}
 
