@@ -13,19 +13,25 @@ _ALIASES = {"CRS:84": "OGC:CRS84", "CRS84": "OGC:CRS84", "EPSG:900913": "EPSG:38
 
 
 @lru_cache(maxsize=256)
-def parse_crs(text: str) -> CRS:
-    """The CRS a client or a file names: "EPSG:4547", "CRS:84", an OGC URI or URN, or WKT. Raises UnsupportedCrs.
-
-    EPSG:4490 (CGCS2000 in degrees) is given as CRS84: the two differ by centimetres and EPSG's transformation between them
-    changes nothing, but from a third datum PROJ knows a way to WGS 84 only, and would leave a shift of 100 m unsaid.
-    """
+def named_crs(text: str) -> CRS:
+    """The CRS of a name or WKT as it is, to be told to others. Raises UnsupportedCrs."""
     try:
-        crs = CRS.from_user_input(_ALIASES.get(text, text))
-        return parse_crs("OGC:CRS84") if crs.to_authority() == ("EPSG", "4490") else crs
+        return CRS.from_user_input(_ALIASES.get(text, text))
     except CRSError as error:
         raise UnsupportedCrs(
             f"CRS {text[:80]!r} is unknown; give a code such as EPSG:3857 or an OGC URI of a CRS"
         ) from error
+
+
+@lru_cache(maxsize=256)
+def parse_crs(text: str) -> CRS:
+    """The CRS to calculate with for a name: "EPSG:4547", "CRS:84", an OGC URI or URN, or WKT. Raises UnsupportedCrs.
+
+    EPSG:4490 (CGCS2000 in degrees) is given as CRS84: the two differ by centimetres and EPSG's transformation between them
+    changes nothing, but from a third datum PROJ knows a way to WGS 84 only, and would leave a shift of 100 m unsaid.
+    """
+    crs = named_crs(text)
+    return named_crs("OGC:CRS84") if crs.to_authority() == ("EPSG", "4490") else crs
 
 
 @lru_cache(maxsize=256)

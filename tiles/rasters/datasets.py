@@ -23,7 +23,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from tiles.cache.changes import Box84
-from tiles.crs import parse_crs, transformer
+from tiles.crs import named_crs, transformer
 from tiles.errors import RasterError, UnsupportedCrs
 from tiles.leases import LeaseStore
 from tiles.rasters.source import Bounds, RasterBand, RasterHistogram
@@ -230,4 +230,4 @@ def footprint84(bounds: Bounds, crs: str) -> Box84:
 
 def crs_of(text: str) -> pyproj.CRS:
     """The CRS of a text of `FileFacts.crs`."""
-    return parse_crs(text)
+    return named_crs(text)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.cache.changes import Box84, Change
-from tiles.crs import parse_crs, transformer
+from tiles.crs import named_crs, transformer
 from tiles.errors import RasterError, UnknownInstant
 from tiles.rasters.cog import CogSource, span_of
 from tiles.rasters.datasets import described_band, footprint84
@@ -250,7 +250,7 @@ def _read_state(index: MosaicIndex, change: int) -> _State:
         raise RasterError("the mosaic has no scenes")
     levels = {of: top for of in (COMPOSITE, *instants) if (top := index.top_level(of)) is not None}
     description = RasterDescription(
-        crs=parse_crs(rules.crs),
+        crs=named_crs(rules.crs),
         bounds=extent,
         footprint=footprint84(extent, rules.crs),
         width=max(1, round((extent.east - extent.west) / rules.resolution[0])),
