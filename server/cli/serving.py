@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 APPLICATION = "server.http.wsgi:application"
 
+_CONNECTIONS = 8_192
+"""Connections that a worker holds. By itself granian lets all workers together have 1,024, and shares them out blindly: of 1,000
+clients that stay connected some would never be answered."""
+_WAITING_CONNECTIONS = 4_096
+_OPEN_FILES = 65_536
+"""Each connection is an open file; a shell's usual limit is 1,024."""
 _RASTER_BLOCKS_MB = "128"
 """What a worker keeps of blocks of raster files. GDAL's own choice is a twentieth of the machine's memory, for each worker."""
 
@@ -38,6 +45,7 @@ def serve(settings: Settings) -> None:
     os.environ.pop(CONFIG_VARIABLE, None)
     os.environ.update(settings_environment(settings))
     os.environ.setdefault("GDAL_CACHEMAX", _RASTER_BLOCKS_MB)
+    _allow_open_files()
     server = _granian(settings, address)
     url = settings.server.public_url or _url(settings)
     say(
@@ -49,6 +57,13 @@ def serve(settings: Settings) -> None:
     if preparing is not None and preparing.wait() != 0:
         raise ServeError("the registry could not be made; the message above says why")
     say("Chengtu has stopped.")
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check_port(host: str, port: int) -> str:
@@ -110,6 +125,8 @@ def _granian(settings: Settings, address: str) -> MPServer:
         interface=Interfaces.WSGI,
         workers=settings.server.workers,
         blocking_threads=settings.server.blocking_threads,
+        backlog=_WAITING_CONNECTIONS,
+        backpressure=_CONNECTIONS,
         http=HTTPModes.http1,
         # Longer than a proxy in front keeps its idle connections (nginx: 60 s), so that none is closed under its next request.
         http1_settings=HTTP1Settings(header_read_timeout=75_000),

@@ -304,7 +304,8 @@ def test_a_thousand_connections_are_held(server: Server) -> None:
     if soft < 2048:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(2048, hard), hard))
     path = f"{PLOTS}/map/tiles/WebMercatorQuad/11/892/1672"
-    connections = [Connection(server.port) for _ in range(1000)]
+    # However they are shared out, one of two workers has more than the 512 that granian would let it have by itself.
+    connections = [Connection(server.port) for _ in range(1_100)]
     try:
         for _ in range(2):
             assert {connection.get(path)[0] for connection in connections} == {200}
