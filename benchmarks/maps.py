@@ -45,7 +45,8 @@ import sys, time
 from rio_tiler.io import Reader
 tiles = [tuple(map(int, part.split("/"))) for part in sys.argv[2:]]
 with Reader(sys.argv[1]) as reader:
-    reader.tile(*tiles[0])
+    z, x, y = tiles[0]
+    reader.tile(x, y, z)
     started = time.process_time()
     for z, x, y in tiles:
         reader.tile(x, y, z).render(img_format="PNG")
