@@ -5,6 +5,7 @@ TilesError
     ├── NothingToBuildError     no object is left that could be drawn
     ├── AttributeTableError     attribute columns do not fit the objects
     ├── CityJSONError           the file is not CityJSON, or its structure is broken as a whole
+    ├── GlbError                a binary glTF cannot be written, or one that was given cannot be read
     └── PlacementError          coordinates cannot be placed on the globe
         └── VerticalReferenceError  heights cannot be brought to the ellipsoid
 
@@ -30,6 +31,10 @@ class AttributeTableError(ThreeDError):
 
 class CityJSONError(ThreeDError):
     """The file is not CityJSON, or its structure is broken as a whole."""
+
+
+class GlbError(ThreeDError):
+    """A binary glTF cannot be written of these parts, or one that was given cannot be read."""
 
 
 class PlacementError(ThreeDError):
