@@ -8,6 +8,7 @@ and merges them in order. So whatever a store answers, it answers for the past a
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -97,6 +98,21 @@ def _views(connection: sqlite3.Connection, facts: StoreFacts, change: int, count
         f"CREATE TEMP VIEW chengtu_state AS SELECT 'change' AS name, {change:d} AS value"
         f" UNION ALL SELECT 'count', {count:d}"
     )
+
+
+def change_at(store: FeatureStore, asof: str) -> int | None:
+    """The change of the last transaction committed at or before an RFC 3339 instant; None before the store was built.
+
+    Raises InvalidParameter.
+    """
+    moment = _moment(asof)
+    with store.snapshot() as connection:
+        if not has_history(connection):
+            return 0 if build_moment(connection) <= moment else None
+        (change,) = connection.execute(
+            "SELECT max(change) FROM main.chengtu_transaction WHERE time <= ?", (moment,)
+        ).fetchone()
+    return None if change is None else int(change)
 
 
 _past: WeakKeyDictionary[FeatureStore, OrderedDict[int, PastStore]] = WeakKeyDictionary()
@@ -229,6 +245,13 @@ _TOUCHED = (
     " AND key IN (SELECT key FROM chengtu_edited WHERE since > ?)",
 )
 
+_CHANGED = """
+SELECT key FROM chengtu_edited WHERE since > :since AND since <= :until
+UNION SELECT key FROM fragment_past WHERE past_until > :since AND past_until <= :until
+UNION SELECT key FROM fragment_past WHERE past_until > :since AND past_since > :since AND past_since <= :until
+ORDER BY key
+"""
+
 
 def dirty_since(store: FeatureStore, change: int) -> list[BBox]:
     """CRS84 boxes of everything that edits after `change` touched, where it was and where it is; [] without any.
@@ -241,6 +264,19 @@ def dirty_since(store: FeatureStore, change: int) -> list[BBox]:
         rows = [row for statement in _TOUCHED for row in connection.execute(statement, (change,))]
     boxes = np.unique(np.array(rows, dtype=np.float64).reshape(-1, 4), axis=0)
     return [BBox(*box) for box in _joined(boxes, store.facts).tolist()]
+
+
+def changed_keys(store: FeatureStore, since: int, until: int | None = None) -> NDArray[np.int64]:
+    """Keys (n,), ascending, of the features that edits after the change `since`, and not after `until`, made, altered or deleted.
+
+    A feature that moved may have had another key before: both are told. [] without any.
+    """
+    last = sys.maxsize if until is None else until
+    with store.snapshot() as connection:
+        if not has_history(connection):
+            return np.empty(0, dtype=np.int64)
+        rows = connection.execute(_CHANGED, {"since": since, "until": last}).fetchall()
+    return np.array(rows, dtype=np.int64).reshape(-1)
 
 
 def _joined(boxes: NDArray[np.float64], facts: StoreFacts) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pyproj
+from numpy.typing import NDArray
 
 from providers.errors import AnswerTooLarge, StoreCorrupt, StoreError, StoreMissing
 from providers.features.crs import CRS84H, ReferenceSystem, describe_crs, reference_system
@@ -225,6 +226,18 @@ class FeatureStore:
         from providers.features.store.history import touched_since
 
         return touched_since(self, change, box)
+
+    def changed_keys(self, since: int, until: int | None = None) -> NDArray[np.int64]:
+        """Keys of the features that edits after `since`, and not after `until`, made, altered or deleted."""
+        from providers.features.store.history import changed_keys
+
+        return changed_keys(self, since, until)
+
+    def change_at(self, asof: str) -> int | None:
+        """The change that was the last one at an RFC 3339 instant, None before the first state."""
+        from providers.features.store.history import change_at
+
+        return change_at(self, asof)
 
     def close_to_edits(self) -> int:
         """Let no later edit in; the counter of edits at that moment."""
