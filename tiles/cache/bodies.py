@@ -21,7 +21,7 @@ _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
 def packed(body: bytes) -> bytes:
-    """A vector tile as gzip; one that is gzip already stays as it is."""
+    """A vector or terrain tile as gzip; one that is gzip already stays as it is."""
     from isal import isal_zlib
 
     if body[:3] == _GZIP:
@@ -72,4 +72,4 @@ def _whole_gzip(body: bytes) -> bool:
     )  # made elsewhere: as good as can be told without unpacking
 
 
-_CHECKS = {"png": _whole_png, "jpeg": _whole_jpeg, "webp": _whole_webp, "mvt": _whole_gzip}
+_CHECKS = {"png": _whole_png, "jpeg": _whole_jpeg, "webp": _whole_webp, "mvt": _whole_gzip, "terrain": _whole_gzip}

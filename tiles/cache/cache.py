@@ -26,7 +26,7 @@ from tiles.cache.memory import KeptTile, TileMemory, kept_tile
 from tiles.cache.places import Places
 from tiles.cache.stale import StaleTiles
 from tiles.cache.store import StoredTile, TileStore, Usage
-from tiles.cache.tile import TileName, Tileset
+from tiles.cache.tile import GZIPPED, TileName, Tileset
 from tiles.errors import RenderingBusy, TileCacheError
 
 type Rendered = bytes | Mapping[TileName, bytes]
@@ -328,7 +328,7 @@ class TileCache:
 
 def _checked(name: TileName, body: bytes) -> bytes:
     """A rendering as it is kept. Raises TileCacheError where it is no tile of its extension."""
-    if name.tileset.extension == "mvt":
+    if name.tileset.extension in GZIPPED:
         body = packed(body)
     if not is_whole(body, name.tileset.extension):
         raise TileCacheError(

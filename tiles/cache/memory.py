@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tiles.cache.bodies import holds_nothing
 from tiles.cache.store import StoredTile
-from tiles.cache.tile import EXTENSIONS, TileName
+from tiles.cache.tile import EXTENSIONS, GZIPPED, TileName
 
 _ENTRY_BYTES = 700
 """What an entry takes beside its body: names, numbers, texts."""
@@ -20,7 +20,7 @@ _LOOK_AGAIN = 1800.0
 class KeptTile(NamedTuple):
     """A tile, ready to be sent.
 
-    `etag` is strong, with its quotes. `gzipped`: `body` is gzip (vector tiles always, images never). `stale`: an edit has touched
+    `etag` is strong, with its quotes. `gzipped`: `body` is gzip (vector and terrain tiles always, images never). `stale`: an edit has touched
     it, and it is being made anew at this moment.
     """
 
@@ -41,7 +41,7 @@ def kept_tile(name: TileName, stored: StoredTile, *, stale: bool = False) -> Kep
     """A tile of a store with what its answer needs."""
     extension = name.tileset.extension
     etag = f'"{stored.stamp:x}-{len(stored.body):x}"'
-    return KeptTile(stored.body, stored.stamp, EXTENSIONS[extension], etag, extension == "mvt", stale)
+    return KeptTile(stored.body, stored.stamp, EXTENSIONS[extension], etag, extension in GZIPPED, stale)
 
 
 class TileMemory:

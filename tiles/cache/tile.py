@@ -19,8 +19,11 @@ EXTENSIONS = {
     "jpeg": "image/jpeg",
     "webp": "image/webp",
     "mvt": "application/vnd.mapbox-vector-tile",
+    "terrain": "application/vnd.quantized-mesh",
 }
-"""Extensions of kept tiles with their media types. `mvt` is kept gzip-compressed, so that it can be sent as it is."""
+"""Extensions of kept tiles with their media types."""
+GZIPPED = frozenset({"mvt", "terrain"})
+"""Extensions whose tiles are kept gzip-compressed, so that they can be sent as they are."""
 
 
 @dataclass(frozen=True, slots=True)
