@@ -155,8 +155,7 @@ def _grid_transformer(grid: str) -> Transformer:
 def _by_own_grid(crs: CRS, xyz: Positions) -> GeodeticPositions | None:
     """By the compound CRS's own operation, or None where PROJ lacks its grid (it then answers infinity or raises)."""
     try:
-        exact = Transformer.from_crs(crs, "EPSG:4979", always_xy=True, only_best=True, allow_ballpark=False)
-        longitude, latitude, height = exact.transform(xyz[:, 0], xyz[:, 1], xyz[:, 2])
+        longitude, latitude, height = _exact_transformer(crs.to_wkt()).transform(xyz[:, 0], xyz[:, 1], xyz[:, 2])
     except ProjError:
         return None
     if not np.isfinite(height).any():
@@ -164,6 +163,12 @@ def _by_own_grid(crs: CRS, xyz: Positions) -> GeodeticPositions | None:
     stray = ~np.isfinite(height) | outside_area_of_use(crs, np.column_stack((longitude, latitude)))
     description = f"ellipsoid (WGS 84): {crs.name} by PROJ's own grids"
     return GeodeticPositions(longitude, latitude, np.where(stray, np.nan, height), description)
+
+
+@lru_cache(maxsize=16)
+def _exact_transformer(wkt: str) -> Transformer:
+    """Raises ProjError where there is none; kept, because making one takes longer than moving a thousand heights by it."""
+    return Transformer.from_crs(wkt, "EPSG:4979", always_xy=True, only_best=True, allow_ballpark=False)
 
 
 def _egm96_grid() -> Path:

@@ -196,6 +196,7 @@ def body_of() -> Callable[..., bytes]:
         "webp": webp,
         "jpeg": jpeg,
         "mvt": lambda seed: packed(struct.pack("<I", seed) * 50),
+        "terrain": lambda seed: packed(struct.pack("<I", seed) * 60),
     }
     return lambda extension="png", seed=0: makers[extension](seed)
 
