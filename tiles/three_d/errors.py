@@ -3,9 +3,12 @@
 TilesError
 └── ThreeDError                 a 3D tileset cannot be built
     ├── NothingToBuildError     no object is left that could be drawn
+    ├── BuildCancelledError     whoever started the build has stopped it
+    ├── BuildProcessError       processes of the build died again and again
     ├── AttributeTableError     attribute columns do not fit the objects
     ├── CityJSONError           the file is not CityJSON, or its structure is broken as a whole
     ├── GlbError                a binary glTF cannot be written, or one that was given cannot be read
+    ├── LiveTilesetError        what edits changed of a tileset cannot be read or written
     └── PlacementError          coordinates cannot be placed on the globe
         └── VerticalReferenceError  heights cannot be brought to the ellipsoid
 
@@ -25,6 +28,14 @@ class NothingToBuildError(ThreeDError):
     """No object is left that could be drawn."""
 
 
+class BuildCancelledError(ThreeDError):
+    """Whoever started the build has stopped it; the same build can go on where it was."""
+
+
+class BuildProcessError(ThreeDError):
+    """Processes of the build died again and again."""
+
+
 class AttributeTableError(ThreeDError):
     """Attribute columns, ids or measures do not have one value per object."""
 
@@ -35,6 +46,10 @@ class CityJSONError(ThreeDError):
 
 class GlbError(ThreeDError):
     """A binary glTF cannot be written of these parts, or one that was given cannot be read."""
+
+
+class LiveTilesetError(ThreeDError):
+    """What edits changed of a tileset cannot be read or written."""
 
 
 class PlacementError(ThreeDError):
