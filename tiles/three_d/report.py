@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Action = Literal["skipped", "repaired"]
+Action = Literal["skipped", "repaired", "kept"]
 BBox84h = tuple[float, float, float, float, float, float]
 MAX_LISTED_PROBLEMS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectProblem:
-    """One object that could not be drawn as given. `action` says whether it was left out or mended."""
+    """One object that could not be drawn as given. `action` says whether it was left out, mended, or is drawn as it is."""
 
     id: str
     problem: str
