@@ -72,4 +72,12 @@ def _whole_gzip(body: bytes) -> bool:
     )  # made elsewhere: as good as can be told without unpacking
 
 
-_CHECKS = {"png": _whole_png, "jpeg": _whole_jpeg, "webp": _whole_webp, "mvt": _whole_gzip, "terrain": _whole_gzip}
+_CHECKS = {
+    "png": _whole_png,
+    "jpeg": _whole_jpeg,
+    "webp": _whole_webp,
+    "mvt": _whole_gzip,
+    "terrain": _whole_gzip,
+    "glb": _whole_gzip,
+    "b3dm": _whole_gzip,
+}

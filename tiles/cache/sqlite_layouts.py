@@ -49,7 +49,15 @@ CREATE TABLE gpkg_extensions (
 """
 _APPLICATION_ID = 0x47504B47  # "GPKG"
 _VERSION = 10300
-_MBTILES_FORMATS = {"png": "png", "jpeg": "jpg", "webp": "webp", "mvt": "pbf", "terrain": "terrain"}
+_MBTILES_FORMATS = {
+    "png": "png",
+    "jpeg": "jpg",
+    "webp": "webp",
+    "mvt": "pbf",
+    "terrain": "terrain",
+    "glb": "glb",
+    "b3dm": "b3dm",
+}
 _WEBP_EXTENSION = "http://www.geopackage.org/spec121/#extension_tiles_webp"
 _UNDEFINED = "undefined"
 

@@ -20,9 +20,11 @@ EXTENSIONS = {
     "webp": "image/webp",
     "mvt": "application/vnd.mapbox-vector-tile",
     "terrain": "application/vnd.quantized-mesh",
+    "glb": "model/gltf-binary",
+    "b3dm": "application/octet-stream",
 }
 """Extensions of kept tiles with their media types."""
-GZIPPED = frozenset({"mvt", "terrain"})
+GZIPPED = frozenset({"mvt", "terrain", "glb", "b3dm"})
 """Extensions whose tiles are kept gzip-compressed, so that they can be sent as they are."""
 
 
