@@ -49,7 +49,7 @@ class PropertyColumn:
         if self.offsets is None:
             return PropertyColumn(self.id, self.name, self.schema, self.values[order])
         taken = _as_arrow_strings(self.values, self.offsets).take(pa.array(order))
-        return _string_column(self.id, self.name, self.schema, taken)
+        return string_column(self.id, self.name, self.schema, taken)
 
     def rows(self, start: int, stop: int) -> tuple[bytes, bytes | None, str | None]:
         """(values, string offsets, offset type) of rows start..stop-1, as EXT_structural_metadata stores them."""
@@ -99,15 +99,17 @@ def property_table(
                 f"column {name!r} has {len(values)} values for {count} objects; give one value per object"
             )
     taken: dict[str, None] = {}
-    typed = [_string_property(_unique("id", taken), "id", pa.array(ids, pa.large_string()), semantic="ID")]
+    typed = [_string_property(unique_id("id", taken), "id", pa.array(ids, pa.large_string()), semantic="ID")]
     for name, numbers in measures.items():
         typed.append(
-            _typed(_unique(name, taken), titles.get(name, name), pa.array(numbers, from_pandas=True), None)
+            typed_column(
+                unique_id(name, taken), titles.get(name, name), pa.array(numbers, from_pandas=True), None
+            )
         )
     for name, values in columns.items():
         semantic = "NAME" if name.lower() == "name" else None
-        identifier = _unique(property_id(name), taken)
-        typed.append(_typed(identifier, titles.get(name, name), _as_arrow(values), semantic))
+        identifier = unique_id(property_id(name), taken)
+        typed.append(typed_column(identifier, titles.get(name, name), as_arrow(values), semantic))
     return PropertyTable(class_id, tuple(typed), count)
 
 
@@ -124,7 +126,8 @@ def _spell_out(match: re.Match[str]) -> str:
     return f"_u{ord(match.group()):04x}_"
 
 
-def _unique(identifier: str, taken: dict[str, None]) -> str:
+def unique_id(identifier: str, taken: dict[str, None]) -> str:
+    """`identifier`, with a number where it is in `taken`; then it is too."""
     candidate, number = identifier, 1
     while candidate in taken:
         candidate, number = f"{identifier}_{number}", number + 1
@@ -132,7 +135,7 @@ def _unique(identifier: str, taken: dict[str, None]) -> str:
     return candidate
 
 
-def _as_arrow(values: Sequence[object]) -> pa.Array:
+def as_arrow(values: Sequence[object]) -> pa.Array:
     """An Arrow array of any sequence; what has no common type becomes text."""
     if isinstance(values, pa.ChunkedArray):
         return values.combine_chunks()
@@ -165,7 +168,8 @@ def _as_text(value: object) -> str | None:
     return str(value)
 
 
-def _typed(identifier: str, name: str, array: pa.Array, semantic: str | None) -> PropertyColumn:
+def typed_column(identifier: str, name: str, array: pa.Array, semantic: str | None) -> PropertyColumn:
+    """A column typed by its own values."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         array = array.dictionary_decode()
@@ -179,10 +183,10 @@ def _typed(identifier: str, name: str, array: pa.Array, semantic: str | None) ->
             return column
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _float_column(identifier, name, array.cast(pa.float64()).to_numpy(zero_copy_only=False))
-    return _string_property(identifier, name, _text_array(array), semantic)
+    return _string_property(identifier, name, text_array(array), semantic)
 
 
-def _text_array(array: pa.Array) -> pa.Array:
+def text_array(array: pa.Array) -> pa.Array:
     """Any Arrow array as large_string; dates and times as ISO 8601."""
     kind = array.type
     if pa.types.is_timestamp(kind):
@@ -234,10 +238,11 @@ def _string_property(identifier: str, name: str, array: pa.Array, semantic: str 
     if array.null_count:
         schema["noData"] = ""
         array = pc.fill_null(array, "")
-    return _string_column(identifier, name, schema, array)
+    return string_column(identifier, name, schema, array)
 
 
-def _string_column(identifier: str, name: str, schema: dict[str, Any], array: pa.Array) -> PropertyColumn:
+def string_column(identifier: str, name: str, schema: dict[str, Any], array: pa.Array) -> PropertyColumn:
+    """A column of an Arrow array of large strings without a missing one."""
     _, offsets, text = array.buffers()
     limits = np.frombuffer(offsets, dtype=np.int64, count=len(array) + 1, offset=array.offset * 8)
     data = np.frombuffer(text, dtype=np.uint8) if text is not None and text.size else np.empty(0, np.uint8)

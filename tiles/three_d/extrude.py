@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.three_d.footprints import RaggedPolygons
-from tiles.three_d.mesh import Mesh
+from tiles.three_d.mesh import Mesh, join_meshes
 from tiles.three_d.placement import LocalFrame, Positions, to_ecef, up_vectors
 from tiles.three_d.ragged import following
 
@@ -24,10 +24,12 @@ def extrude(
     *,
     bottom: NDArray[np.float64],
     top: NDArray[np.float64],
+    lifted: NDArray[np.bool_] | None = None,
 ) -> Mesh:
     """Walls and roofs of the features start..stop-1 in `frame`; feature ids count from 0 at `start`.
 
-    `bottom` and `top` are ellipsoidal heights (m) over all features. There is no floor: it is never seen from above.
+    `bottom` and `top` are ellipsoidal heights (m) over all features. Only those that are `lifted` have a floor: that of the
+    others is never seen.
     """
     limits = polygons.feature_vertices()[start : stop + 1]
     first, last = int(limits[0]), int(limits[-1])
@@ -40,13 +42,17 @@ def extrude(
     walls, normals = _walls(low, high, up, _next_in_ring(polygons, start, stop, first))
     count = len(xy)
     wall_triangles = (np.arange(count)[:, None] * 4 + _WALL).reshape(-1, 3)
-    roof_triangles = _roofs(polygons, start, stop, first) + 4 * count
-    return Mesh(
+    roofs = _roofs(polygons, start, stop, first)
+    mesh = Mesh(
         positions=np.concatenate((walls, high)),
         normals=np.concatenate((normals, up)),
         feature_ids=np.concatenate((np.repeat(owner, 4), owner)),
-        triangles=np.concatenate((wall_triangles, roof_triangles)),
+        triangles=np.concatenate((wall_triangles, roofs + 4 * count)),
     )
+    if lifted is None or not lifted[start:stop].any():
+        return mesh
+    floors = roofs[lifted[start:stop][owner[roofs[:, 0]]]][:, ::-1]
+    return join_meshes([mesh, Mesh(low, -up, owner, floors)])
 
 
 def _next_in_ring(polygons: RaggedPolygons, start: int, stop: int, first: int) -> NDArray[np.int64]:

@@ -6,6 +6,10 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SUBTREE_TEMPLATE = "subtrees/{level}/{x}/{y}.subtree"
+CONTENT_TEMPLATE = "content/{level}/{x}/{y}.glb"
+TILESET_FILE = "tileset.json"
+
 
 @dataclass(slots=True)
 class FileWriter:
@@ -16,8 +20,8 @@ class FileWriter:
     gzip_bytes: int = 0
     _known_folders: set[Path] = field(default_factory=set)
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write `content` to `folder/name` and its compressed form to `folder/name.gz`."""
+    def write(self, name: str, content: bytes) -> tuple[int, int]:
+        """Write `content` to `folder/name` and its compressed form to `folder/name.gz`; the lengths of both."""
         path = self.folder / name
         if path.parent not in self._known_folders:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +31,7 @@ class FileWriter:
         path.with_name(path.name + ".gz").write_bytes(packed)
         self.plain_bytes += len(content)
         self.gzip_bytes += len(packed)
+        return len(content), len(packed)
 
 
 def compress(content: bytes) -> bytes:

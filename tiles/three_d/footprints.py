@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from tiles.three_d.placement import Positions, to_longitude_latitude, unwrap_longitudes
+from tiles.three_d.placement import (
+    HorizontalPath,
+    Positions,
+    outside_area_of_use,
+    to_longitude_latitude,
+    unwrap_longitudes,
+)
 from tiles.three_d.report import Survivors
 
 _POLYGON, _MULTIPOLYGON, _COLLECTION = 3, 6, 7
@@ -48,9 +54,15 @@ class CleanFootprints(NamedTuple):
 
 
 def clean_footprints(
-    footprints: Sequence[BaseGeometry | None] | NDArray[np.object_], crs: CRS, survivors: Survivors
+    footprints: Sequence[BaseGeometry | None] | NDArray[np.object_],
+    crs: CRS,
+    survivors: Survivors,
+    path: HorizontalPath | None = None,
 ) -> CleanFootprints:
-    """Bring footprints to longitude and latitude; mend what can be mended, drop the rest from `survivors`."""
+    """Bring footprints to longitude and latitude; mend what can be mended, drop the rest from `survivors`.
+
+    `path`: the way to WGS 84, None for the one that fits these footprints best.
+    """
     source = np.empty(len(footprints), dtype=object)
     source[:] = footprints
     survivors.drop(shapely.is_missing(source) | shapely.is_empty(source), "no geometry")
@@ -60,7 +72,7 @@ def clean_footprints(
     points, local_owner = shapely.get_coordinates(source[rows], return_index=True)
     owner = rows[local_owner]
     survivors.drop_owners(owner, ~np.isfinite(points).all(axis=1), "a coordinate is not a number")
-    lonlat, description = to_longitude_latitude(crs, points)
+    lonlat, description = _placed(crs, points, path)
     survivors.drop_owners(owner, ~np.isfinite(lonlat).all(axis=1), "outside the area of its CRS")
     lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
     drawn = np.flatnonzero(survivors.alive)
@@ -69,6 +81,14 @@ def clean_footprints(
     survivors.drop(survivors.alive & ~(shapely.area(source) > _SMALLEST_AREA), "footprint without an area")
     kept = np.flatnonzero(survivors.alive)
     return CleanFootprints(kept, source[kept], description)
+
+
+def _placed(crs: CRS, points: Positions, path: HorizontalPath | None) -> tuple[Positions, str]:
+    if path is None:
+        return to_longitude_latitude(crs, points)
+    lonlat = path.forward(points)
+    lonlat[outside_area_of_use(crs, lonlat)] = np.nan
+    return lonlat, path.description
 
 
 def _mend(geometries: NDArray[Any], survivors: Survivors) -> None:

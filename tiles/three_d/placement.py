@@ -124,6 +124,11 @@ def _paths_of(wkt: str) -> tuple[HorizontalPath, ...]:
     return tuple(paths)
 
 
+def horizontal_paths(crs: CRS) -> tuple[HorizontalPath, ...]:
+    """All acceptable ways from a CRS to WGS 84, the best first. Raises PlacementError where there is none."""
+    return _paths_of(horizontal_part(crs).to_wkt())
+
+
 def horizontal_path(crs: CRS, xy: Positions) -> tuple[HorizontalPath, Positions]:
     """The way for data at `xy` (n, 2 or more columns) of `crs`, and their longitude and latitude (n, 2).
 

@@ -49,13 +49,16 @@ class Tiling:
         return (self.level << 48) | morton(self.x, self.y)
 
 
-def root_region(boxes: NDArray[np.float64]) -> Region:
-    """A region around `boxes` (n, 4; west, south, east, north) that is about square on the ground."""
+def root_region(boxes: NDArray[np.float64], margin: float = _ROOT_MARGIN) -> Region:
+    """A region around `boxes` (n, 4; west, south, east, north) that is about square on the ground.
+
+    `margin` is its width by that of what it holds: room for what is added later.
+    """
     west, south = boxes[:, 0].min(), boxes[:, 1].min()
     east, north = boxes[:, 2].max(), boxes[:, 3].max()
     middle_x, middle_y = float(west + east) / 2.0, float(south + north) / 2.0
     shrink = max(float(np.cos(np.radians(middle_y))), 0.01)
-    half = max(float(east - west) * shrink, float(north - south), 1e-5) / 2.0 * _ROOT_MARGIN
+    half = max(float(east - west) * shrink, float(north - south), 1e-5) / 2.0 * margin
     half_x = half / shrink
     if half_x >= 180.0:
         middle_x, half_x = 0.0, 180.0
@@ -89,8 +92,8 @@ def assign(
     root_error = 0.0
     for depth in range(MAX_LEVEL + 1):
         level[rest], here_x, here_y = depth, x[rest], y[rest]
-        low_x, low_y = _cells(region, depth + 1, boxes[rest, 0], boxes[rest, 1])
-        high_x, high_y = _cells(region, depth + 1, boxes[rest, 2], boxes[rest, 3])
+        low_x, low_y = cells(region, depth + 1, boxes[rest, 0], boxes[rest, 1])
+        high_x, high_y = cells(region, depth + 1, boxes[rest, 2], boxes[rest, 3])
         # Rounding may put a corner a cell away from its parent; such a feature counts as crossing.
         fits = (low_x == high_x) & (low_y == high_y) & (low_x >> 1 == here_x) & (low_y >> 1 == here_y)
         stays = ~fits | _largest(morton(here_x, here_y), sizes[rest], weights[rest], fits, capacity)
@@ -121,14 +124,37 @@ def _largest(
     return result
 
 
-def _cells(
+def cells(
     region: Region, level: int, longitude: NDArray[np.float64], latitude: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Column and row (from the south) of places at `level`."""
+    """Column and row (from the south) of places at `level`; those outside the region get the nearest."""
     count = 2**level
     column = np.floor((longitude - region.west) / (region.east - region.west) * count).astype(np.int64)
     row = np.floor((latitude - region.south) / (region.north - region.south) * count).astype(np.int64)
     return np.clip(column, 0, count - 1), np.clip(row, 0, count - 1)
+
+
+def tile_code(level: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One sortable number per tile: level first, then the Morton index inside the level."""
+    return np.asarray((level << 48) | morton(x, y))
+
+
+def tile_codes_to_index(
+    codes: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Level, x and y (n,) of tile codes (n,)."""
+    index = codes & ((1 << 48) - 1)
+    return codes >> 48, _gather(index), _gather(index >> 1)
+
+
+def _gather(value: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every second bit of values below 2**48, from the lowest."""
+    value = value & 0x5555555555555555
+    value = (value | (value >> 1)) & 0x3333333333333333
+    value = (value | (value >> 2)) & 0x0F0F0F0F0F0F0F0F
+    value = (value | (value >> 4)) & 0x00FF00FF00FF00FF
+    value = (value | (value >> 8)) & 0x0000FFFF0000FFFF
+    return np.asarray((value | (value >> 16)) & 0xFFFFFF)
 
 
 def morton(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:

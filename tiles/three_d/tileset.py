@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tiles.three_d.attributes import PropertyTable
-from tiles.three_d.files import FileWriter
+from tiles.three_d.files import CONTENT_TEMPLATE, SUBTREE_TEMPLATE, FileWriter
 from tiles.three_d.glb import Appearance, write_glb
 from tiles.three_d.mesh import Mesh
 from tiles.three_d.placement import LocalFrame
@@ -20,8 +20,6 @@ from tiles.three_d.quadtree import Tiling, assign, morton, tile_region
 from tiles.three_d.report import BBox84h, ProblemLog, TilesetSummary
 from tiles.three_d.subtree import TileIndex, subtree_files
 
-SUBTREE_TEMPLATE = "subtrees/{level}/{x}/{y}.subtree"
-CONTENT_TEMPLATE = "content/{level}/{x}/{y}.glb"
 # Heights of the root's region leave room for the rounding of positions.
 _HEIGHT_MARGIN = 0.1
 

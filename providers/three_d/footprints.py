@@ -1,0 +1,302 @@
+"""Buildings out of footprints: polygons of a collection, raised from the ground to their height."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from providers.three_d.ground import Ground
+from providers.three_d.numbers import numbers_of
+from providers.three_d.object_features import FeatureRows, FeaturesAt, property_specs, take
+from providers.three_d.placing import chosen_path
+from providers.three_d.source_state import SourceState
+from tiles.three_d.attributes import PropertyTable
+from tiles.three_d.buildings import BUILDING_COLOUR, sizes_of
+from tiles.three_d.extrude import VERTICES_PER_CORNER, extrude
+from tiles.three_d.footprints import clean_footprints, to_ragged
+from tiles.three_d.objects import Detail, Keys, Material, MeshPart, Outlines, Part
+from tiles.three_d.placement import LocalFrame, horizontal_paths
+from tiles.three_d.report import ProblemLog, Survivors
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
+from tiles.three_d.vertical import VerticalReference, to_ellipsoid
+
+STOREY_METRES = 3.2
+_NO_TITLES: Mapping[str, str] = MappingProxyType({})
+_HEIGHT = PropertySpec("height", {"en": "Height", "zh": "高度"}, "m", "number", source=":height")
+# What no building on Earth reaches: a number in millimetres, a code for "unknown", a typing error.
+_HIGHEST = 2_000.0
+_DEEPEST_GROUND, _HIGHEST_GROUND = -12_000.0, 10_000.0
+_WIDEST = 20_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class FootprintRecipe:
+    """How footprints become buildings; all lengths in metres.
+
+    `height_field` is the height above the ground; where a value is missing or not above 0, `levels_field` times
+    `STOREY_METRES`; where that is too, `default_height`; a footprint with none is reported and left out. `lowest_field` is the
+    height above the ground at which it begins (building parts that stand above a passage). The ground is `base_field`, or
+    `ground` (a raster of the generation), or 0, in `vertical`.
+    """
+
+    kind: ClassVar[str] = "footprints"
+
+    features: FeaturesAt
+    height_field: str | None = None
+    levels_field: str | None = None
+    default_height: float | None = None
+    lowest_field: str | None = None
+    base_field: str | None = None
+    ground: str | None = None
+    default_ground: float | None = None
+    vertical: VerticalReference = field(default_factory=VerticalReference.ellipsoidal)
+    titles: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def open(self) -> FootprintSource:
+        """The source. Raises ThreeDError and ProviderError where it cannot be read."""
+        return FootprintSource(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs."""
+        return {
+            "features": self.features.to_json(),
+            "height_field": self.height_field,
+            "levels_field": self.levels_field,
+            "default_height": self.default_height,
+            "lowest_field": self.lowest_field,
+            "base_field": self.base_field,
+            "ground": self.ground,
+            "default_ground": self.default_ground,
+            "vertical": vertical_to_json(self.vertical),
+            "titles": dict(self.titles),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], generation: Path) -> Self:
+        """The recipe of a generation."""
+        names = (
+            "height_field", "levels_field", "default_height", "lowest_field", "base_field", "ground",
+            "default_ground", "titles",
+        )  # fmt: skip
+        return cls(
+            features=FeaturesAt.from_json(document["features"], generation),
+            vertical=vertical_from_json(document["vertical"], generation),
+            **{name: document[name] for name in names},
+        )
+
+
+def vertical_to_json(vertical: VerticalReference) -> dict[str, Any]:
+    """A vertical reference as a JSON object. Its grid, where it has one, lies in the generation's `scene` folder."""
+    document = {"kind": vertical.kind, "metres": vertical.metres, "name": vertical.name}
+    return document if vertical.path is None else {**document, "grid": f"scene/{vertical.path.name}"}
+
+
+def vertical_from_json(document: Mapping[str, Any], generation: Path) -> VerticalReference:
+    """The vertical reference of a recipe."""
+    grid = generation / document["grid"] if document.get("grid") else None
+    return VerticalReference(document["kind"], document["metres"], grid, document["name"])
+
+
+class FootprintSource:
+    """The buildings of one collection."""
+
+    content = "buildings"
+    details: tuple[Detail, ...] = (Detail.LOD1,)
+
+    def __init__(self, recipe: FootprintRecipe) -> None:
+        self._recipe = recipe
+        self._generation = recipe.features.generation
+        self._features = recipe.features.open()
+        self._state = SourceState.read(self._generation)
+        self._ground: Ground | None = None
+        self.problems = ProblemLog()
+
+    @property
+    def height_reference(self) -> str:
+        """What was done to the heights."""
+        return self._known().height_reference
+
+    def count(self) -> int | None:
+        """Footprints, with those that cannot be drawn."""
+        return self._features.count()
+
+    def outlines(self) -> Iterator[Outlines]:
+        """Where the buildings are. What cannot be drawn goes to `problems`."""
+        schema = SchemaBuilder("building", self._specs())
+        state = self._state or self._begun(schema)
+        self._state = state
+        for rows in self._features.chunks():
+            built = self._built(rows, state, self.problems)
+            schema.add({":height": built.rise, **built.rows.columns})
+            yield built.outlines()
+        if SourceState.read(self._generation) is None:
+            self._state = SourceState(schema.finish(), state.path, state.height_reference, state.ground)
+            self._state.save(self._generation)
+
+    def load(self, keys: Keys) -> LoadedFootprints:
+        """The buildings of these keys."""
+        state = self._known()
+        return LoadedFootprints(self._built(self._features.rows(keys), state, ProblemLog()), state)
+
+    def _specs(self) -> list[PropertySpec]:
+        return [_HEIGHT, *property_specs(self._features.fields, self._recipe.titles)]
+
+    def _known(self) -> SourceState:
+        if self._state is None:
+            for _ in self.outlines():
+                pass
+        if self._state is None:  # pragma: no cover - outlines() has set it
+            raise AssertionError("the first reading leaves its state")
+        return self._state
+
+    def _begun(self, schema: SchemaBuilder) -> SourceState:
+        """What is decided before the first building is looked at."""
+        crs, bbox = self._features.crs, self._features.bbox
+        path = chosen_path(crs, bbox)
+        ground = self._recipe.default_ground
+        if ground is None and self._recipe.base_field:
+            known = numbers_of(self._features.values(self._recipe.base_field))
+            known = known[np.isfinite(known)]
+            ground = float(np.median(known)) if len(known) else 0.0
+        _, said = to_ellipsoid(crs, np.empty((0, 2)), np.empty(0), self._recipe.vertical)
+        reference = f"{said}; {horizontal_paths(crs)[path].description}"
+        return SourceState(schema.finish(), path, reference, ground or 0.0)
+
+    def _built(self, rows: FeatureRows, state: SourceState, log: ProblemLog) -> _Buildings:
+        """Rows as buildings; those that cannot be drawn are told to `log` and left out."""
+        survivors = Survivors.all_of(rows.ids, log)
+        rise = self._rise(rows, survivors)
+        lowest = self._lowest(rows, rise, survivors)
+        base = self._base(rows, state, survivors)
+        path = horizontal_paths(self._features.crs)[state.path]
+        clean = clean_footprints(rows.geometries, self._features.crs, survivors, path)
+        boxes = shapely.bounds(clean.geometries).reshape(-1, 4)
+        kept = clean.kept
+        wide = sizes_of(boxes, np.zeros(len(kept))) > _WIDEST
+        if wide.any():
+            marked = np.zeros(len(rows), dtype=np.bool_)
+            marked[kept[wide]] = True
+            survivors.drop(marked, f"a footprint wider than {_WIDEST / 1000:.0f} km")
+            kept, boxes = kept[~wide], boxes[~wide]
+        geometries = clean.geometries[~wide]
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2.0
+        ground, _ = to_ellipsoid(self._features.crs, middles, base[kept], self._recipe.vertical)
+        return _Buildings(
+            take(rows, kept), geometries, boxes, ground + lowest[kept], ground + rise[kept],
+            rise[kept], lowest[kept] > 0.0,
+        )  # fmt: skip
+
+    def _rise(self, rows: FeatureRows, survivors: Survivors) -> NDArray[np.float64]:
+        """Height above the ground (m, (n,))."""
+        recipe = self._recipe
+        heights = np.full(len(rows), np.nan)
+        if recipe.height_field:
+            heights = numbers_of(rows.columns[recipe.height_field])
+        if recipe.levels_field:
+            storeys = numbers_of(rows.columns[recipe.levels_field]) * STOREY_METRES
+            heights = np.where(heights > 0.0, heights, storeys)
+        if recipe.default_height is not None:
+            heights = np.where(heights > 0.0, heights, recipe.default_height)
+        survivors.drop(~(heights > 0.0), "no height above 0 is given")
+        survivors.drop(~(heights <= _HIGHEST), f"a height above {_HIGHEST:.0f} m")
+        return heights
+
+    def _lowest(
+        self, rows: FeatureRows, rise: NDArray[np.float64], survivors: Survivors
+    ) -> NDArray[np.float64]:
+        """Height above the ground at which a building begins (m, (n,)); 0 where nothing is said."""
+        if not self._recipe.lowest_field:
+            return np.zeros(len(rows))
+        lowest = numbers_of(rows.columns[self._recipe.lowest_field])
+        lowest = np.where(np.isfinite(lowest) & (lowest > 0.0), lowest, 0.0)
+        impossible = survivors.alive & (lowest >= rise)
+        for row in np.flatnonzero(impossible).tolist():
+            survivors.log.add(
+                rows.ids[row], "its lowest height is not below its height: drawn from the ground", "repaired"
+            )
+        return np.where(impossible, 0.0, lowest)
+
+    def _base(self, rows: FeatureRows, state: SourceState, survivors: Survivors) -> NDArray[np.float64]:
+        """Height of the ground (m, (n,)) in the recipe's vertical reference."""
+        if self._recipe.base_field:
+            base = numbers_of(rows.columns[self._recipe.base_field])
+            base = np.where(np.isfinite(base), base, state.ground)
+        elif self._recipe.ground is not None:
+            base = self._sampled(rows.geometries, state)
+        else:
+            return np.zeros(len(rows))
+        impossible = ~((base >= _DEEPEST_GROUND) & (base <= _HIGHEST_GROUND))
+        survivors.drop(impossible, "the height of its ground cannot be")
+        return base
+
+    def _sampled(self, geometries: NDArray[np.object_], state: SourceState) -> NDArray[np.float64]:
+        if self._ground is None:
+            raster = self._generation / str(self._recipe.ground)
+            self._ground = Ground(raster, self._features.crs, state.ground)
+        middles = shapely.bounds(geometries).reshape(-1, 4)
+        places = (middles[:, :2] + middles[:, 2:]) / 2.0
+        base = np.full(len(geometries), state.ground)
+        known = np.isfinite(places).all(axis=1)
+        base[known] = self._ground.heights(places[known])
+        return base
+
+
+@dataclass(frozen=True, slots=True)
+class _Buildings:
+    """n buildings: rows, polygons in longitude and latitude, their boxes (n, 4), ellipsoidal heights and height (m, (n,))."""
+
+    rows: FeatureRows
+    geometries: NDArray[np.object_]
+    boxes: NDArray[np.float64]
+    bottoms: NDArray[np.float64]
+    tops: NDArray[np.float64]
+    rise: NDArray[np.float64]
+    lifted: NDArray[np.bool_]
+
+    def outlines(self) -> Outlines:
+        corners = shapely.get_num_coordinates(self.geometries).astype(np.int64)
+        sizes = sizes_of(self.boxes, self.tops - self.bottoms)
+        return Outlines(
+            self.rows.keys, self.boxes, self.bottoms, self.tops, sizes, corners * VERTICES_PER_CORNER
+        )
+
+
+class LoadedFootprints:
+    """Some buildings in memory."""
+
+    def __init__(self, buildings: _Buildings, state: SourceState) -> None:
+        self._buildings = buildings
+        self._state = state
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of those that are here."""
+        return self._buildings.rows.keys
+
+    @property
+    def table(self) -> PropertyTable:
+        """Their attributes."""
+        rows = self._buildings.rows
+        return self._state.schema.table(rows.ids, {":height": self._buildings.rise, **rows.columns})
+
+    def outlines(self) -> Outlines:
+        """Where they are."""
+        return self._buildings.outlines()
+
+    def parts(self, frame: LocalFrame, detail: Detail) -> Sequence[Part]:
+        """Their walls and roofs, in any detail the same."""
+        found = self._buildings
+        if not len(found.geometries):
+            return ()
+        mesh = extrude(
+            to_ragged(found.geometries), 0, len(found.geometries), frame,
+            bottom=found.bottoms, top=found.tops, lifted=found.lifted,
+        )  # fmt: skip
+        return (MeshPart(mesh, Material(colour=(*BUILDING_COLOUR, 1.0))),)
