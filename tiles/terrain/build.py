@@ -1,37 +1,45 @@
-"""An elevation model -> a folder of quantized-mesh tiles with layer.json.
+"""An elevation model -> a folder of quantized-mesh tiles with layer.json, and the recipe to make every further tile.
 
-Tiling: EPSG:4326, two tiles at level 0, rows from the south (TMS), as Cesium asks for. Both root tiles always exist,
-flat where there are no data, and so does every tile above and beside the data that is needed to reach it.
+Tiles down to a level are written as files (EPSG:4326); deeper ones, and those of EPSG:3857, are made when they are asked for. Both
+root tiles always exist, flat where there are no data, and so does every tile above and beside the data that is needed to
+reach it. Tiles are written block by block, in several processes where that is worth it; a journal of finished blocks lets a build
+that was killed go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from tiles.terrain.elevation import ElevationModel
 from tiles.terrain.errors import TerrainError
-from tiles.terrain.quantized_mesh import GRID, TileGrid, encode_tile
+from tiles.terrain.quantized_mesh import GRID
+from tiles.terrain.recipe import RECIPE_FILE, TerrainRecipe
+from tiles.terrain.surface import Surface
+from tiles.terrain.terrain_tiles import ERROR_AT_LEVEL_0, TerrainTiles
+from tiles.terrain.tiling import DEEPEST_LEVEL, GEOGRAPHIC, Availability, TileRange
+from tiles.terrain.water import WaterRule
 from tiles.three_d.files import FileWriter
-from tiles.three_d.placement import horizontal_path
-from tiles.three_d.vertical import VerticalReference, to_ellipsoid
+from tiles.three_d.vertical import VerticalReference
 
-DEEPEST_LEVEL = 22
+MOST_PREBUILT = 20_000
+"""Tiles that are written when nothing else is asked for: two minutes of one core. What is deeper is made on request."""
+JOURNAL_FILE = "terrain.journal"
 _METRES_PER_DEGREE = 111_320.0
-# Largest error (m) of a mesh at level 0: under half of what a client assumes of 65 samples along half a turn; each level
-# halves it, so simplification stays invisible at the distance a level is drawn from.
-_ERROR_AT_LEVEL_0 = 30_000.0
-# From this level on a tile is small enough for PROJ to be asked at every eighth sample only.
-_SMALL_TILE_LEVEL = 9
-_COARSE = 8
-# Around the model the ground sinks over this share of its longer side: a cliff there would open gaps between levels.
-_FADE = 0.03
+_BLOCK_EDGE = 16
+# Fewer tiles than this are written sooner by one process than others start.
+_WORTH_PROCESSES = 2_000
 
 Progress = Callable[[int, int], None]
 
@@ -39,7 +47,8 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class TerrainSummary:
     """What was built. `bbox84h`: west, south, bottom, east, north, top of the data, degrees and metres above the
-    ellipsoid. `bytes` counts the plain files, `gzip_bytes` their compressed siblings."""
+    ellipsoid (west > east across the antimeridian). `bytes` counts the plain files, `gzip_bytes` their compressed siblings;
+    `tile_count` the files, down to level `prebuilt`. `largest_difference`: see TerrainTiles."""
 
     min_zoom: int
     max_zoom: int
@@ -48,20 +57,28 @@ class TerrainSummary:
     gzip_bytes: int
     bbox84h: tuple[float, float, float, float, float, float]
     height_reference: str
+    prebuilt: int
+    largest_difference: float
 
 
-class _TileRange(NamedTuple):
-    """Columns and rows of the tiles of a level, both ends included."""
+class _Block(NamedTuple):
+    """Some tiles of one level that are made together."""
 
     level: int
-    west: int
-    south: int
-    east: int
-    north: int
+    tiles: TileRange
 
-    def available(self) -> list[dict[str, int]]:
-        """As layer.json lists it."""
-        return [{"startX": self.west, "startY": self.south, "endX": self.east, "endY": self.north}]
+    @property
+    def name(self) -> str:
+        return f"{self.level}/{self.tiles.west}/{self.tiles.south}"
+
+
+class _Written(NamedTuple):
+    """A finished block."""
+
+    name: str
+    tiles: int
+    plain: int
+    packed: int
 
 
 def build_terrain(
@@ -72,130 +89,85 @@ def build_terrain(
     attribution: str = "",
     max_zoom: int | None = None,
     max_error: float | None = None,
+    water: WaterRule | None = None,
+    prebuilt: int | None = None,
+    processes: int = 1,
     report: Progress | None = None,
 ) -> TerrainSummary:
-    """Write `layer.json` and `{z}/{x}/{y}.terrain` for an elevation model (any CRS, metres in band 1) into `out_dir`.
+    """Write `layer.json`, the recipe and `{z}/{x}/{y}.terrain` for an elevation model into `out_dir`.
 
-    `vertical` says what its heights refer to (default: the ellipsoid). The deepest level follows from the model's pixel
-    size unless `max_zoom` says otherwise. `max_error` (m) is the largest error of the mesh at that level. Where the model
-    has no data the ground lies at its lowest height; around its border it slopes down to that. `report(done, total)` is called after every tile.
+    `dem_path` is a raster (any CRS, heights in band 1) or a mosaic's index; the recipe names it relative to `out_dir`, so the two
+    have to move together. `vertical` says what its heights refer to (default: the ellipsoid); a grid file it names has to lie in
+    `out_dir` too if it is to move with it. The deepest level follows from the model's pixel size unless `max_zoom` says
+    otherwise. `max_error` (m) is the largest error of the mesh at that level. Files of `water` are in `out_dir`. Levels down to
+    `prebuilt` are written; None: as many as hold no more than 20,000 tiles, -1: none. Where the model has no data the ground lies at
+    its lowest height; around its border it slopes down to that. `report(done, total)` is called after every block of tiles; what it
+    raises stops the build, and the same call again goes on.
 
-    Raises TerrainError where the file is no elevation model, PlacementError where it cannot be placed.
+    Raises TerrainError where the file is no elevation model, PlacementError where it cannot be placed, VerticalReferenceError where
+    its heights have no way to the ellipsoid.
     """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    recipe, availability = _planned(out_dir, dem_path, vertical, attribution, max_zoom, max_error, water)
+    recipe = replace(recipe, prebuilt=_prebuilt(availability, prebuilt))
+    journal = _Journal(out_dir / JOURNAL_FILE, recipe)
+    recipe.write(out_dir)
+    done = _write_tiles(out_dir, recipe, availability, journal, max(1, processes), report)
+    with TerrainTiles(out_dir, recipe) as tiles:
+        layer = orjson.dumps(tiles.layer_json(), option=orjson.OPT_INDENT_2)
+        difference = tiles.largest_difference
+    FileWriter(out_dir).write("layer.json", layer)
+    journal.remove()
+    west, south, east, north = recipe.bounds
+    return TerrainSummary(
+        min_zoom=0,
+        max_zoom=recipe.deepest,
+        tile_count=sum(one.tiles for one in done),
+        bytes=sum(one.plain for one in done) + len(layer),
+        gzip_bytes=sum(one.packed for one in done),
+        bbox84h=(west, south, recipe.lowest, east if east <= 180.0 else east - 360.0, north, recipe.highest),
+        height_reference=recipe.height_reference,
+        prebuilt=recipe.prebuilt,
+        largest_difference=difference,
+    )
+
+
+def _planned(
+    out_dir: Path,
+    dem_path: Path,
+    vertical: VerticalReference | None,
+    attribution: str,
+    max_zoom: int | None,
+    max_error: float | None,
+    water: WaterRule | None,
+) -> tuple[TerrainRecipe, Availability]:
     with ElevationModel(dem_path) as model:
-        surface = _Surface(model, vertical or VerticalReference.ellipsoidal())
+        surface = Surface(model, vertical or VerticalReference.ellipsoidal())
         deepest = _deepest_level(model) if max_zoom is None else max_zoom
         if not 0 <= deepest <= DEEPEST_LEVEL:
             raise TerrainError(f"level {deepest} was asked; allowed are 0 to {DEEPEST_LEVEL}")
-        ranges = _ranges(surface.bounds_with_fade(), deepest)
-        total = sum((one.east - one.west + 1) * (one.north - one.south + 1) for one in ranges)
-        writer = FileWriter(out_dir)
-        done = 0
-        for one in ranges:
-            error = _ERROR_AT_LEVEL_0 / 2.0**one.level
-            if one.level == deepest and max_error is not None:
-                error = max_error
-            for x in range(one.west, one.east + 1):
-                for y in range(one.south, one.north + 1):
-                    grid = surface.grid(one.level, x, y, deepest)
-                    writer.write(f"{one.level}/{x}/{y}.terrain", encode_tile(grid, one.level, error))
-                    done += 1
-                    if report is not None:
-                        report(done, total)
-        writer.write("layer.json", orjson.dumps(_layer_json(ranges, attribution), option=orjson.OPT_INDENT_2))
-        west, south, east, north = surface.bounds
-        return TerrainSummary(
-            min_zoom=0,
-            max_zoom=deepest,
-            tile_count=done,
-            bytes=writer.plain_bytes,
-            gzip_bytes=writer.gzip_bytes,
-            bbox84h=(west, south, surface.lowest, east, north, surface.highest),
+        if max_error is not None and not 0.0 < max_error < float("inf"):
+            raise TerrainError(f"an error of {max_error} m was asked; allowed are numbers above 0")
+        availability = Availability(GEOGRAPHIC, surface.boxes(), deepest)
+        recipe = TerrainRecipe(
+            model=os.path.relpath(dem_path.resolve(), out_dir.resolve()),
+            vertical=_relative(vertical or VerticalReference.ellipsoidal(), out_dir),
+            deepest=deepest,
+            max_error=ERROR_AT_LEVEL_0 / 2.0**deepest if max_error is None else max_error,
+            lowest=surface.lowest,
+            highest=surface.highest,
+            bounds=surface.bounds,
             height_reference=surface.description,
+            attribution=attribution,
+            water=water,
         )
+        return recipe, availability
 
 
-class _Surface:
-    """The model's heights above the ellipsoid on the grid of a tile."""
-
-    def __init__(self, model: ElevationModel, vertical: VerticalReference) -> None:
-        self._model = model
-        self._vertical = vertical
-        self._path, border = horizontal_path(model.horizontal, model.outline())
-        if not np.isfinite(border).all():
-            raise TerrainError("the elevation model reaches out of the area of its CRS; cut it first")
-        low, high = border.min(axis=0), border.max(axis=0)
-        if high[0] - low[0] > 180.0:
-            raise TerrainError("the elevation model crosses the antimeridian; cut it there into two")
-        self.bounds = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-        self._fade = max(_FADE * max(model.width, model.height), 1.0)
-        self.lowest, self.highest, self.description = self._overview()
-
-    def bounds_with_fade(self) -> tuple[float, float, float, float]:
-        """The box of all that is not flat."""
-        west, south, east, north = self.bounds
-        wide, high = (east - west) * _FADE * 1.5, (north - south) * _FADE * 1.5
-        return (west - wide, south - high, east + wide, north + high)
-
-    def _overview(self) -> tuple[float, float, str]:
-        """Lowest and highest ellipsoidal height on a coarse grid over the model, and how heights were brought there."""
-        west, south, east, north = self.bounds
-        count = 257
-        longitude, latitude = np.meshgrid(np.linspace(west, east, count), np.linspace(south, north, count))
-        lonlat = np.column_stack((longitude.ravel(), latitude.ravel()))
-        coarseness = 1
-        while max(self._model.width, self._model.height) / coarseness > 2.0 * count:
-            coarseness *= 2
-        found = self._model.heights(self._path.inverse(lonlat), coarseness)
-        known = np.isfinite(found)
-        if not known.any():
-            raise TerrainError("the elevation model holds no heights, only gaps")
-        heights, description = to_ellipsoid(self._model.crs, lonlat[known], found[known], self._vertical)
-        return float(heights.min()), float(heights.max()), description
-
-    def grid(self, level: int, x: int, y: int, deepest: int) -> TileGrid:
-        """The tile's heights; outside the model they sink from its border to its lowest height, where its gaps lie too."""
-        size = 180.0 / 2**level
-        west, south = -180.0 + x * size, -90.0 + y * size
-        # Fractions of the tile, one sample beyond each edge.
-        share = np.arange(-1, GRID + 1) / (GRID - 1)
-        longitude, latitude = np.meshgrid(west + share * size, np.clip(south + share * size, -90.0, 90.0))
-        lonlat = np.column_stack((longitude.ravel(), latitude.ravel()))
-        places = (
-            self._places(west, south, size, share)
-            if level >= _SMALL_TILE_LEVEL
-            else self._path.inverse(lonlat)
-        )
-        usable = np.isfinite(places).all(axis=1)
-        nearest, distance = self._model.nearest(places[usable])
-        found = np.full(len(lonlat), np.nan)
-        share_of_model = np.zeros(len(lonlat))
-        share_of_model[usable] = np.maximum(1.0 - distance / self._fade, 0.0)
-        wanted = share_of_model > 0.0
-        found[wanted] = self._model.heights(nearest[wanted[usable]], 2 ** (deepest - level))
-        heights = np.full(len(lonlat), self.lowest)
-        known = np.isfinite(found)
-        if known.any():
-            inside, _ = to_ellipsoid(self._model.crs, lonlat[known], found[known], self._vertical)
-            heights[known] += (inside - self.lowest) * share_of_model[known]
-        return TileGrid(west, south, west + size, south + size, heights.reshape(GRID + 2, GRID + 2))
-
-    def _places(
-        self, west: float, south: float, size: float, share: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Places of all samples in the model's CRS, between exact ones at every eighth; exact on the tile's corners, and
-        on an edge found from that edge alone, so that both neighbours find the same."""
-        knots = np.linspace(0.0, 1.0, _COARSE + 1)
-        longitude, latitude = np.meshgrid(west + knots * size, south + knots * size)
-        exact = self._path.inverse(np.column_stack((longitude.ravel(), latitude.ravel())))
-        cell = np.clip(np.floor(share * _COARSE), 0, _COARSE - 1).astype(np.int64)
-        part = share * _COARSE - cell
-        weights = np.zeros((len(share), _COARSE + 1))
-        rows = np.arange(len(share))
-        weights[rows, cell] = 1.0 - part
-        weights[rows, cell + 1] = part
-        net = exact.reshape(_COARSE + 1, _COARSE + 1, 2)
-        return np.asarray(np.einsum("ai,bj,ijc->abc", weights, weights, net, optimize=True)).reshape(-1, 2)
+def _relative(vertical: VerticalReference, folder: Path) -> VerticalReference:
+    if vertical.path is None:
+        return vertical
+    return VerticalReference.grid(Path(os.path.relpath(vertical.path.resolve(), folder.resolve())))
 
 
 def _deepest_level(model: ElevationModel) -> int:
@@ -204,37 +176,143 @@ def _deepest_level(model: ElevationModel) -> int:
     return int(np.clip(round(float(np.log2(spacing_at_0 / model.pixel_size()))), 0, DEEPEST_LEVEL))
 
 
-def _ranges(bounds: tuple[float, float, float, float], deepest: int) -> list[_TileRange]:
-    west, south, east, north = bounds
-    ranges = [_TileRange(0, 0, 0, 1, 0)]
-    for level in range(1, deepest + 1):
-        size = 180.0 / 2**level
-        last_x, last_y = 2 ** (level + 1) - 1, 2**level - 1
-        ranges.append(
-            _TileRange(
-                level,
-                int(np.clip((west + 180.0) // size, 0, last_x)),
-                int(np.clip((south + 90.0) // size, 0, last_y)),
-                int(np.clip((east + 180.0) // size, 0, last_x)),
-                int(np.clip((north + 90.0) // size, 0, last_y)),
-            )
-        )
-    return ranges
+def _prebuilt(availability: Availability, asked: int | None) -> int:
+    """The deepest level that is written."""
+    if asked is not None:
+        return max(-1, min(asked, availability.deepest))
+    fitting = [
+        level for level in range(availability.deepest + 1) if availability.count(level) <= MOST_PREBUILT
+    ]
+    return max(fitting, default=-1)
 
 
-def _layer_json(ranges: list[_TileRange], attribution: str) -> dict[str, Any]:
-    return {
-        "tilejson": "2.1.0",
-        "name": "terrain",
-        "version": "1.0.0",
-        "format": "quantized-mesh-1.0",
-        "scheme": "tms",
-        "projection": "EPSG:4326",
-        "tiles": ["{z}/{x}/{y}.terrain"],
-        "minzoom": 0,
-        "maxzoom": ranges[-1].level,
-        "bounds": [-180.0, -90.0, 180.0, 90.0],
-        "attribution": attribution,
-        "extensions": ["octvertexnormals"],
-        "available": [one.available() for one in ranges],
-    }
+def _blocks(availability: Availability, prebuilt: int) -> Iterator[_Block]:
+    for level in range(prebuilt + 1):
+        for tiles in availability.blocks(level, _BLOCK_EDGE):
+            yield _Block(level, tiles)
+
+
+def _write_tiles(
+    out_dir: Path,
+    recipe: TerrainRecipe,
+    availability: Availability,
+    journal: _Journal,
+    processes: int,
+    report: Progress | None,
+) -> list[_Written]:
+    total = availability.count(recipe.prebuilt) if recipe.prebuilt >= 0 else 0
+    done = list(journal.done.values())
+    left = [block for block in _blocks(availability, recipe.prebuilt) if block.name not in journal.done]
+    count = sum(one.tiles for one in done)
+    many = processes > 1 and sum(block.tiles.size for block in left) >= _WORTH_PROCESSES
+    written = _in_processes(out_dir, recipe, left, processes) if many else _here(out_dir, recipe, left)
+    for one in written:
+        journal.add(one)
+        done.append(one)
+        count += one.tiles
+        if report is not None:
+            report(count, total)
+    return done
+
+
+def _here(out_dir: Path, recipe: TerrainRecipe, blocks: list[_Block]) -> Iterator[_Written]:
+    with TerrainTiles(out_dir, recipe, whole=True) as tiles:
+        for block in blocks:
+            yield _write_block(out_dir, tiles, block)
+
+
+def _in_processes(
+    out_dir: Path, recipe: TerrainRecipe, blocks: list[_Block], processes: int
+) -> Iterator[_Written]:
+    """Blocks in whatever order they are finished. Only a few wait in the queue, so that a stop is a stop."""
+    pool = ProcessPoolExecutor(
+        processes,
+        # A forked child would share GDAL's and PROJ's open files with its parent.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(out_dir, recipe),
+    )
+    waiting: set[Future[_Written]] = set()
+    try:
+        for block in blocks:
+            if len(waiting) >= 2 * processes:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in finished)
+            waiting.add(pool.submit(_write_in_child, block))
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (one.result() for one in finished)
+    except BrokenProcessPool as error:
+        raise TerrainError(
+            "a process that makes terrain was ended from outside, perhaps for want of memory; start again, it goes on"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_child: tuple[Path, TerrainTiles] | None = None
+"""What a child process works on, set once when it begins."""
+
+
+def _begin(out_dir: Path, recipe: TerrainRecipe) -> None:
+    global _child
+    _child = (out_dir, TerrainTiles(out_dir, recipe, whole=True))
+
+
+def _write_in_child(block: _Block) -> _Written:
+    if _child is None:
+        raise TerrainError("a child process was given work before it was told of which terrain")
+    return _write_block(*_child, block)
+
+
+def _write_block(out_dir: Path, tiles: TerrainTiles, block: _Block) -> _Written:
+    writer = FileWriter(out_dir)
+    west, south, east, north = block.tiles
+    for x in range(west, east + 1):
+        for y in range(south, north + 1):
+            content = tiles.tile(block.level, x, y)
+            if content is None:
+                raise TerrainError(f"tile {block.level}/{x}/{y} was planned and is not there any more")
+            writer.write(f"{block.level}/{x}/{y}.terrain", content)
+    return _Written(block.name, block.tiles.size, writer.plain_bytes, writer.gzip_bytes)
+
+
+class _Journal:
+    """Blocks that are finished, one line each. Of a build of something else it is begun anew."""
+
+    def __init__(self, path: Path, recipe: TerrainRecipe) -> None:
+        self._path = path
+        self._heading = hashlib.blake2s(repr(recipe).encode()).hexdigest()
+        self.done: dict[str, _Written] = {}
+        if not self._read():
+            self.done = {}
+            path.write_text(f"{self._heading}\n", "utf-8")
+
+    def _read(self) -> bool:
+        try:
+            heading, *lines = self._path.read_text("utf-8").split("\n")
+        except FileNotFoundError:
+            return False
+        if heading != self._heading:
+            return False
+        # The last line may have been cut off; what follows the last line end is never a whole one.
+        for line in lines[:-1]:
+            try:
+                name, tiles, plain, packed = json.loads(line)
+            except ValueError:
+                continue
+            self.done[name] = _Written(name, tiles, plain, packed)
+        return True
+
+    def add(self, written: _Written) -> None:
+        """Note a finished block."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(list(written)) + "\n")
+
+    def remove(self) -> None:
+        """The build is over."""
+        self._path.unlink(missing_ok=True)
+
+
+PRIVATE_FILES = frozenset({RECIPE_FILE, JOURNAL_FILE})
+"""Files beside the tiles that are not for clients; those of water and geoids begin with an underscore."""

@@ -6,58 +6,52 @@ with a whole-number factor from its own corner), and a height is a bilinear mean
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from pyproj import CRS
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
-from tiles.terrain.errors import TerrainError
-from tiles.three_d.placement import (
-    HorizontalPath,
-    as_crs,
-    horizontal_part,
-    horizontal_path,
-    to_longitude_latitude,
-)
+from tiles.terrain.rasters import HeightRaster, open_heights
+from tiles.three_d.placement import HorizontalPath, horizontal_part, horizontal_path
 
-# Pixels of one block that is read and kept at a time, and how many blocks are kept: 64 x 4 MB.
+# Pixels along the edge of one block that is read and kept at a time, and the bytes of all that are kept.
 BLOCK = 1024
-_BLOCKS_KEPT = 64
-# Heights outside what the Earth has are gaps that a model forgot to declare.
-_LOWEST, _HIGHEST = -12_000.0, 10_000.0
+SMALL_BLOCK = 256
+_KEPT_BYTES = 96 << 20
+_METRES_PER_DEGREE = 111_320.0
 
 Heights = NDArray[np.float64]
 
 
-class ElevationModel:
-    """An open elevation model: band 1 of a raster with a CRS and a north-up or rotated grid. Use as a context manager.
+class _Block(NamedTuple):
+    """Heights (rows, columns) with one more row and column than a block has, so that it is enough for its own cells."""
 
-    Raises TerrainError where the file is not such a raster.
+    values: NDArray[np.float32]
+    whole: bool
+
+
+class ElevationModel:
+    """An open elevation model: band 1 of a raster with a CRS and a north-up or turned grid, or a mosaic. A context manager.
+
+    `block` is the edge of what is read at once: large where all of a model is used, small for a tile now and then. Safe in
+    threads. Raises TerrainError where the file is no such raster.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        try:
-            self._dataset = rasterio.open(path)
-        except RasterioError as error:
-            raise TerrainError(f"{path.name} cannot be read as a raster: {error}") from error
-        if self._dataset.crs is None:
-            self._dataset.close()
-            raise TerrainError(f"{path.name} has no CRS; assign one before it becomes terrain")
-        self.crs = as_crs(self._dataset.crs.to_wkt())
+    def __init__(self, path: Path, block: int = BLOCK) -> None:
+        self._raster: HeightRaster = open_heights(path)
+        self._block = block
+        self._most_blocks = max(4, _KEPT_BYTES // (4 * (block + 1) ** 2))
+        self.crs = self._raster.crs
         self.horizontal = horizontal_part(self.crs)
-        self.width, self.height = int(self._dataset.width), int(self._dataset.height)
-        self._transform = self._dataset.transform
-        self._inverse = ~self._dataset.transform
-        self._blocks: OrderedDict[tuple[int, int, int], NDArray[np.float32]] = OrderedDict()
+        self.width, self.height = self._raster.width, self._raster.height
+        self._transform = self._raster.transform
+        self._inverse = ~self._raster.transform
+        self._blocks: OrderedDict[tuple[int, int, int], _Block] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -65,26 +59,43 @@ class ElevationModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._dataset.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and forget what was read."""
+        with self._lock:
+            self._blocks.clear()
+            self._raster.close()
 
     def pixel_size(self) -> float:
         """The shorter side of a pixel in metres (a degree counts as 111,320 m)."""
         a, b, _, d, e, _ = tuple(self._transform)[:6]
         size = min(float(np.hypot(a, d)), float(np.hypot(b, e)))
         unit = self.horizontal.axis_info[0].unit_conversion_factor
-        return size * (111_320.0 if self.horizontal.is_geographic else float(unit))
+        return size * (_METRES_PER_DEGREE if self.horizontal.is_geographic else float(unit))
 
     def outline(self, steps: int = 32) -> NDArray[np.float64]:
-        """Places (n, 2) along the border of the model, in its CRS."""
+        """Places (n, 2) along the border of the model, in its CRS: once around, from its first corner back to it."""
         along = np.linspace(0.0, 1.0, steps + 1)
-        columns = np.concatenate((along, np.ones_like(along), along, np.zeros_like(along))) * self.width
-        rows = np.concatenate((np.zeros_like(along), along, np.ones_like(along), along)) * self.height
+        zeros, ones = np.zeros_like(along), np.ones_like(along)
+        columns = np.concatenate((along, ones, along[::-1], zeros)) * self.width
+        rows = np.concatenate((zeros, along, ones, along[::-1])) * self.height
         x, y = self._transform @ (columns, rows)
         return np.column_stack((x, y))
 
     def path(self) -> HorizontalPath:
         """The way between the model's CRS and WGS 84: the one its own border takes, so that all its uses agree."""
         return horizontal_path(self.horizontal, self.outline())[0]
+
+    def unwrapped(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Longitudes of a geographic model within half a turn of its middle, as its grid counts them (0 to 360, say)."""
+        if not self.horizontal.is_geographic:
+            return xy
+        middle, _ = self._transform @ (self.width / 2.0, self.height / 2.0)
+        turn = 360.0 / np.degrees(self.horizontal.axis_info[0].unit_conversion_factor)
+        result = xy.copy()
+        result[:, 0] -= turn * np.round((xy[:, 0] - middle) / turn)
+        return result
 
     def nearest(self, xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The nearest places (n, 2) inside the model, and how far (n,) away they are, in pixels; 0 where inside."""
@@ -94,7 +105,7 @@ class ElevationModel:
         return np.column_stack((x, y)), np.hypot(column - near_column, row - near_row)
 
     def heights(self, xy: NDArray[np.float64], coarseness: int = 1) -> Heights:
-        """Heights (n,) at `xy` (n, 2) in the model's CRS, NaN outside and in gaps.
+        """Heights (n,) at `xy` (n, 2) in the model's CRS, in metres; NaN outside, in gaps and where `xy` is NaN.
 
         `coarseness` is the factor (a power of two) by which the model is reduced before: pixel means, so that far views
         do not flicker.
@@ -103,87 +114,78 @@ class ElevationModel:
         column = np.asarray(column, dtype=np.float64) / coarseness - 0.5
         row = np.asarray(row, dtype=np.float64) / coarseness - 0.5
         wide, high = -(-self.width // coarseness), -(-self.height // coarseness)
-        inside = (column >= -0.5) & (column <= wide - 0.5) & (row >= -0.5) & (row <= high - 0.5)
-        result = np.full(len(xy), np.nan)
-        if not inside.any():
-            return result
-        left, top = np.floor(column[inside]), np.floor(row[inside])
-        share_x, share_y = column[inside] - left, row[inside] - top
-        total, weight = np.zeros(len(left)), np.zeros(len(left))
-        for down, vertical in ((0, 1.0 - share_y), (1, share_y)):
-            for right, horizontal in ((0, 1.0 - share_x), (1, share_x)):
-                at_row = np.clip(top + down, 0, high - 1).astype(np.int64)
-                at_column = np.clip(left + right, 0, wide - 1).astype(np.int64)
-                values = self._pixels(at_row, at_column, coarseness)
-                part = np.where(np.isnan(values), 0.0, vertical * horizontal)
-                total += np.where(np.isnan(values), 0.0, values) * part
-                weight += part
-        with np.errstate(invalid="ignore", divide="ignore"):
-            result[inside] = np.where(weight > 0.0, total / weight, np.nan)
-        return result
-
-    def _pixels(self, row: NDArray[np.int64], column: NDArray[np.int64], coarseness: int) -> Heights:
-        """Values (n,) of pixels, NaN in gaps, read block by block."""
-        block_row, block_column = row // BLOCK, column // BLOCK
-        key = block_row * (self.width // BLOCK + 1) + block_column
-        if (key == key[0]).all():
-            block = self._block(int(block_row[0]), int(block_column[0]), coarseness)
-            return block[row % BLOCK, column % BLOCK].astype(np.float64)
-        values = np.empty(len(row))
-        for one in np.unique(key).tolist():
-            chosen = np.flatnonzero(key == one)
-            block = self._block(int(block_row[chosen[0]]), int(block_column[chosen[0]]), coarseness)
-            values[chosen] = block[row[chosen] % BLOCK, column[chosen] % BLOCK]
-        return values
-
-    def _block(self, row: int, column: int, coarseness: int) -> NDArray[np.float32]:
-        key = (row, column, coarseness)
-        if key not in self._blocks:
-            self._blocks[key] = self._read(row, column, coarseness)
-            if len(self._blocks) > _BLOCKS_KEPT:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(key)
-        return self._blocks[key]
-
-    def _read(self, row: int, column: int, coarseness: int) -> NDArray[np.float32]:
-        """One block of the reduced raster, at most BLOCK x BLOCK, gaps as NaN."""
-        size = BLOCK * coarseness
-        window = Window(column * size, row * size, size, size).intersection(
-            Window(0, 0, self.width, self.height)
-        )
-        shape = (-(-int(window.height) // coarseness), -(-int(window.width) // coarseness))
-        try:
-            read = self._dataset.read(
-                1,
-                window=window,
-                out_shape=shape,
-                masked=True,
-                out_dtype="float32",
-                resampling=Resampling.average,
-            )
-        except RasterioError as error:
-            raise TerrainError(f"{self._name} is damaged near row {row * size}: {error}") from error
-        values = np.ma.filled(read, np.nan).astype(np.float32)
         with np.errstate(invalid="ignore"):
-            values[(values < _LOWEST) | (values > _HIGHEST)] = np.nan
-        return values
+            inside = (column >= -0.5) & (row >= -0.5)
+            inside &= (column <= self.width / coarseness - 0.5) & (row <= self.height / coarseness - 0.5)
+        if not inside.all():
+            result = np.full(len(xy), np.nan)
+            chosen = np.flatnonzero(inside)
+            if chosen.size:
+                result[chosen] = self._bilinear(column[chosen], row[chosen], coarseness, (high, wide))
+            return result
+        return self._bilinear(column, row, coarseness, (high, wide)) if len(xy) else np.empty(0)
 
-
-def sample_heights(dem_path: Path, xy: NDArray[np.float64], crs: CRS | str) -> Heights:
-    """Heights (n,) float64 of the ground at `xy` (n, 2; x is easting or longitude) in `crs`, in the model's own vertical
-    reference; bilinear; NaN outside the model and in its gaps.
-
-    Raises TerrainError where the file is no elevation model, PlacementError where a CRS is unknown.
-    """
-    places = np.asarray(xy, dtype=np.float64)
-    if places.ndim != 2 or places.shape[1] < 2:
-        raise TerrainError(f"places have shape {places.shape}; needed is (n, 2)")
-    with ElevationModel(dem_path) as model:
-        source = horizontal_part(as_crs(crs))
-        here = places[:, :2]
-        if source != model.horizontal:
-            here = model.path().inverse(to_longitude_latitude(source, places)[0])
-        result = np.full(len(places), np.nan)
-        finite = np.isfinite(here).all(axis=1)
-        result[finite] = model.heights(here[finite])
+    def _bilinear(self, column: Heights, row: Heights, coarseness: int, shape: tuple[int, int]) -> Heights:
+        """Between pixel centres; the outer half of the border's pixels is as high as they are."""
+        high, wide = shape
+        column, row = np.clip(column, 0.0, wide - 1.0), np.clip(row, 0.0, high - 1.0)
+        left = np.minimum(column.astype(np.int64), max(wide - 2, 0))
+        top = np.minimum(row.astype(np.int64), max(high - 2, 0))
+        part_x, part_y = column - left, row - top
+        block_row, block_column = top // self._block, left // self._block
+        key = block_row * (wide // self._block + 1) + block_column
+        if (key == key[0]).all():
+            block = self._one_block(int(block_row[0]), int(block_column[0]), coarseness)
+            return _within(block, top % self._block, left % self._block, part_y, part_x)
+        result = np.empty(len(column))
+        order = np.argsort(key, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+            first = chosen[0]
+            block = self._one_block(int(block_row[first]), int(block_column[first]), coarseness)
+            result[chosen] = _within(
+                block, top[chosen] % self._block, left[chosen] % self._block, part_y[chosen], part_x[chosen]
+            )
         return result
+
+    def _one_block(self, row: int, column: int, coarseness: int) -> _Block:
+        key = (row, column, coarseness)
+        with self._lock:
+            found = self._blocks.get(key)
+            if found is None:
+                found = self._blocks[key] = self._read(row, column, coarseness)
+                if len(self._blocks) > self._most_blocks:
+                    self._blocks.popitem(last=False)
+            self._blocks.move_to_end(key)
+        return found
+
+    def _read(self, row: int, column: int, coarseness: int) -> _Block:
+        """One block of the reduced raster, and the row and column after it, which are its own last ones at the border."""
+        left, top = column * self._block * coarseness, row * self._block * coarseness
+        size = (self._block + 1) * coarseness
+        columns, rows = min(size, self.width - left), min(size, self.height - top)
+        shape = (-(-rows // coarseness), -(-columns // coarseness))
+        values = self._raster.read(left, top, columns, rows, shape)
+        if min(shape) < 2:
+            values = np.pad(values, ((0, int(shape[0] < 2)), (0, int(shape[1] < 2))), mode="edge")
+        return _Block(values, bool(np.isfinite(values).all()))
+
+
+def _within(
+    block: _Block, row: NDArray[np.int64], column: NDArray[np.int64], down: Heights, right: Heights
+) -> Heights:
+    """Bilinear means of the four pixels from (row, column) on; of those that have a height where not all do."""
+    flat, wide = block.values.ravel(), block.values.shape[1]
+    at = row * wide + column
+    corners = [flat[at + step].astype(np.float64) for step in (0, 1, wide, wide + 1)]
+    if block.whole:
+        upper = corners[0] + (corners[1] - corners[0]) * right
+        lower = corners[2] + (corners[3] - corners[2]) * right
+        return np.asarray(upper + (lower - upper) * down)
+    weights = ((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right)
+    total, weight = np.zeros(len(row)), np.zeros(len(row))
+    for value, share in zip(corners, weights, strict=True):
+        known = np.isfinite(value)
+        total += np.where(known, value * share, 0.0)
+        weight += np.where(known, share, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weight > 0.0, total / weight, np.nan)

@@ -1,16 +1,20 @@
 """Heights on a grid as one quantized-mesh 1.0 tile.
 
 The format: an 88-byte header, vertices as zigzag-coded differences of 0..32767 in the tile's rectangle and height
-range, triangles with high-water-mark coding, the vertices of the four edges, and extension 1, oct-encoded normals.
+range, triangles with high-water-mark coding, the vertices of the four edges, and extensions: oct-encoded normals (1), water
+mask (2) and metadata (4). u and v are linear in longitude and latitude, whatever tiling the tile is of.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from pymartini import Martini
 
@@ -19,12 +23,14 @@ from tiles.three_d.placement import LocalFrame, Positions, to_ecef, up_vectors
 # Vertices along an edge; 2**n + 1.
 GRID = 65
 _LARGEST = 32767
-# Up to this level a tile is too curved for a few large triangles to stay near the ellipsoid.
-FULL_GRID_LEVEL = 5
+# A tile of so many degrees is too curved for a few large triangles to stay near the ellipsoid.
+_FULL_GRID_DEGREES = 180.0 / 2**5
+# Pixels along the edge of a water mask.
+WATER_EDGE = 256
 _SEMI_AXES = np.array([6378137.0, 6378137.0, 6356752.314245179])
 # Far enough to be above every horizon that matters.
 _NEVER_OCCLUDED = 20.0
-_NORMALS_EXTENSION = 1
+NORMALS_EXTENSION, WATER_EXTENSION, METADATA_EXTENSION = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,17 @@ class TileGrid:
     heights: NDArray[np.float64]
 
 
-def encode_tile(grid: TileGrid, level: int, max_error: float) -> bytes:
+def encode_tile(
+    grid: TileGrid,
+    max_error: float,
+    *,
+    water: bytes | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> bytes:
     """The bytes of a .terrain file whose mesh stays within `max_error` (m) of the heights.
 
-    All 65 vertices of every edge are kept, so that tiles of one level meet without cracks.
+    All 65 vertices of every edge are kept, so that tiles of one level meet without cracks. `water` is the content of the water mask
+    extension (1 byte, or 256 x 256), `metadata` that of the metadata extension.
     """
     heights = grid.heights[1:-1, 1:-1]
     longitude = np.linspace(grid.west, grid.east, GRID)
@@ -53,7 +66,7 @@ def encode_tile(grid: TileGrid, level: int, max_error: float) -> bytes:
     all_longitude, all_latitude = (part.ravel() for part in np.meshgrid(longitude, latitude))
     ecef = to_ecef(all_longitude, all_latitude, heights.ravel())
     frame = LocalFrame.at((grid.west + grid.east) / 2.0, (grid.south + grid.north) / 2.0, 0.0)
-    if level <= FULL_GRID_LEVEL:
+    if grid.east - grid.west >= _FULL_GRID_DEGREES:
         triangles = _full_grid()
     else:
         triangles = _simplified(frame.to_local(ecef)[:, 2].reshape(GRID, GRID), max_error)
@@ -78,6 +91,8 @@ def encode_tile(grid: TileGrid, level: int, max_error: float) -> bytes:
                 for at in (column == 0, row == 0, column == GRID - 1, row == GRID - 1)
             ),
             _octahedral_extension(normals),
+            b"" if water is None else _extension(WATER_EXTENSION, water),
+            b"" if metadata is None else _metadata_extension(metadata),
         )
     )
 
@@ -193,4 +208,14 @@ def _octahedral_extension(normals: Positions) -> bytes:
     folded_y = (1.0 - np.abs(x)) * np.where(y >= 0.0, 1.0, -1.0)
     x, y = np.where(below, folded_x, x), np.where(below, folded_y, y)
     coded = np.rint((np.column_stack((x, y)) * 0.5 + 0.5) * 255.0).astype(np.uint8)
-    return struct.pack("<BI", _NORMALS_EXTENSION, coded.size) + coded.tobytes()
+    return _extension(NORMALS_EXTENSION, coded.tobytes())
+
+
+def _metadata_extension(metadata: Mapping[str, Any]) -> bytes:
+    """Extension 4: the length of a JSON text, and that text."""
+    text = orjson.dumps(metadata)
+    return _extension(METADATA_EXTENSION, struct.pack("<I", len(text)) + text)
+
+
+def _extension(number: int, content: bytes) -> bytes:
+    return struct.pack("<BI", number, len(content)) + content
