@@ -6,7 +6,10 @@ TilesError
     ├── BuildCancelledError     whoever started the build has stopped it
     ├── BuildProcessError       processes of the build died again and again
     ├── AttributeTableError     attribute columns do not fit the objects
-    ├── CityJSONError           the file is not CityJSON, or its structure is broken as a whole
+    ├── CityModelError          a file of city models cannot be read as a whole
+    │   ├── CityJSONError       it is not CityJSON, or its structure is broken as a whole
+    │   └── CityGMLError        it is not CityGML, or no well-formed XML
+    ├── CityModelStoreError     what was kept of city models at publish cannot be read
     ├── GlbError                a binary glTF cannot be written, or one that was given cannot be read
     ├── LiveTilesetError        what edits changed of a tileset cannot be read or written
     └── PlacementError          coordinates cannot be placed on the globe
@@ -40,7 +43,19 @@ class AttributeTableError(ThreeDError):
     """Attribute columns, ids or measures do not have one value per object."""
 
 
-class CityJSONError(ThreeDError):
+class CityModelError(ThreeDError):
+    """A file of city models cannot be read as a whole."""
+
+
+class CityGMLError(CityModelError):
+    """The file is not CityGML, or no well-formed XML."""
+
+
+class CityModelStoreError(ThreeDError):
+    """What was kept of city models at publish cannot be read."""
+
+
+class CityJSONError(CityModelError):
     """The file is not CityJSON, or its structure is broken as a whole."""
 
 
