@@ -24,6 +24,11 @@ VERSION = 1
 RECIPES: Mapping[str, str] = MappingProxyType(
     {
         "footprints": "providers.three_d.footprints:FootprintRecipe",
+        "pipes": "providers.three_d.pipes:PipeRecipe",
+        "tunnels": "providers.three_d.tunnels:TunnelRecipe",
+        "boreholes": "providers.three_d.boreholes:BoreholeRecipe",
+        "bodies": "providers.three_d.bodies:BodyRecipe",
+        "geology": "providers.three_d.geology:GeologyRecipe",
     }
 )
 """Where the class of a kind of recipe is: loaded when the first one of that kind is read."""

@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from tiles.three_d.objects import Keys, Outlines
-from tiles.three_d.placement import LocalFrame, Positions, to_ecef, unwrap_longitudes
+from tiles.three_d.placement import (
+    HorizontalPath,
+    LocalFrame,
+    Positions,
+    outside_area_of_use,
+    to_ecef,
+    unwrap_longitudes,
+)
 from tiles.three_d.ragged import spans
 from tiles.three_d.report import Survivors
-from tiles.three_d.vertical import VerticalReference, to_geodetic
+from tiles.three_d.vertical import VerticalReference, to_ellipsoid, to_geodetic
 
 Numbers = NDArray[np.float64]
 GroundHeights = Callable[[Positions], Numbers]
@@ -40,6 +47,27 @@ class Placing:
     crs: CRS
     vertical: VerticalReference
     ground: GroundHeights | None = None
+    path: HorizontalPath | None = None
+    """The way to WGS 84 that all parts of the data go; None: the best for each part by itself."""
+
+    def on_globe(self, xyz: Positions) -> tuple[Positions, str]:
+        """Longitude, latitude (degrees) and ellipsoidal height (m), (n, 3), NaN where impossible; and what was done.
+
+        Raises PlacementError where the CRS or its heights have no way to WGS 84.
+        """
+        automatic = self.vertical.kind == "automatic" and self.crs.is_compound
+        if self.path is None or automatic:
+            placed = to_geodetic(self.crs, xyz, self.vertical)
+            found = np.column_stack((placed.longitude, placed.latitude, placed.height))
+            said = placed.description
+        else:
+            lonlat = self.path.forward(xyz)
+            lonlat[outside_area_of_use(self.crs, lonlat)] = np.nan
+            height, words = to_ellipsoid(self.crs, lonlat, xyz[:, 2], self.vertical)
+            found = np.column_stack((lonlat, height))
+            said = f"{words}; {self.path.description}"
+        found[:, 0] = unwrap_longitudes(found[:, 0])
+        return found, said
 
     def ground_at(self, xy: Positions) -> Numbers:
         """Heights (n,) of the ground, NaN where it is unknown or a coordinate is no number."""
@@ -116,8 +144,7 @@ def line_axes(
     )
     vertices = vertices.take(survivors.alive[vertices.owner])
     vertices = _with_heights(vertices, heights, survivors, placing)
-    placed = to_geodetic(placing.crs, vertices.xyz, placing.vertical)
-    place = np.column_stack((unwrap_longitudes(placed.longitude), placed.latitude, placed.height))
+    place, said = placing.on_globe(vertices.xyz)
     survivors.drop_owners(
         vertices.owner,
         ~np.isfinite(place).all(axis=1),
@@ -125,7 +152,7 @@ def line_axes(
     )
     wanted = np.zeros(len(geometries), dtype=np.bool_)
     wanted[rows] = True
-    return _without_doubles(place, vertices.part, vertices.owner, survivors, wanted), placed.description
+    return _without_doubles(place, vertices.part, vertices.owner, survivors, wanted), said
 
 
 def _with_heights(

@@ -95,7 +95,7 @@ def place_bodies(
     survivors.drop(np.isnan(top) | np.isnan(bottom), "no height or depth of its top and bottom is given")
     with np.errstate(invalid="ignore"):
         survivors.drop(bottom >= top, "the bottom is not below the top")
-    clean = clean_footprints(geometries, placing.crs, survivors)
+    clean = clean_footprints(geometries, placing.crs, survivors, placing.path)
     kept = clean.kept
     bounds = shapely.bounds(clean.geometries).reshape(-1, 4)
     middles = (bounds[:, :2] + bounds[:, 2:]) / 2.0

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from tiles.three_d.mesh import Mesh, join_meshes
 from tiles.three_d.objects import Keys, Material, MeshPart, Outlines
-from tiles.three_d.placement import LocalFrame, Positions, to_ecef, unwrap_longitudes
+from tiles.three_d.placement import LocalFrame, Positions, to_ecef
 from tiles.three_d.report import ProblemLog, Survivors
 from tiles.three_d.underground.axes import Numbers, Placing, outlines_around
 from tiles.three_d.underground.kinds import Colour, colour_of
 from tiles.three_d.underground.measures import numbers_of
 from tiles.three_d.underground.profiles import TUBE_SIDES
 from tiles.three_d.underground.sweep import drums
-from tiles.three_d.vertical import to_geodetic
 
 _VERTICES = 4 * TUBE_SIDES
 _MOST_INTERVALS = 1000
@@ -230,8 +229,7 @@ def place_boreholes(
     height = np.where(np.isnan(height), placing.ground_at(xyz), height)
     survivors.drop_owners(rows, np.isnan(height), "no top elevation is given, and the point has no z")
     xyz[:, 2] = height
-    placed = to_geodetic(placing.crs, xyz, placing.vertical)
-    result = np.column_stack((unwrap_longitudes(placed.longitude), placed.latitude, placed.height))
+    result, said = placing.on_globe(xyz)
     survivors.drop_owners(
         rows, ~np.isfinite(result).all(axis=1), "outside the area of its CRS, or its height has no way"
     )
@@ -239,4 +237,4 @@ def place_boreholes(
     rows, result = rows[alive], result[alive]
     kept = intervals.take(survivors.alive[intervals.hole])
     kept = Intervals(np.searchsorted(rows, kept.hole), kept.start, kept.end, kept.lithology)
-    return Boreholes(rows, result[:, :2], result[:, 2], kept, diameter / 2.0, colours, placed.description)
+    return Boreholes(rows, result[:, :2], result[:, 2], kept, diameter / 2.0, colours, said)

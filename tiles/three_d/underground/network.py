@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tiles.three_d.mesh import Mesh, join_meshes
 from tiles.three_d.objects import Keys, Material, MeshPart, Outlines
-from tiles.three_d.placement import LocalFrame, Positions, to_ecef, unwrap_longitudes
+from tiles.three_d.placement import LocalFrame, Positions, to_ecef
 from tiles.three_d.report import Survivors
 from tiles.three_d.underground.axes import (
     Axes,
@@ -27,7 +27,6 @@ from tiles.three_d.underground.axes import (
 from tiles.three_d.underground.kinds import Colour
 from tiles.three_d.underground.profiles import PROFILES, Section
 from tiles.three_d.underground.sweep import Pieces, drums, sweep
-from tiles.three_d.vertical import to_geodetic
 
 _POINT = 0
 # A mitre reaches out of the axis by at most half the diagonal of the section times the tangent of 60 degrees.
@@ -210,15 +209,8 @@ def _place_wells(
     alive = survivors.alive[rows]
     rows, xyz, bottom, top = rows[alive], xyz[alive], bottom[alive], top[alive]
     xyz[:, 2] = bottom
-    placed = to_geodetic(placing.crs, xyz, placing.vertical)
-    result = np.column_stack(
-        (
-            unwrap_longitudes(placed.longitude),
-            placed.latitude,
-            placed.height,
-            placed.height + (top - bottom),
-        )
-    )
+    placed, _ = placing.on_globe(xyz)
+    result = np.column_stack((placed, placed[:, 2] + (top - bottom)))
     stray = ~np.isfinite(result).all(axis=1)
     _drop(survivors, rows, stray, "outside the area of its CRS, or its height has no way")
     return result[~stray], rows[~stray]
