@@ -270,6 +270,26 @@ DepthField = Annotated[
 Terrain = Annotated[
     bool, _option(HEIGHTS, "--terrain", text="The raster is an elevation model: make a terrain of it")
 ]
+Water = Annotated[
+    str | None,
+    _option(
+        HEIGHTS,
+        "--water",
+        metavar="WHERE",
+        text="Water of the terrain: nodata, a height, a file of polygons, a raster, or a collection",
+    ),
+]
+TerrainLevels = Annotated[
+    int | None,
+    _option(
+        HEIGHTS,
+        "--terrain-levels",
+        metavar="LEVEL",
+        min=-1,
+        max=22,
+        text="Deepest level of terrain tiles made at once; deeper ones are made on request [default: two minutes' worth]",
+    ),
+]
 PointTiles = Annotated[
     bool,
     _option(

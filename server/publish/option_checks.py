@@ -99,6 +99,8 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.depth_field", "--depth-field", _VECTORS, _PIPES),
     OptionUse("scene.vertical", "--height-reference", _EVERYTHING, "data of which something in 3D is made"),
     OptionUse("scene.terrain", "--terrain", _GRIDS, "rasters of heights, of which it makes a terrain"),
+    OptionUse("scene.water", "--water", _GRIDS, "rasters of heights, of which a terrain is made"),
+    OptionUse("scene.terrain_levels", "--terrain-levels", _GRIDS, "rasters of heights, of which a terrain is made"),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )
@@ -114,6 +116,8 @@ _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("scene.ground", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
     ("scene.vertical", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
     ("scene.vertical", _RASTERS, ("scene.terrain",)),
+    ("scene.water", _RASTERS, ("scene.terrain",)),
+    ("scene.terrain_levels", _RASTERS, ("scene.terrain",)),
 )
 """(option, formats, options): of these formats the option does something only with one of the others."""
 

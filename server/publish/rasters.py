@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
-from server.publish.errors import BuildError, OptionError, SchemaMismatch
+from server.publish.errors import BuildError, SchemaMismatch
 from server.publish.inputs import Input
 from server.publish.map_conformance import raster_map_conformance, warnings_of
 from server.publish.raster_cogs import Cog, write_cog
 from server.publish.raster_styles import map_kind, palette_style
 from server.publish.raster_times import instant_of
 from server.publish.reference_systems import crs_identifier
-from server.publish.scenes import vertical_reference
 from server.publish.styles import chosen_style
+from server.publish.terrain import add_terrain
 from server.registry.catalogue import Interval, Representation, RepresentationKind
 from tiles.cache.changes import Box84
 from tiles.errors import RasterError
@@ -26,8 +26,6 @@ from tiles.rasters.mosaic_index import MosaicRules, close_indexes, create_index,
 
 COVERAGE_FILE = "coverage.tif"
 MOSAIC_FILE = "mosaic.sqlite"
-TERRAIN_FOLDER = "terrain"
-TERRAIN_FILE = "terrain/layer.json"
 ON_TOP = ("newest", "first", "last")
 _SCENES_SHARE = 0.8
 """Part of the work that is in the scenes themselves; the rest is in the overviews of the whole."""
@@ -43,7 +41,7 @@ def build_raster(task: Task) -> Built:
     timed = task.request.reading.time is not None
     built = _build_mosaic(task) if len(task.inputs) > 1 or timed else _build_single(task)
     if task.request.scene.terrain:
-        _add_terrain(task, built)
+        add_terrain(task, built)
     return built
 
 
@@ -113,10 +111,6 @@ def _style(task: Task, bands: Sequence[dict[str, Any]]) -> str | dict[str, Any]:
 
 
 def _build_mosaic(task: Task) -> Built:
-    if task.request.scene.terrain:
-        raise OptionError(
-            "--terrain is made of one raster file; merge the files first (gdal_merge.py, rio merge)."
-        )
     notes: list[str] = []
     count = len(task.inputs)
     cogs: list[tuple[str, str | None, Cog]] = []
@@ -257,34 +251,3 @@ def mosaic_properties(path: Path, crs_uri: str) -> dict[str, Any]:
     if instants:
         properties["instants"] = {"count": len(instants), "first": instants[0], "last": instants[-1]}
     return properties
-
-
-def _add_terrain(task: Task, built: Built) -> None:
-    coverage = built.representations[0]
-    bands = len(coverage.properties["bands"])
-    if bands != 1:
-        raise OptionError(f"A terrain is made of a raster with one band of heights; this one has {bands}.")
-    from tiles.terrain import build_terrain
-
-    task.stage("terrain")
-    summary = build_terrain(
-        task.folder / TERRAIN_FOLDER,
-        task.folder / coverage.path,
-        vertical=vertical_reference(task.request.scene),
-        attribution=task.request.attribution,
-        report=lambda done, total: task.stage("terrain", done / total if total else 1.0),
-    )
-    built.bbox = tuple(summary.bbox84h)
-    built.representations.append(
-        Representation(
-            RepresentationKind.TERRAIN,
-            TERRAIN_FILE,
-            0,
-            0,
-            {
-                "min_zoom": summary.min_zoom,
-                "max_zoom": summary.max_zoom,
-                "height_reference": summary.height_reference,
-            },
-        )
-    )

@@ -73,7 +73,9 @@ class SceneOptions:
     height of the ground at a feature, or `ground` a raster file to take it from, else 0. `diameter_field` (or
     `default_diameter`) makes tubes of lines, `depth_field` says how far below ground their axes are (else the lines' own
     z). `vertical` says what these heights count from: "ellipsoidal", "egm96", "automatic" (what the CRS says), or a
-    number of metres to add. `terrain` makes a terrain of a raster, `point_tiles` a tileset of a point cloud, whose points
+    number of metres to add. `terrain` makes a terrain of a raster; its `water` is where it has no heights ("nodata"), what is not
+    above a height ("0.5"), or in a file or collection of polygons or a raster; `terrain_levels` is the deepest level of tiles that
+    are written rather than made on request (None: two minutes' worth). `point_tiles` a tileset of a point cloud, whose points
     are coloured by `point_colour` ("class", "height", "rgb", "intensity").
     """
 
@@ -87,6 +89,8 @@ class SceneOptions:
     depth_field: str | None = None
     vertical: str | float | None = None
     terrain: bool = False
+    water: str | None = None
+    terrain_levels: int | None = None
     point_tiles: bool = True
     point_colour: str = "class"
 

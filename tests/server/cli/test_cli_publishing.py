@@ -40,7 +40,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --read-only --no-if-match --create-by-put --tile-fields 0-11=名称,kind --tile-fields 12=
 --height-field 高度 --levels-field floors --default-height 4.5 --base-field ground --diameter-field 管径
 --default-diameter 0.2 --depth-field 埋深
---terrain --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
+--terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
     files=(Path("a.gpkg"), Path("b.gpkg")),
@@ -93,6 +93,8 @@ REQUESTED = PublishRequest(
         depth_field="埋深",
         vertical=-12.5,
         terrain=True,
+        water="nodata",
+        terrain_levels=12,
         point_tiles=False,
         point_colour="rgb",
     ),

@@ -49,6 +49,7 @@ GIVEN: dict[str, Any] = {
     "scene.default_diameter": 0.3,
     "scene.ground": Path("dem.tif"),
     "scene.terrain": True,
+    "scene.terrain_levels": 9,
     "scene.point_tiles": False,
 }
 
