@@ -29,6 +29,7 @@ RECIPES: Mapping[str, str] = MappingProxyType(
         "boreholes": "providers.three_d.boreholes:BoreholeRecipe",
         "bodies": "providers.three_d.bodies:BodyRecipe",
         "geology": "providers.three_d.geology:GeologyRecipe",
+        "city_models": "providers.three_d.city_models:CityModelRecipe",
     }
 )
 """Where the class of a kind of recipe is: loaded when the first one of that kind is read."""
