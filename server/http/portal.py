@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flask import Flask, Response, request
 
-from server.http.context import context, html_answer, respond
+from server.http.context import RequestContext, context, html_answer, respond
 from server.http.errors import NotFound
 from server.http.services import Services
 from server.pages import Asset, has_scene
+from server.registry.catalogue import Collection, Tenant
 
 
 def register(app: Flask, services: Services) -> None:
@@ -51,6 +52,7 @@ def register(app: Flask, services: Services) -> None:
     app.add_url_rule("/t/<tenant>", "tenant_portal_bare", portal)
     app.add_url_rule("/t/<tenant>/", "tenant_portal", portal)
     app.add_url_rule("/t/<tenant>/scene", "scene", scene)
+    app.add_url_rule("/t/<tenant>/extrusion", "extrusion", extrusion)
 
 
 def portal() -> Response:
@@ -64,9 +66,21 @@ def portal() -> Response:
 
 def scene() -> Response:
     """The 3D scene of a tenant."""
+    here, tenant, visible = _shown_in_three_dimensions()
+    return respond(html_answer(here.services.pages.scene(here.page_request(), tenant, visible), scene=True))
+
+
+def extrusion() -> Response:
+    """The view of a tenant's city for light devices."""
+    here, tenant, visible = _shown_in_three_dimensions()
+    return respond(html_answer(here.services.pages.extrusion(here.page_request(), tenant, visible)))
+
+
+def _shown_in_three_dimensions() -> tuple[RequestContext, Tenant, Sequence[Collection]]:
+    """Who asks, of which tenant, and what of it he may see. Raises NotFound where nothing of it has a height."""
     here = context()
     visible = here.services.visible(here.catalogue, here.scope, here.who)
     tenant = here.tenant
     if tenant is None or not has_scene(visible):
         raise NotFound("this tenant has nothing that a 3D scene could show")
-    return respond(html_answer(here.services.pages.scene(here.page_request(), tenant, visible), scene=True))
+    return here, tenant, visible

@@ -11,7 +11,7 @@ from server.pages.language import LANGUAGE_COOKIE, LANGUAGES, choose_language, l
 from server.pages.links import Links, downloads
 from server.pages.map_views import StyleChoice
 from server.pages.pages import Pages
-from server.pages.scene import has_scene
+from server.pages.scene import SceneServices, has_scene
 
 __all__ = [
     "DOCUMENT_KINDS",
@@ -22,6 +22,7 @@ __all__ = [
     "PageRequest",
     "PageSettings",
     "Pages",
+    "SceneServices",
     "StyleChoice",
     "choose_language",
     "downloads",

@@ -49,6 +49,7 @@ class Frame:
     def __init__(self, settings: PageSettings) -> None:
         self._settings = settings
         self.messages = load_messages(_HERE / "locale")
+        self.scene_messages = load_messages(_HERE / "locale" / "scene")
         self.static = StaticFiles.of(_HERE / "static")
         self.vendor = VendorFiles.of(settings.vendor_dir)
         self.import_map = json.dumps(

@@ -84,6 +84,10 @@ class Links:
         """The 3D scene of a tenant."""
         return f"{self.base_path}/t/{quote(tenant)}/scene"
 
+    def extrusion(self, tenant: str) -> str:
+        """The view of a tenant's city for light devices."""
+        return f"{self.base_path}/t/{quote(tenant)}/extrusion"
+
     def id_of(self, collection: Collection) -> str:
         """The collection's id in this view."""
         return collection.id if self.tenant else collection.qualified_id

@@ -19,11 +19,12 @@ from server.pages.documents import (
     parameter_name,
     title_of,
 )
+from server.pages.extrusion import extrusion_settings
 from server.pages.frame import Frame, PageRequest, PageSettings, address_with
 from server.pages.links import Links
 from server.pages.map_views import StyleChoice, examples_of, map_choices
 from server.pages.policy import page_headers
-from server.pages.scene import has_scene, scene_settings
+from server.pages.scene import NO_SERVICES, SceneServices, has_scene, scene_settings
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, Tenant
 
 _CARDS_A_PAGE = 24
@@ -318,7 +319,13 @@ class Pages:
             version=openapi.get("info", {}).get("version", ""),
         )
 
-    def scene(self, request: PageRequest, tenant: Tenant, collections: Sequence[Collection]) -> str:
+    def scene(
+        self,
+        request: PageRequest,
+        tenant: Tenant,
+        collections: Sequence[Collection],
+        services: SceneServices = NO_SERVICES,
+    ) -> str:
         """The 3D scene of a tenant. Send it with `headers(scene=True)`."""
         links = self._frame.links(tenant)
         shown = [
@@ -327,16 +334,39 @@ class Pages:
             if c.representations.keys()
             & {RepresentationKind.TILESET_3D, RepresentationKind.TERRAIN, RepresentationKind.MAP}
         ]
-        settings = scene_settings(shown, links, self._messages[request.language])
+        settings = scene_settings(shown, links, self._messages[request.language], services)
         cesium = self._frame.vendor_address("cesium")
         settings["cesiumBase"] = cesium.removesuffix("index.js")
+        settings["extrusion"] = links.extrusion(tenant.id)
+        return self._scene("scene.html", request, tenant, shown, settings)
+
+    def extrusion(self, request: PageRequest, tenant: Tenant, collections: Sequence[Collection]) -> str:
+        """The view of a tenant's city for light devices: footprints raised on a map."""
+        links = self._frame.links(tenant)
+        messages = self._messages[request.language]
+        settings = extrusion_settings(collections, links, messages, tenant.id)
+        names = {layer["collection"] for layer in settings["layers"]}
+        shown = [c for c in collections if c.id in names or RepresentationKind.TERRAIN in c.representations]
+        return self._scene("extrusion.html", request, tenant, shown, settings)
+
+    def _scene(
+        self,
+        template: str,
+        request: PageRequest,
+        tenant: Tenant,
+        shown: Sequence[Collection],
+        settings: dict[str, Any],
+    ) -> str:
+        texts = self._frame.scene_messages[request.language]
+        settings["messages"] = dict(texts.texts)
         return self._frame.render(
-            "scene.html",
+            template,
             request,
             tenant,
+            s=texts,
             credits=views.credits_of(shown),
             scene_settings=settings,
-            cesium_styles=settings["cesiumBase"] + "Widgets/widgets.css",
+            cesium_styles=settings.get("cesiumBase", "") + "Widgets/widgets.css",
         )
 
     def document(

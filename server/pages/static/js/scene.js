@@ -1,9 +1,11 @@
 // The 3D scene of a city: CesiumJS over this server's own 3D Tiles, terrain and map tiles; nothing from elsewhere.
 //
 // `window.chengtuScene` is for tests and for the curious: `ready` resolves when all that is in view has been loaded,
-// `settled()` does so again after a move, `setUnderground(on)`, `setVisible(id, on)` and `pick(x, y)` do what the panel does.
+// `settled()` does so again after a move, `setUnderground(on)`, `setVisible(id, on)` and `pick(x, y)` do what the tools do.
 
-import { mapSettings as settings, message } from "./page.js";
+import { mapSettings as settings } from "./page.js";
+import { isWeak } from "./scene/weak.js";
+import { text } from "./scene/texts.js";
 
 window.CESIUM_BASE_URL = settings.cesiumBase;
 
@@ -11,7 +13,7 @@ window.CESIUM_BASE_URL = settings.cesiumBase;
  * forbids evaluating text, rightly: so for that moment this one question is answered without it. */
 async function loadCesium() {
   const evaluate = window.eval;
-  window.eval = (text) => (text === "this" ? window : evaluate(text));
+  window.eval = (words) => (words === "this" ? window : evaluate(words));
   try {
     await import("cesium");
   } finally {
@@ -20,12 +22,17 @@ async function loadCesium() {
 }
 
 async function boot() {
+  // A device too weak for the scene gets the light view of the same place; `?full` insists.
+  if (!new URLSearchParams(location.search).has("full") && isWeak()) {
+    location.replace(`${settings.extrusion}?light=1${location.hash}`);
+    return;
+  }
   try {
     await loadCesium();
-    const { start } = await import("./scene-main.js");
+    const { start } = await import("./scene/main.js");
     await start();
   } catch (error) {
-    document.getElementById("scene-status").textContent = message("scene_failed", { what: error.message });
+    document.getElementById("scene-status").textContent = text("failed", { what: error.message });
     throw error;
   }
 }
