@@ -131,14 +131,15 @@ def test_faults_of_a_subtree(
 
 def test_subtree_bits_counts_and_padding(damaged: Path, tmp_path: Path) -> None:
     from tiles.three_d.check.findings import FileFindings
-    from tiles.three_d.check.subtree import read_subtree
+    from tiles.three_d.check.subtree import SubtreeForm, read_subtree
 
     def found(document: dict[str, Any], binary: bytes, levels: int = 2) -> set[str]:
         text = orjson.dumps(document)
         text += b" " * (-len(text) % 8)
         head = b"subt" + (1).to_bytes(4, "little") + len(text).to_bytes(8, "little")
         findings = FileFindings("x.subtree")
-        read_subtree(head + len(binary).to_bytes(8, "little") + text + binary, levels, findings)
+        whole = head + len(binary).to_bytes(8, "little") + text + binary
+        read_subtree(whole, SubtreeForm(levels, 2, 1, {}), lambda uri: None, findings)
         return {finding.rule for finding in findings.found}
 
     def streams(
@@ -149,6 +150,7 @@ def test_subtree_bits_counts_and_padding(damaged: Path, tmp_path: Path) -> None:
             {"buffer": 0, "byteOffset": second_at, "byteLength": 1},
         ]
         document = {
+            "buffers": [{"byteLength": 16}],
             "bufferViews": views,
             "tileAvailability": {"bitstream": 0, "availableCount": counts[0]},
             "contentAvailability": [{"bitstream": 1, "availableCount": counts[1]}],
@@ -165,7 +167,11 @@ def test_subtree_bits_counts_and_padding(damaged: Path, tmp_path: Path) -> None:
     assert found(*streams(0b1100111, 0b00101, (3, 2))) == {"subtree-availability"}
     assert "subtree-alignment" in found(*streams(0b00111, 0b00101, (3, 2), second_at=4))
     # Three levels: the tile 5 of level two stands without tile 0 of level one.
-    parentless = {"tileAvailability": {"bitstream": 0}, "bufferViews": [{"byteOffset": 0, "byteLength": 3}]}
+    parentless = {
+        "tileAvailability": {"bitstream": 0},
+        "buffers": [{"byteLength": 8}],
+        "bufferViews": [{"buffer": 0, "byteOffset": 0, "byteLength": 3}],
+    }
     document = parentless | {
         "contentAvailability": [{"constant": 0}],
         "childSubtreeAvailability": {"constant": 0},
@@ -429,7 +435,7 @@ def test_explicit_tiles_boxes_and_spheres(built: Any, tmp_path: Path) -> None:
         "refine": "REPLACE",
         "children": [{"boundingVolume": sphere, "geometricError": 0.0, "content": {"uri": "a.glb"}}],
     }
-    document = {"asset": {"version": "1.0"}, "geometricError": 200.0, "root": tile}
+    document: dict[str, Any] = {"asset": {"version": "1.1"}, "geometricError": 200.0, "root": tile}
 
     def run() -> set[str]:
         (tmp_path / "tileset.json").write_bytes(orjson.dumps(document))
@@ -443,7 +449,9 @@ def test_explicit_tiles_boxes_and_spheres(built: Any, tmp_path: Path) -> None:
     assert run() == {"volume-content"}
     del child["content"]["boundingVolume"]
     child["transform"] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 90_000, 0, 0, 1]
-    # A box or sphere moves with its tile; a region stays where it is.
+    # A box or sphere moves with its tile, out of what its parent bounds; a region stays where it is.
+    assert run() == {"volume-content"}
+    tile["boundingVolume"] = {"sphere": [2_885_000.0, 1_342_000.0, 5_509_000.0, 200_000.0]}
     assert run() == set()
     whole = json.loads((built[0] / "tileset.json").read_text())["root"]["boundingVolume"]
     assert set(whole) == {"region"}
@@ -452,8 +460,13 @@ def test_explicit_tiles_boxes_and_spheres(built: Any, tmp_path: Path) -> None:
     del child["transform"]
     assert run() == set()
     child["content"]["uri"] = "../a.glb"
-    assert run() == {"file-missing", "file-unused"}
+    assert run() == {"content-uri", "file-unused"}
     child["content"]["uri"] = "tileset.json"
-    assert "content-type" in run()
+    assert "tileset-circle" in run()
+    child["content"] = {"uri": "a.glb"}
+    document["asset"]["version"] = "1.0"
+    assert run() == {"tileset-version"}
+    document["extensionsUsed"] = ["3DTILES_content_gltf"]
+    assert run() == set()
     child["geometricError"] = 101.0
     assert "tileset-error-order" in run()

@@ -1,204 +1,218 @@
-"""The whole tileset: tileset.json, its tiles (explicit and implicit), its subtrees and files."""
+"""The whole tileset: tileset.json, its tiles (explicit and implicit), its subtrees, contents and files."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tiles.three_d.check.content import check_content
-from tiles.three_d.check.findings import FileFindings, Finding
-from tiles.three_d.check.subtree import Subtree, read_subtree
-from tiles.three_d.check.volumes import Volume, implicit_volume, read_volume
+from tiles.three_d.check.content import Place, check_content, is_tileset
+from tiles.three_d.check.files import TilesetFiles, relative_path
+from tiles.three_d.check.findings import FileFindings, Journal
+from tiles.three_d.check.glb import Resource, is_index, object_of
+from tiles.three_d.check.metadata_schema import Classes, check_schema
+from tiles.three_d.check.volumes import Bound, Volume, placed, read_volume
 
-_VERSIONS = ("1.0", "1.1")
-_AXES = {"QUADTREE": 2, "OCTREE": 3}
-_SUFFIXES = {".glb", ".subtree", ".json"}
-# 4**12 and 8**8 bits are 2 MB; a larger number is a mistake or an attack.
-_MOST_SUBTREE_LEVELS = {2: 12, 3: 8}
-
-
-def check_tileset(path: Path) -> list[Finding]:
-    """Check the tileset in `path` (its folder, or its tileset.json). Gives every fault found; none means good."""
-    file = path / "tileset.json" if path.is_dir() else path
-    check = _Check(file.parent)
-    check.run(file.name)
-    return check.found
+VERSIONS = ("1.0", "1.1")
+_REFINEMENTS = ("ADD", "REPLACE")
+# A tileset that names itself, or many others, never ends.
+_MOST_NESTED = 16
+_EXTENSIONS_READ = {"3DTILES_content_gltf", "3DTILES_multiple_contents"}
 
 
-class _Check:
-    """One run: collects findings and remembers which files are part of the tileset."""
+class Above(NamedTuple):
+    """What holds for everything below a tile: `transform` (4 x 4) to the root, the volumes, geometric error and refinement."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    transform: NDArray[np.float64]
+    bounds: tuple[Bound, ...] = ()
+    error: float | None = None
+    refine: str | None = None
+
+    def below(self, volume: Volume | None, owner: str, error: float | None) -> Above:
+        """The same with a tile's own volume (in the root's frame) and error."""
+        bounds = self.bounds if volume is None else (*self.bounds, Bound(volume, owner))
+        return self._replace(bounds=bounds, error=self.error if error is None else error)
+
+
+class Document(NamedTuple):
+    """A tileset.json being checked, and what of it concerns its tiles."""
+
+    file: str
+    findings: FileFindings
+    version: str
+    classes: Classes
+    groups: int
+    extensions: frozenset[str]
+
+
+class TilesetCheck:
+    """One run over a tileset and those it points to; remembers which files are part of it."""
+
+    def __init__(
+        self, files: TilesetFiles, journal: Journal, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self._files, self._journal, self._progress = files, journal, progress
         self._used: set[str] = set()
-        self._box_property: str | None = None
-        self.found: list[Finding] = []
+        self._open: list[str] = []
 
     def run(self, name: str) -> None:
-        findings = FileFindings(name)
-        content = self._read(name, findings)
-        document = self._parse(content, findings) if content is not None else None
-        if document is not None:
-            self._check_document(document, findings)
-        self.found.extend(findings.found)
-        if document is not None:
+        """Check the tileset whose document is `name`, and then the files that nothing points to."""
+        findings = FileFindings(name, self._journal)
+        content = self.read(name, findings)
+        if content is not None:
+            self.check_document(name, content, Above(np.eye(4)))
             self._check_unused()
 
-    def _parse(self, content: bytes, findings: FileFindings) -> dict[str, Any] | None:
-        try:
-            document = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            findings.add("tileset-json", str(error))
+    def read(self, name: str, findings: FileFindings) -> bytes | None:
+        """The bytes of a file of the tileset, after its compressed sibling has been compared with it."""
+        content = self._files.read(name)
+        if content is None:
+            findings.add("file-missing", f"{name} does not exist")
             return None
-        if isinstance(document, dict):
-            return document
-        findings.add("tileset-json", "not an object")
-        return None
+        if name not in self._used:
+            self._used.add(name)
+            findings.count("files")
+            findings.count("bytes", len(content))
+            if self._progress is not None:
+                self._progress(len(self._used))
+            packed = self._files.compressed(name)
+            if packed is not None:
+                self._used.add(f"{name}.gz")
+                same = _unpacked(packed) == content
+                findings.require(same, "file-gzip", f"{name}.gz holds something else")
+        return content
 
-    def _check_document(self, document: dict[str, Any], findings: FileFindings) -> None:
-        asset = document.get("asset")
-        version = asset.get("version") if isinstance(asset, dict) else None
+    def resource(self, file: str) -> Resource:
+        """What URIs in a file refer to."""
+        return partial(self._resource, file)
+
+    def _resource(self, file: str, uri: str) -> bytes | None:
+        path = relative_path(uri, file)
+        content = None if path is None else self._files.read(path)
+        if path is not None and content is not None:
+            self._used.add(path)
+        return content
+
+    def check_document(self, name: str, content: bytes, above: Above) -> None:
+        """Check a tileset.json and all below it."""
+        findings = FileFindings(name, self._journal)
+        if name in self._open or len(self._open) >= _MOST_NESTED:
+            findings.add(
+                "tileset-circle", f"{' > '.join([*self._open[-3:], name])}: tilesets within each other"
+            )
+            return
+        document = _parsed(content, findings)
+        if document is None:
+            return
+        findings.count("tilesets")
+        self._open.append(name)
+        self._check_members(name, document, above, findings)
+        self._open.pop()
+
+    def _check_members(
+        self, name: str, document: dict[str, Any], above: Above, findings: FileFindings
+    ) -> None:
+        version = object_of(document, "asset").get("version")
         findings.require(
-            version in _VERSIONS, "tileset-asset", f"asset.version is {version!r}, not 1.0 or 1.1"
+            version in VERSIONS, "tileset-asset", f"asset.version is {version!r}, not 1.0 or 1.1"
         )
-        self._box_property = _box_property(document.get("schema"))
-        error = _error_of(document, "the tileset", findings)
+        used = document.get("extensionsUsed", [])
+        required = set(document.get("extensionsRequired", []))
+        findings.require(
+            required <= set(used), "tileset-extensions", "extensionsRequired names what is not used"
+        )
+        for one in sorted(required - _EXTENSIONS_READ):
+            findings.remark("tileset-extensions", f"the required extension {one} is not read here")
+        classes = self._classes(name, document, findings)
+        groups = document.get("groups", [])
+        for number, group in enumerate(groups):
+            check_entity(group, f"group {number}", classes, findings)
+        check_entity(document.get("metadata"), "the tileset's metadata", classes, findings)
+        error = error_of(document, "the tileset", findings)
         root = document.get("root")
         if not isinstance(root, dict):
             findings.add("tileset-root", "there is no root tile")
             return
-        refine = root.get("refine")
-        findings.require(refine in ("ADD", "REPLACE"), "tileset-refine", f"root.refine is {refine!r}")
-        self._check_tile(root, error, np.eye(4), "root", findings=findings)
+        refine = root.get("refine", above.refine)
+        findings.require(refine in _REFINEMENTS, "tileset-refine", f"root.refine is {refine!r}")
+        if above.error is not None and error is not None:
+            message = f"the tileset has {error}, more than {above.error} of the tile that points to it"
+            findings.require(error <= above.error, "tileset-error-order", message)
+        from tiles.three_d.check.tiles import TileCheck
 
-    def _check_tile(
-        self,
-        tile: dict[str, Any],
-        parent_error: float | None,
-        transform: NDArray[np.float64],
-        where: str,
-        *,
-        findings: FileFindings,
-    ) -> None:
-        volume = read_volume(tile.get("boundingVolume"), where, findings)
-        error = _error_of(tile, where, findings)
-        if error is not None and parent_error is not None:
-            message = f"{where} has {error}, more than {parent_error} above it"
-            findings.require(error <= parent_error, "tileset-error-order", message)
-        matrix = np.array(tile.get("transform", np.eye(4).ravel()), dtype=np.float64).reshape(4, 4).T
-        transform = transform @ matrix
-        if "implicitTiling" in tile:
-            self._check_implicit(tile, volume, transform, where, findings)
+        known = Document(name, findings, str(version), classes, len(groups), frozenset(used))
+        TileCheck(self, known).check(root, above._replace(error=error, refine=refine), "root")
+
+    def _classes(self, name: str, document: dict[str, Any], findings: FileFindings) -> Classes:
+        if "schema" in document:
+            return check_schema(document["schema"], findings)
+        uri = document.get("schemaUri")
+        if not isinstance(uri, str):
+            return {}
+        content = self._resource(name, uri)
+        if content is None:
+            findings.add("file-missing", f"the schema {uri} does not exist")
+            return {}
+        try:
+            return check_schema(orjson.loads(content), findings)
+        except orjson.JSONDecodeError as error:
+            findings.add("metadata-schema", f"{uri}: {error}")
+            return {}
+
+    def check_content(self, document: Document, uri: Any, above: Above, where: str) -> None:
+        """What a tile's content URI points to: another tileset, or something to draw."""
+        path = relative_path(uri, document.file) if isinstance(uri, str) else None
+        if path is None:
+            document.findings.add("content-uri", f"{where}: {uri!r} is no place in the tileset")
             return
-        uri = tile.get("content", {}).get("uri") if isinstance(tile.get("content"), dict) else None
-        if uri is not None:
-            self._check_content(uri, _bound_of(tile, volume, findings, where), transform, findings)
-        for number, child in enumerate(tile.get("children", [])):
-            self._check_tile(child, error, transform, f"{where}.children[{number}]", findings=findings)
-
-    def _check_implicit(
-        self,
-        tile: dict[str, Any],
-        volume: Volume | None,
-        transform: NDArray[np.float64],
-        where: str,
-        findings: FileFindings,
-    ) -> None:
-        tiling = tile["implicitTiling"]
-        levels, depth = tiling.get("availableLevels"), tiling.get("subtreeLevels")
-        uri, subtree_uri = tile.get("content", {}).get("uri"), tiling.get("subtrees", {}).get("uri")
-        axes = _AXES.get(tiling.get("subdivisionScheme"), 0)
-        most = _MOST_SUBTREE_LEVELS.get(axes, 1)
-        right = (
-            findings.require(axes > 0, "implicit-scheme", f"{where}: neither QUADTREE nor OCTREE")
-            & findings.require(
-                isinstance(levels, int) and levels >= 1, "implicit-levels", f"{where}: {levels!r}"
-            )
-            & findings.require(
-                isinstance(depth, int) and 1 <= depth <= most,
-                "implicit-levels",
-                f"{where}: subtreeLevels is {depth!r}, readable are 1 to {most}",
-            )
-            & findings.require(_is_template(uri, axes), "implicit-template", f"{where}: content uri {uri!r}")
-            & findings.require(
-                _is_template(subtree_uri, axes), "implicit-template", f"{where}: subtree uri {subtree_uri!r}"
-            )
-            & findings.require("children" not in tile, "implicit-children", f"{where} has children too")
+        findings = FileFindings(path, self._journal)
+        content = self.read(path, findings)
+        if content is None:
+            return
+        if is_tileset(content):
+            self.check_document(path, content, above)
+            return
+        findings.count("contents")
+        modern = content[:4] == b"glTF" or content.lstrip()[:1] == b"{"
+        declared = document.version != "1.0" or "3DTILES_content_gltf" in document.extensions
+        document.findings.require(
+            declared or not modern, "tileset-version", f"{where}: glTF as content needs 1.1"
         )
-        if not right:
-            return
-        waiting: list[tuple[int, tuple[int, ...]]] = [(0, (0,) * axes)]
-        while waiting:
-            top, root = waiting.pop()
-            name = _filled(subtree_uri, top, root)
-            subtree = self._read_subtree(name, depth, axes)
-            if subtree is None:
-                continue
-            for index, level, place in _places(subtree.contents, depth, top, root):
-                inside = _volume_of(subtree, index, volume, level, place)
-                self._check_content(_filled(uri, level, place), inside, transform, findings)
-            deepest = top + _deepest(subtree.tiles, 2**axes)
-            message = f"{name} has a tile at level {deepest}, availableLevels is {levels}"
-            findings.require(deepest < levels, "implicit-levels", message)
-            children = np.flatnonzero(subtree.children).tolist()
-            waiting.extend((top + depth, _cell(child, depth, root)) for child in children)
-
-    def _read_subtree(self, name: str, depth: int, axes: int) -> Subtree | None:
-        findings = FileFindings(name)
-        content = self._read(name, findings)
-        subtree = None
-        if content is not None:
-            subtree = read_subtree(content, depth, findings, axes, self._box_property)
-        self.found.extend(findings.found)
-        return subtree
-
-    def _check_content(
-        self, uri: str, volume: Volume | None, transform: NDArray[np.float64], parent: FileFindings
-    ) -> None:
-        findings = FileFindings(uri)
-        content = self._read(uri, findings)
-        if content is not None and parent.require(
-            uri.endswith(".glb"), "content-type", f"{uri} is not a .glb, which is all this checker reads"
-        ):
-            check_content(content, volume, transform, findings)
-        self.found.extend(findings.found)
-
-    def _read(self, name: str, findings: FileFindings) -> bytes | None:
-        """The bytes of a file of the tileset, after its compressed sibling has been compared with it."""
-        path = (self._folder / name).resolve()
-        if not path.is_relative_to(self._folder.resolve()) or not path.is_file():
-            findings.add("file-missing", f"{name} does not exist")
-            return None
-        self._used.add(path.relative_to(self._folder.resolve()).as_posix())
-        content = path.read_bytes()
-        packed = path.with_name(path.name + ".gz")
-        if packed.is_file():
-            self._used.add(packed.relative_to(self._folder.resolve()).as_posix())
-            findings.require(_unpacked(packed) == content, "file-gzip", f"{packed.name} holds something else")
-        return content
+        check_content(content, Place(above.transform, above.bounds), self.resource(path), findings)
 
     def _check_unused(self) -> None:
-        for path in sorted(self._folder.rglob("*")):
-            name = path.relative_to(self._folder).as_posix()
-            part = path.suffix in _SUFFIXES or (path.suffix == ".gz" and Path(path.stem).suffix in _SUFFIXES)
-            if part and path.is_file() and name not in self._used:
-                self.found.append(Finding(name, "file-unused", "no tile points to this file"))
+        for path in self._files.paths():
+            if path not in self._used:
+                FileFindings(path, self._journal).add("file-unused", "no tile points to this file")
 
 
-def _unpacked(path: Path) -> bytes | None:
+def _parsed(content: bytes, findings: FileFindings) -> dict[str, Any] | None:
     try:
-        return gzip.decompress(path.read_bytes())
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        findings.add("tileset-json", str(error))
+        return None
+    if isinstance(document, dict):
+        return document
+    findings.add("tileset-json", "not an object")
+    return None
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    try:
+        return gzip.decompress(packed)
     except (OSError, EOFError, zlib.error):
         return None
 
 
-def _error_of(value: dict[str, Any], where: str, findings: FileFindings) -> float | None:
+def error_of(value: dict[str, Any], where: str, findings: FileFindings) -> float | None:
+    """The geometric error (m) of a tileset or tile; None, and a finding, where it has none."""
     error = value.get("geometricError")
     if isinstance(error, int | float) and not isinstance(error, bool) and 0.0 <= error < float("inf"):
         return float(error)
@@ -206,73 +220,32 @@ def _error_of(value: dict[str, Any], where: str, findings: FileFindings) -> floa
     return None
 
 
-def _bound_of(
-    tile: dict[str, Any], volume: Volume | None, findings: FileFindings, where: str
+def check_entity(value: Any, where: str, classes: Classes, findings: FileFindings) -> None:
+    """Metadata in JSON: the class is there, its properties are known, what it requires is given."""
+    if value is None:
+        return
+    name = value.get("class") if isinstance(value, dict) else None
+    known = classes.get(str(name))
+    if known is None:
+        findings.add("metadata-class", f"{where} is of class {name!r}, which the schema lacks")
+        return
+    given = object_of(value, "properties")
+    strange = sorted(given.keys() - known.keys())
+    findings.require(not strange, "metadata-property", f"{where} has {strange}, which its class lacks")
+    for key, one in known.items():
+        there = key in given or not one.stated.get("required", False)
+        findings.require(there, "metadata-property", f"{where} lacks the required {key!r}")
+
+
+def check_group(value: Any, where: str, document: Document) -> None:
+    """A content's group is there."""
+    known = value is None or is_index(value, document.groups)
+    document.findings.require(known, "tileset-group", f"{where} is in group {value!r} of {document.groups}")
+
+
+def volume_below(
+    value: Any, transform: NDArray[np.float64], where: str, findings: FileFindings
 ) -> Volume | None:
-    """The content's own bounding volume where it has one, else the tile's."""
-    own = tile["content"].get("boundingVolume")
-    return volume if own is None else read_volume(own, f"{where}.content", findings)
-
-
-def _box_property(schema: Any) -> str | None:
-    """The property that holds TILE_BOUNDING_BOX, in the one form this checker reads: 12 float64."""
-    classes = schema.get("classes", {}) if isinstance(schema, dict) else {}
-    for properties in (one.get("properties", {}) for one in classes.values()):
-        for name, stated in properties.items():
-            if stated.get("semantic") == "TILE_BOUNDING_BOX" and stated.get("componentType") == "FLOAT64":
-                return str(name)
-    return None
-
-
-def _volume_of(
-    subtree: Subtree, index: int, root: Volume | None, level: int, place: tuple[int, ...]
-) -> Volume | None:
-    """The tile's own box where the subtree gives one, else its share of the root's volume."""
-    if subtree.boxes is not None and subtree.tiles[index]:
-        return Volume("box", subtree.boxes[int(subtree.tiles[:index].sum())])
-    return None if root is None else implicit_volume(root, level, place)
-
-
-def _is_template(uri: Any, axes: int) -> bool:
-    needed = ("{level}", "{x}", "{y}", "{z}")[: axes + 1]
-    return isinstance(uri, str) and all(part in uri for part in needed)
-
-
-def _filled(template: str, level: int, place: tuple[int, ...]) -> str:
-    """The template (OGC 22-025r4 clause 7.7.4) with a tile's numbers."""
-    filled = template.replace("{level}", str(level))
-    for name, number in zip("xyz", place, strict=False):
-        filled = filled.replace(f"{{{name}}}", str(number))
-    return filled
-
-
-def _places(
-    bits: NDArray[np.bool_], depth: int, top: int, root: tuple[int, ...]
-) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Bit, level and place in the whole tree of every set bit of a subtree whose root is at `root` of level `top`."""
-    places = []
-    start = 0
-    for below in range(depth):
-        size = 2 ** (len(root) * below)
-        for index in np.flatnonzero(bits[start : start + size]).tolist():
-            places.append((start + index, top + below, _cell(index, below, root)))
-        start += size
-    return places
-
-
-def _deepest(tiles: NDArray[np.bool_], branches: int) -> int:
-    """The level, counted from the subtree's root, of the last available tile."""
-    last = int(np.flatnonzero(tiles)[-1]) if tiles.any() else 0
-    level = 0
-    while (branches ** (level + 1) - 1) // (branches - 1) <= last:
-        level += 1
-    return level
-
-
-def _cell(index: int, below: int, root: tuple[int, ...]) -> tuple[int, ...]:
-    """The place of the Morton index `index`, `below` levels under `root` (x in the lowest bit)."""
-    axes = len(root)
-    return tuple(
-        (above << below) + sum(((index >> (axes * bit + axis)) & 1) << bit for bit in range(below))
-        for axis, above in enumerate(root)
-    )
+    """A bounding volume in JSON, in the root's frame; None where it has no valid one."""
+    volume = read_volume(value, where, findings)
+    return None if volume is None else placed(volume, transform)
