@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -135,12 +136,15 @@ def unique_id(identifier: str, taken: dict[str, None]) -> str:
     return candidate
 
 
-def as_arrow(values: Sequence[object]) -> pa.Array:
+def as_arrow(values: Sequence[object] | NDArray[Any]) -> pa.Array:
     """An Arrow array of any sequence; what has no common type becomes text."""
     if isinstance(values, pa.ChunkedArray):
         return values.combine_chunks()
     if isinstance(values, pa.Array):
         return values
+    quick = _quick_array(values)
+    if quick is not None:
+        return quick
     try:
         return pa.array(values, from_pandas=True)
     except (
@@ -151,6 +155,59 @@ def as_arrow(values: Sequence[object]) -> pa.Array:
         UnicodeEncodeError,
     ):
         return pa.array([_as_text(value) for value in values], pa.large_string())
+
+
+def _quick_array(values: Sequence[object] | NDArray[Any]) -> pa.Array | None:
+    """Plain values as Arrow buffers; None for everything else.
+
+    `pa.array` loads pandas at its first call where that is installed, which takes longer than typing a small city.
+    """
+    if isinstance(values, np.ndarray):
+        if values.dtype == np.float64 and values.ndim == 1:
+            return _numbers_array(pa.float64(), np.ascontiguousarray(values), None)
+        return None
+    kinds = set(map(type, values))
+    if len(kinds) > 2 or not (kinds - {NoneType}) or not len(values):
+        return None
+    try:
+        if kinds <= {str, NoneType}:
+            return _text_buffers(values)
+        if kinds <= {int, NoneType}:
+            whole = np.array([0 if value is None else value for value in values], dtype=np.int64)
+            return _numbers_array(pa.int64(), whole, _present(values, kinds))
+        if kinds <= {float, NoneType}:
+            return _numbers_array(pa.float64(), np.array(values, dtype=np.float64), _present(values, kinds))
+    except (OverflowError, UnicodeEncodeError):
+        pass
+    return None
+
+
+def _present(values: Sequence[object], kinds: set[type]) -> NDArray[np.bool_] | None:
+    """Which values are there; None where all are."""
+    if NoneType not in kinds:
+        return None
+    return np.fromiter((value is not None for value in values), dtype=np.bool_, count=len(values))
+
+
+def _numbers_array(kind: pa.DataType, values: NDArray[Any], present: NDArray[np.bool_] | None) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [_bitmap(present), pa.py_buffer(values)])
+
+
+def _bitmap(present: NDArray[np.bool_] | None) -> pa.Buffer | None:
+    return None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
+
+
+def _text_buffers(values: Sequence[Any]) -> pa.Array:
+    present = _present(values, set(map(type, values)))
+    known = values if present is None else ["" if value is None else value for value in values]
+    joined = "".join(known)
+    data = joined.encode()
+    # One byte a character: the lengths of the texts are those of their bytes.
+    pieces = known if len(data) == len(joined) else [text.encode() for text in known]
+    limits = np.zeros(len(known) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(known)), out=limits[1:])
+    buffers = [_bitmap(present), pa.py_buffer(limits), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(known), buffers)
 
 
 def _as_text(value: object) -> str | None:

@@ -11,8 +11,11 @@ from tiles.three_d.mesh import Mesh, join_meshes
 from tiles.three_d.placement import LocalFrame, Positions, to_ecef, up_vectors
 from tiles.three_d.ragged import following
 
-# Two triangles of a wall whose corners are: start below, end below, end above, start above.
-_WALL = np.array([0, 1, 2, 0, 2, 3], dtype=np.int64)
+# Two triangles of a wall whose corners are: start below, end below, end above, start above. Of all orders of their corners
+# deflate folds this one best: 6 % less than the next (docs/decisions/0017).
+_WALL = np.array([0, 1, 3, 1, 2, 3], dtype=np.int64)
+# Most small roofs have a corner that sees all others; larger ones rarely.
+_MOST_FANNED = 10
 VERTICES_PER_CORNER = 5
 
 
@@ -73,27 +76,47 @@ def _walls(
 
 
 def _roofs(polygons: RaggedPolygons, start: int, stop: int, first: int) -> NDArray[np.int64]:
-    """Triangles (t, 3) of all roofs, corners counted from `first`: four convex corners at once, the rest by ear cutting."""
+    """Triangles (t, 3) of all roofs, corners counted from `first`: many at once as fans, the rest by ear cutting."""
     shells = polygons.polygons[polygons.features[start] : polygons.features[stop] + 1]
     begins, ends = polygons.rings[shells[:-1]], polygons.rings[shells[1:]]
-    single = np.diff(shells) == 1
-    quads = begins[single & (ends - begins == 4)]
-    quads = quads[_convex(polygons.xy, quads)]
-    simple = np.isin(begins, quads)
-    fan = (quads[:, None] + np.array([0, 1, 2, 0, 2, 3])).reshape(-1, 3) - first
-    pieces = [fan]
-    for polygon in np.flatnonzero(~simple).tolist():
-        begin, end = int(begins[polygon]), int(ends[polygon])
-        ring_ends = (polygons.rings[shells[polygon] + 1 : shells[polygon + 1] + 1] - begin).astype(np.uint32)
-        cut = earcut.triangulate_float64(polygons.xy[begin:end], ring_ends)
+    corners = np.where(np.diff(shells) == 1, ends - begins, 0)
+    left = np.ones(len(begins), dtype=np.bool_)
+    pieces = []
+    for count in range(3, _MOST_FANNED + 1):
+        rows = np.flatnonzero(corners == count)
+        if rows.size:
+            fan, is_fan = _fans(polygons.xy, begins[rows], count)
+            pieces.append(fan.reshape(-1, 3) - first)
+            left[rows[is_fan]] = False
+    # Limits of rings as ear cutting wants them; made once, for a small array costs as much as cutting a small roof.
+    ring_ends = polygons.rings.astype(np.uint32)
+    for polygon in np.flatnonzero(left).tolist():
+        begin, end = begins[polygon], ends[polygon]
+        limits = ring_ends[shells[polygon] + 1 : shells[polygon + 1] + 1] - np.uint32(begin)
+        cut = earcut.triangulate_float64(polygons.xy[begin:end], limits)
         pieces.append(cut.astype(np.int64).reshape(-1, 3) + (begin - first))
-    return np.concatenate(pieces)
+    return np.concatenate(pieces) if pieces else np.empty((0, 3), dtype=np.int64)
 
 
-def _convex(xy: Positions, begins: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """True where the four corners from `begins` turn left everywhere."""
-    corners = xy[begins[:, None] + np.arange(4)]
-    edges = np.roll(corners, -1, axis=1) - corners
-    nexts = np.roll(edges, -1, axis=1)
-    turns = edges[..., 0] * nexts[..., 1] - edges[..., 1] * nexts[..., 0]
-    return np.asarray((turns > 0.0).all(axis=1))
+def _fans(
+    xy: Positions, begins: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Roofs of `count` corners from `begins` (n,) as triangles (m, count - 2, 3) around one corner that sees all others.
+
+    Returns those that have such a corner, and which they are (n,). Seen from it the others turn left, all the way.
+    """
+    steps = np.arange(count)
+    corners = xy[begins[:, None] + steps]
+    apex = np.full(len(begins), -1)
+    for candidate in range(count):
+        open_ = np.flatnonzero(apex < 0)
+        if not open_.size:
+            break
+        ring = corners[open_]
+        arms = np.roll(ring, -candidate - 1, axis=1)[:, :-1] - ring[:, candidate : candidate + 1]
+        turns = arms[:, :-1, 0] * arms[:, 1:, 1] - arms[:, :-1, 1] * arms[:, 1:, 0]
+        apex[open_[(turns > 0.0).all(axis=1)]] = candidate
+    is_fan = apex >= 0
+    around = (apex[is_fan][:, None] + steps) % count + begins[is_fan][:, None]
+    middle = np.broadcast_to(around[:, :1], (len(around), count - 2))
+    return np.stack((middle, around[:, 1:-1], around[:, 2:]), axis=2), is_fan

@@ -74,9 +74,18 @@ def clean_footprints(
     survivors.drop_owners(owner, ~np.isfinite(points).all(axis=1), "a coordinate is not a number")
     lonlat, description = _placed(crs, points, path)
     survivors.drop_owners(owner, ~np.isfinite(lonlat).all(axis=1), "outside the area of its CRS")
-    lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
+    longitude = lonlat[:, 0]
+    unwrapped = unwrap_longitudes(longitude)
+    if unwrapped is not longitude:
+        lonlat = np.column_stack((unwrapped, lonlat[:, 1]))
     drawn = np.flatnonzero(survivors.alive)
-    source[drawn] = shapely.set_coordinates(shapely.force_2d(source[drawn]), lonlat[survivors.alive[owner]])
+    flat = source[drawn]
+    if shapely.has_z(flat).any():
+        flat = shapely.force_2d(flat)
+    placed = lonlat[survivors.alive[owner]] if len(drawn) < len(rows) else lonlat
+    if lonlat is not points:
+        flat = shapely.set_coordinates(flat, placed)
+    source[drawn] = flat
     _mend(source, survivors)
     survivors.drop(survivors.alive & ~(shapely.area(source) > _SMALLEST_AREA), "footprint without an area")
     kept = np.flatnonzero(survivors.alive)
@@ -86,6 +95,8 @@ def clean_footprints(
 def _placed(crs: CRS, points: Positions, path: HorizontalPath | None) -> tuple[Positions, str]:
     if path is None:
         return to_longitude_latitude(crs, points)
+    if path.transformer is None and (np.abs(points) <= (360.0, 90.0)).all():
+        return points, path.description
     lonlat = path.forward(points)
     lonlat[outside_area_of_use(crs, lonlat)] = np.nan
     return lonlat, path.description
@@ -105,7 +116,11 @@ def _mend(geometries: NDArray[Any], survivors: Survivors) -> None:
                 why = f"invalid polygon mended ({reason.split('[')[0]})"
                 survivors.log.add(survivors.ids[row], why, "repaired")
     slim = shapely.remove_repeated_points(geometries[rows], _SAME_PLACE)
-    usable = shapely.is_valid(slim) & ~shapely.is_empty(slim)
+    # Valid before, so what has kept all its corners is valid still.
+    slimmer = np.flatnonzero(
+        shapely.get_num_coordinates(slim) < shapely.get_num_coordinates(geometries[rows])
+    )
+    usable = slimmer[shapely.is_valid(slim[slimmer]) & ~shapely.is_empty(slim[slimmer])]
     geometries[rows[usable]] = slim[usable]
 
 

@@ -93,7 +93,7 @@ class TableSchema:
 
         A column that is absent has no values. Raises AttributeTableError where a length differs.
         """
-        arrays: dict[str, pa.Array] = {"": pa.array(ids, pa.large_string())}
+        arrays: dict[str, pa.Array] = {"": as_arrow(ids) if len(ids) else pa.nulls(0, pa.large_string())}
         for name, values in columns.items():
             if len(values) != len(ids):
                 raise AttributeTableError(
