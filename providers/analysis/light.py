@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from providers.analysis.height_grid import HeightGrid, height_grid
+from providers.analysis.height_grid import MAXIMUM_CELLS, HeightGrid, height_grid
 from providers.analysis.place import Numbers, Place
 from providers.analysis.scene import Scene
 from providers.analysis.sun import SunPosition, sun_position
@@ -37,18 +37,17 @@ def shadow_grid(
     box: tuple[float, float, float, float],
     size: float,
     instants: Sequence[datetime],
-) -> tuple[HeightGrid, tuple[float, float, float, float]]:
-    """The grid over `box` (west, south, east, north in metres of the frame) and what can throw a shadow into it."""
-    margin = 0.0
+    maximum: int = MAXIMUM_CELLS,
+) -> HeightGrid:
+    """The grid over `box` (west, south, east, north in metres of the frame), and over what can throw a shadow into it."""
     suns = [sun_position(instant, place.longitude, place.latitude) for instant in instants]
-    tall = _tallest(scene, place, box)
-    for sun in suns:
-        if sun.altitude > 0.0:
-            margin = max(margin, min(tall / np.tan(np.radians(sun.altitude)), LONGEST_SHADOW))
+    up = [sun.altitude for sun in suns if sun.altitude > 0.0]
+    margin = 0.0
+    if up:
+        margin = min(_tallest(scene, place, box) / float(np.tan(np.radians(min(up)))), LONGEST_SHADOW)
     west, south, east, north = box
-    return (
-        height_grid(scene, place, west - margin, south - margin, east + margin, north + margin, size),
-        (west, south, east, north),
+    return height_grid(
+        scene, place, west - margin, south - margin, east + margin, north + margin, size, maximum
     )
 
 
@@ -152,13 +151,14 @@ def horizon(
     radius: float = 500.0,
     size: float = 1.0,
     directions: int = DIRECTIONS,
+    maximum: int = MAXIMUM_CELLS,
 ) -> Horizon:
     """The skyline of a point `height` metres above the surface there, of what stands within `radius` metres.
 
     Raises AnswerTooLarge, InvalidParameter where there is no surface at the place, ThreeDError.
     """
     place = Place.at(longitude, latitude)
-    grid = height_grid(scene, place, -radius, -radius, radius, radius, size)
+    grid = height_grid(scene, place, -radius, -radius, radius, radius, size, maximum)
     zero = np.zeros(1)
     stand = float(grid.at(zero, zero, grid.surface)[0])
     if not np.isfinite(stand):

@@ -46,6 +46,11 @@ class Tileset(Protocol):
         """What its objects are: "buildings", "pipes" ..."""
         ...
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Attributes that are not to be shown."""
+        ...
+
     def meeting(self, box: Box3) -> Iterator[bytes]:
         """The glbs, in the finest detail, of the tiles whose contents meet the box. Raises ThreeDError."""
         ...
@@ -105,7 +110,7 @@ class Triangles:
             tileset.title,
             tileset.content,
             None if identifier is None else str(identifier),
-            values,
+            {name: value for name, value in values.items() if name not in tileset.hidden},
         )
 
     def of(self, rows: NDArray[Any]) -> Triangles:

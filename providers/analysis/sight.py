@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from providers.analysis.height_grid import HeightGrid, height_grid
+from providers.analysis.height_grid import MAXIMUM_CELLS, HeightGrid, height_grid
 from providers.analysis.place import MEAN_RADIUS, Numbers, Place
 from providers.analysis.profile import ground_at
 from providers.analysis.rays import first_hit
@@ -107,6 +107,7 @@ def viewshed(
     target_height: float,
     radius: float,
     size: float,
+    maximum: int = MAXIMUM_CELLS,
 ) -> Viewshed:
     """What an eye `eye_height` metres above the ground (or the roof it stands on) sees within `radius` metres.
 
@@ -114,7 +115,7 @@ def viewshed(
     curvature and mean refraction count. Raises AnswerTooLarge, InvalidParameter where the observer stands on nothing, ThreeDError.
     """
     place = Place.at(longitude, latitude)
-    grid = height_grid(scene, place, -radius, -radius, radius, radius, size)
+    grid = height_grid(scene, place, -radius, -radius, radius, radius, size, maximum)
     zero = np.zeros(1)
     stand = float(grid.at(zero, zero, grid.surface)[0])
     if not np.isfinite(stand):

@@ -20,6 +20,7 @@ class MomentTileset:
     title: str
     content: str
     moment: TilesetMoment
+    hidden: frozenset[str] = frozenset()
 
     def meeting(self, box: Box3) -> Iterator[bytes]:
         """The glbs of the tiles whose contents meet the box, those only that show the finest detail."""

@@ -20,6 +20,13 @@ from providers.errors import InvalidParameter
 _PROCESSORS = {
     "area-statistics": "providers.processes.area_statistics.AreaStatisticsProcessor",
     "buffer-clip": "providers.processes.buffer_clip.BufferClipProcessor",
+    "vertical-profile": "providers.processes.scene_objects.VerticalProfileProcessor",
+    "objects-in-box": "providers.processes.scene_objects.ObjectsInBoxProcessor",
+    "clearance": "providers.processes.scene_objects.ClearanceProcessor",
+    "line-of-sight": "providers.processes.scene_views.LineOfSightProcessor",
+    "viewshed": "providers.processes.scene_views.ViewshedProcessor",
+    "shadow": "providers.processes.scene_views.ShadowProcessor",
+    "sky-view": "providers.processes.scene_views.SkyViewProcessor",
 }
 
 

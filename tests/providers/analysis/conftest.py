@@ -32,6 +32,7 @@ class Blocks:
     content: str = "buildings"
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     asked: list[Box3] = field(default_factory=list)
+    hidden: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:

@@ -43,6 +43,11 @@ def test_profile_gives_attributes_and_ids_by_their_own_names(street, at):
     assert document["layers"][1]["depth"] == 1.0
 
 
+def test_hidden_attributes_are_not_shown(street, at):
+    street.tilesets[0].hidden = frozenset({"floors"})
+    assert dict(vertical_profile(street, *at(20, 0)).layers[0].object.properties) == {"名称": "学校"}
+
+
 def test_hollow_object_is_listed_part_by_part(blocks, at):
     # Two boxes of one owner, one over the other: what a tunnel's shell or a house over an arcade looks like to a plumb line.
     tunnel = blocks("tunnel", [(-5, -5, 0, 5, 5, 1), (-5, -5, 5, 5, 5, 6)])

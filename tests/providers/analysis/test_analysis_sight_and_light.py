@@ -122,7 +122,7 @@ def _shadow_of_a_tower(blocks, ground, at, size=1.0):
     scene = Scene((tower,), ground(lambda x, y: np.full(len(x), 10.0)))
     place = Place.at(*at(0, 0))
     instant = datetime(2026, 6, 21, 10, 20, tzinfo=UTC)
-    grid, _ = shadow_grid(scene, place, (-100, -100, 100, 100), size, [instant])
+    grid = shadow_grid(scene, place, (-100, -100, 100, 100), size, [instant])
     return shadows(grid, instant)
 
 
