@@ -54,7 +54,7 @@ def triangulate(soup: PolygonSoup, normals: Positions) -> tuple[NDArray[np.int64
     sizes = np.diff(limits)
     usable = np.any(normals != 0.0, axis=1)
     single = usable & (np.diff(soup.surfaces) == 1)
-    flat = _in_plane(soup, normals)
+    flat = in_plane(soup, normals)
     three = np.flatnonzero(single & (sizes == 3))
     four = np.flatnonzero(single & (sizes == 4))
     four = four[_convex(flat[limits[four][:, None] + np.arange(4)])]
@@ -80,7 +80,7 @@ def triangulate(soup: PolygonSoup, normals: Positions) -> tuple[NDArray[np.int64
     return np.concatenate(pieces)[order], owner[order]
 
 
-def _in_plane(soup: PolygonSoup, normals: Positions) -> Positions:
+def in_plane(soup: PolygonSoup, normals: Positions) -> Positions:
     """Corners (c, 2) in right-handed axes of their surface's plane, counted from the surface's first corner."""
     limits = soup.surface_limits()
     sizes = np.diff(limits)

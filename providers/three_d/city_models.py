@@ -1,0 +1,321 @@
+"""City objects as a source of 3D tiles: surfaces from the models store, attributes and plans from the collection's features.
+
+An object is found by its feature's key; its id leads to its surfaces. So an edit of an attribute is seen, a deleted feature is gone, and
+one whose geometry was edited, or that is new, is drawn as its raised plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from providers.three_d.numbers import numbers_of
+from providers.three_d.object_features import FeatureRows, FeaturesAt, property_specs, take
+from providers.three_d.placing import chosen_path
+from providers.three_d.source_state import SourceState
+from tiles.three_d.attributes import PropertyTable
+from tiles.three_d.buildings import sizes_of
+from tiles.three_d.city_models.classes import ROOF_SURFACE, STANDING_TYPES, object_class
+from tiles.three_d.city_models.raised import raised, turned_boxes
+from tiles.three_d.city_models.shapes import SURFACE_MATERIAL, ModelTriangles
+from tiles.three_d.city_models.store import ModelStore, StoredObjects, plan_digest
+from tiles.three_d.extrude import VERTICES_PER_CORNER
+from tiles.three_d.footprints import clean_footprints
+from tiles.three_d.objects import Detail, Keys, MeshPart, Outlines, Part
+from tiles.three_d.placement import HorizontalPath, LocalFrame, horizontal_paths
+from tiles.three_d.report import ProblemLog, Survivors
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
+
+MODELS_FILE = "scene/models.sqlite"
+HEIGHT_FIELD = "height"
+_METRES_PER_DEGREE = 111_320.0
+# Below level 2 of detail a building is a block: nothing between it and a box is worth a tile.
+_BLOCKS_BELOW = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class CityModelRecipe:
+    """City objects of a generation: its features and, at `models` (relative to the generation's folder), their surfaces."""
+
+    kind: ClassVar[str] = "city_models"
+
+    features: FeaturesAt
+    models: str = MODELS_FILE
+    titles: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def open(self) -> CityModelSource:
+        """The source. Raises ThreeDError and ProviderError where it cannot be read."""
+        return CityModelSource(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs."""
+        return {"features": self.features.to_json(), "models": self.models, "titles": dict(self.titles)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], generation: Path) -> Self:
+        """The recipe of a generation."""
+        return cls(
+            FeaturesAt.from_json(document["features"], generation), document["models"], document["titles"]
+        )
+
+
+class CityModelSource:
+    """The city objects of one collection."""
+
+    content = "cityobjects"
+    details: tuple[Detail, ...] = (Detail.BLOCK, Detail.LOD1, Detail.FULL)
+
+    def __init__(self, recipe: CityModelRecipe) -> None:
+        self._recipe = recipe
+        self._generation = recipe.features.generation
+        self._features = recipe.features.open()
+        self._models = ModelStore(self._generation / recipe.models)
+        self._state = SourceState.read(self._generation)
+        # Plans of compound systems are flat.
+        self._crs = self._features.crs
+        self.problems = ProblemLog()
+
+    @property
+    def height_reference(self) -> str:
+        """What was done to the heights."""
+        return str(self._models.facts["height_reference"])
+
+    def count(self) -> int | None:
+        """Objects, with those that cannot be drawn."""
+        return self._features.count()
+
+    def outlines(self) -> Iterator[Outlines]:
+        """Where the objects are. What cannot be drawn goes to `problems`."""
+        schema = SchemaBuilder("cityobject", self._specs())
+        path = chosen_path(self._crs, self._features.bbox) if self._state is None else self._state.path
+        crossing = self._crosses_antimeridian()
+        for rows in self._features.chunks():
+            found = self._joined(rows, path, self.problems)
+            schema.add(found.rows.columns)
+            outlines = found.outlines()
+            if crossing:
+                outlines.boxes[outlines.boxes[:, 0] < 0.0, ::2] += 360.0
+            yield outlines
+        if SourceState.read(self._generation) is None:
+            self._state = SourceState(schema.finish(), path, self.height_reference, self._ground())
+            self._state.save(self._generation)
+
+    def load(self, keys: Keys) -> LoadedCityObjects:
+        """The objects of these keys."""
+        state = self._known()
+        rows = self._features.rows(keys)
+        found = self._joined(rows, state.path, ProblemLog())
+        outlines = found.outlines()
+        if self._crosses_antimeridian():
+            found.boxes[outlines.boxes[:, 0] < 0.0, ::2] += 360.0
+        return LoadedCityObjects(found, self._models, state)
+
+    def _specs(self) -> list[PropertySpec]:
+        specs = property_specs(self._features.fields, self._recipe.titles)
+        height = PropertySpec(HEIGHT_FIELD, {"en": "Height", "zh": "高度"}, "m", "number")
+        titled = self._recipe.titles.get(HEIGHT_FIELD) is not None
+        return [height if spec.name == HEIGHT_FIELD and not titled else spec for spec in specs]
+
+    def _known(self) -> SourceState:
+        if self._state is None:
+            for _ in self.outlines():
+                pass
+        if self._state is None:  # pragma: no cover - outlines() has set it
+            raise AssertionError("the first reading leaves its state")
+        return self._state
+
+    def _ground(self) -> float:
+        return float(self._models.facts["ground"])
+
+    def _crosses_antimeridian(self) -> bool:
+        box = self._features.bbox
+        return bool(box) and box[0] > box[len(box) // 2]
+
+    def _joined(self, rows: FeatureRows, path: int, log: ProblemLog) -> _Objects:
+        """Rows with their models; those that cannot be drawn are told to `log` and left out."""
+        stored = self._models.objects(rows.ids)
+        digests = plan_digest(rows.geometries)
+        modelled = stored.number >= 0
+        for row in np.flatnonzero(modelled).tolist():
+            modelled[row] = digests[row] == stored.digests[row]
+        way = horizontal_paths(self._crs)[path]
+        found = _Objects(rows, stored, modelled, self._crs, way, stored.boxes, stored.bottoms, stored.tops)
+        return found if modelled.all() else found.with_raised(self._ground(), log)
+
+
+@dataclass(slots=True)
+class _Objects:
+    """n objects. `modelled` (n,): drawn from the store, the others as their raised plan; boxes (n, 4) and ellipsoidal heights (n,) of
+    both."""
+
+    rows: FeatureRows
+    stored: StoredObjects
+    modelled: NDArray[np.bool_]
+    crs: pyproj.CRS
+    path: HorizontalPath
+    boxes: NDArray[np.float64]
+    bottoms: NDArray[np.float64]
+    tops: NDArray[np.float64]
+
+    def with_raised(self, ground: float, log: ProblemLog) -> _Objects:
+        """These objects with heights and boxes of those that are raised; what cannot be is left out."""
+        others = np.flatnonzero(~self.modelled)
+        known = self.stored.number >= 0
+        heights = numbers_of(list(self.rows.columns.get(HEIGHT_FIELD) or [None] * len(self.rows)))
+        rise = np.where(
+            heights > 0.0, heights, np.where(known, self.stored.tops - self.stored.bottoms, np.nan)
+        )
+        bottoms = np.where(known, self.stored.bottoms, ground)
+        survivors = Survivors.all_of([self.rows.ids[row] for row in others.tolist()], log)
+        survivors.drop(~(rise[others] > 0.0), "no model, and no height above 0 to raise its plan to")
+        clean = clean_footprints(self.rows.geometries[others], self.crs, survivors, self.path)
+        drawn = others[clean.kept]
+        boxes, tops = self.boxes.copy(), self.tops.copy()
+        boxes[drawn] = shapely.bounds(clean.geometries).reshape(-1, 4)
+        tops[drawn] = bottoms[drawn] + rise[drawn]
+        kept = np.sort(np.concatenate((np.flatnonzero(self.modelled), drawn)))
+        return _Objects(
+            take(self.rows, kept), _taken(self.stored, kept), self.modelled[kept], self.crs, self.path,
+            boxes[kept], bottoms[kept], tops[kept],
+        )  # fmt: skip
+
+    def sizes(self) -> NDArray[np.float64]:
+        return sizes_of(self.boxes, self.tops - self.bottoms)
+
+    def outlines(self) -> Outlines:
+        weights = self.stored.weights
+        if not self.modelled.all():
+            corners = shapely.get_num_coordinates(self.rows.geometries).astype(np.int64)
+            weights = np.where(self.modelled, weights, corners * VERTICES_PER_CORNER)
+        return Outlines(self.rows.keys, self.boxes.copy(), self.bottoms, self.tops, self.sizes(), weights)
+
+    def plans(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+        """(rows, plans in longitude and latitude) of the objects marked, of those that have one."""
+        rows = np.flatnonzero(chosen)
+        survivors = Survivors.all_of([self.rows.ids[row] for row in rows.tolist()], ProblemLog())
+        clean = clean_footprints(self.rows.geometries[rows], self.crs, survivors, self.path)
+        return rows[clean.kept], clean.geometries
+
+    def standing(self) -> NDArray[np.bool_]:
+        return np.array([kind in STANDING_TYPES for kind in self.stored.types], dtype=np.bool_)
+
+
+def _taken(stored: StoredObjects, rows: NDArray[np.intp]) -> StoredObjects:
+    chosen = rows.tolist()
+    return StoredObjects(
+        stored.number[rows], stored.origins[rows], stored.boxes[rows], stored.bottoms[rows],
+        stored.tops[rows], stored.roofs[rows], stored.lods[rows], stored.weights[rows],
+        [stored.digests[row] for row in chosen], [stored.types[row] for row in chosen],
+    )  # fmt: skip
+
+
+class LoadedCityObjects:
+    """Some city objects in memory."""
+
+    def __init__(self, objects: _Objects, models: ModelStore, state: SourceState) -> None:
+        self._objects = objects
+        self._models = models
+        self._state = state
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of those that are here."""
+        return self._objects.rows.keys
+
+    @property
+    def table(self) -> PropertyTable:
+        """Their attributes."""
+        rows = self._objects.rows
+        return self._state.schema.table(rows.ids, rows.columns)
+
+    def outlines(self) -> Outlines:
+        """Where they are."""
+        return self._objects.outlines()
+
+    def detail_errors(self, detail: Detail) -> NDArray[np.float64]:
+        """How far (m, (n,)) what is drawn in this detail may be from the finest.
+
+        Of a raised plan or block the distance from its flat top to the highest point; of a box also the side of the square by which it is
+        larger than the plan.
+        """
+        found = self._objects
+        coarse = found.modelled & found.standing()
+        errors = np.zeros(len(found.rows))
+        if detail is Detail.FULL:
+            return errors
+        flat = coarse & (found.stored.lods >= _BLOCKS_BELOW)
+        errors[flat] = (found.tops - found.stored.roofs)[flat]
+        if detail is Detail.BLOCK:
+            rows, plans = found.plans(coarse)
+            shrink = np.cos(np.radians((found.boxes[rows, 1] + found.boxes[rows, 3]) / 2.0))
+            beyond = (
+                (shapely.area(turned_boxes(plans)) - shapely.area(plans)) * shrink * _METRES_PER_DEGREE**2
+            )
+            errors[rows] = np.maximum(errors[rows], np.sqrt(np.maximum(beyond, 0.0)))
+        return errors
+
+    def parts(self, frame: LocalFrame, detail: Detail) -> Sequence[Part]:
+        """Their surfaces, raised plans, or boxes."""
+        found = self._objects
+        if not len(found.rows):
+            return ()
+        coarse = found.modelled & found.standing()
+        parts: list[MeshPart] = []
+        if detail is Detail.BLOCK:
+            boxed, done = self._raised(frame, coarse, found.stored.roofs, boxes=True)
+            parts += boxed
+        elif detail is Detail.LOD1:
+            own, given = self._surfaces(frame, coarse & (found.stored.lods >= _BLOCKS_BELOW), _BLOCKS_BELOW)
+            blocks, lifted = self._raised(
+                frame, coarse & (found.stored.lods >= _BLOCKS_BELOW) & ~given, found.stored.roofs
+            )
+            parts += own + blocks
+            done = given | lifted
+        else:
+            done = np.zeros(len(found.rows), dtype=np.bool_)
+        parts += self._surfaces(frame, found.modelled & ~done, None)[0]
+        parts += self._raised(frame, ~found.modelled, found.tops)[0]
+        return parts
+
+    def _surfaces(
+        self, frame: LocalFrame, chosen: NDArray[np.bool_], lod_below: float | None
+    ) -> tuple[list[MeshPart], NDArray[np.bool_]]:
+        """Stored surfaces of the objects chosen, and which (n,) have some."""
+        found = self._objects
+        rows = np.flatnonzero(chosen)
+        drawn = np.zeros(len(chosen), dtype=np.bool_)
+        if not len(rows):
+            return [], drawn
+        stored = self._models.surfaces(found.stored.number[rows], lod_below)
+        if not len(stored.owner):
+            return [], drawn
+        drawn[rows[stored.owner]] = True
+        return ModelTriangles(stored, rows, found.stored.origins[rows], frame).parts(self._models), drawn
+
+    def _raised(
+        self, frame: LocalFrame, chosen: NDArray[np.bool_], tops: NDArray[np.float64], *, boxes: bool = False
+    ) -> tuple[list[MeshPart], NDArray[np.bool_]]:
+        """Raised plans (or boxes) of the objects chosen, and which (n,) have one."""
+        found = self._objects
+        drawn = np.zeros(len(chosen), dtype=np.bool_)
+        if not chosen.any():
+            return [], drawn
+        rows, plans = found.plans(chosen)
+        if not len(rows):
+            return [], drawn
+        drawn[rows] = True
+        kinds = [str(kind) for kind in found.rows.columns.get("type", found.stored.types)]
+        classes = np.array(
+            [ROOF_SURFACE if kinds[row] == "Building" else object_class(kinds[row]) for row in rows.tolist()],
+            dtype=np.uint8,
+        )
+        shapes = turned_boxes(plans) if boxes else plans
+        mesh = raised(shapes, found.bottoms[rows], tops[rows], rows, classes, frame)
+        return [MeshPart(mesh, SURFACE_MATERIAL)], drawn

@@ -1,0 +1,134 @@
+"""What is wrong with surfaces and solids, found for many objects at once; what can be mended is mended, all of it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tiles.three_d.city_models.soup import Flags, Numbers, Soup
+from tiles.three_d.placement import Positions
+from tiles.three_d.ragged import following, limits
+from tiles.three_d.report import Action, ProblemLog
+from tiles.three_d.surfaces import in_plane, surface_normals
+
+# Square metres; a smaller surface cannot be seen, and has no direction.
+SMALLEST_AREA = 1e-4
+# A turn to the right by less than this (sine) is the rounding of coordinates.
+_STRAIGHT = 1e-3
+_FULL_TURN = 2.0 * np.pi
+
+
+class SurfaceReport:
+    """Tells `log`, once an object and problem, how many surfaces have a problem. `names` are the objects' ids, `owner` (levels,) their rows."""
+
+    def __init__(self, names: Sequence[str], owner: Numbers, log: ProblemLog) -> None:
+        self._names = names
+        self._owner = owner
+        self._log = log
+
+    def tell(self, levels: Numbers, problem: str, action: Action) -> None:
+        """Report the problem for the objects of these levels, one entry a surface (or solid); `{}` in the text becomes their number."""
+        if len(levels):
+            rows, counts = np.unique(self._owner[levels], return_counts=True)
+            for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+                self._log.add(self._names[row], problem.format(count), action)
+
+
+def clean_rings(soup: Soup, report: SurfaceReport) -> None:
+    """Leave out what is no number, repeated corners, short rings, and surfaces without an outer ring."""
+    finite = np.isfinite(soup.vertices).all(axis=1)
+    if not finite.all():
+        bad = np.zeros(len(soup), dtype=np.bool_)
+        bad[soup.corner_surface()[~finite[soup.corners]]] = True
+        report.tell(soup.level[bad], "{} surfaces left out: a coordinate is not a number", "repaired")
+        soup.keep(~bad)
+    if not len(soup):
+        return
+    soup.keep_rings(np.diff(soup.rings) > 0)
+    soup.keep(np.diff(soup.surfaces) > 0)
+    if not len(soup):
+        return
+    soup.keep_corners(soup.corners != soup.corners[following(soup.rings)])
+    long_enough = np.diff(soup.rings) >= 3
+    outer_short = np.zeros(len(soup), dtype=np.bool_)
+    outer_short[~long_enough[soup.surfaces[:-1]]] = True
+    report.tell(
+        soup.level[outer_short], "{} surfaces left out: fewer than three distinct corners", "repaired"
+    )
+    inner = ~long_enough & ~outer_short[soup.ring_surface()]
+    report.tell(
+        soup.level[soup.ring_surface()[inner]],
+        "{} holes left out: fewer than three distinct corners",
+        "repaired",
+    )
+    soup.keep_rings(~inner)
+    soup.keep(~outer_short)
+
+
+def drop_flat(soup: Soup, places: Positions, report: SurfaceReport) -> Positions:
+    """Leave out surfaces without an area; `places` (v, 3) are metres. Gives the unit normals (s, 3) of the others."""
+    normals, areas = surface_normals(soup.polygons(places))
+    flat = areas <= SMALLEST_AREA
+    report.tell(soup.level[flat], "{} surfaces left out: they have no area", "repaired")
+    soup.keep(~flat)
+    return normals[~flat]
+
+
+def drop_duplicates(soup: Soup, report: SurfaceReport) -> Flags:
+    """Leave out a surface with the same corners as an earlier one of its level and shell; gives which were kept."""
+    mixed = (soup.corners.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(32)
+    sums = np.add.reduceat(mixed * mixed, soup.corner_limits()[:-1])
+    order = np.lexsort((sums, soup.shells, soup.level))
+    same = np.zeros(len(soup), dtype=np.bool_)
+    here, before = order[1:], order[:-1]
+    same[here] = (
+        (sums[here] == sums[before])
+        & (soup.shells[here] == soup.shells[before])
+        & (soup.level[here] == soup.level[before])
+    )
+    report.tell(soup.level[same], "{} surfaces left out: they are there twice", "repaired")
+    soup.keep(~same)
+    return ~same
+
+
+def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tuple[Numbers, Positions]:
+    """The surfaces whose rings cross or touch themselves or each other, and all corners (c, 2) in the planes of their surfaces."""
+    flat = in_plane(soup.polygons(places), normals)
+    next_corner = following(soup.rings)
+    edges = flat[next_corner] - flat
+    nexts = edges[next_corner]
+    across = edges[:, 0] * nexts[:, 1] - edges[:, 1] * nexts[:, 0]
+    along = np.sum(edges * nexts, axis=1)
+    lengths = np.hypot(edges[:, 0], edges[:, 1]) * np.hypot(nexts[:, 0], nexts[:, 1])
+    starts = soup.rings[:-1]
+    left = np.logical_and.reduceat(across >= -_STRAIGHT * lengths, starts)
+    turns = np.add.reduceat(np.arctan2(across, along), starts)
+    # Convex rings that go around once cannot cross themselves.
+    convex = left & (np.abs(turns - _FULL_TURN) < 0.1)
+    doubtful = np.flatnonzero(~convex[soup.surfaces[:-1]] | (np.diff(soup.surfaces) > 1))
+    if not len(doubtful):
+        return doubtful, flat
+    valid = shapely.is_valid(flat_polygons(soup, flat, doubtful))
+    return doubtful[~valid], flat
+
+
+def flat_polygons(soup: Soup, flat: Positions, rows: Numbers) -> NDArray[np.object_]:
+    """The surfaces `rows` as shapely polygons of corners at `flat` (c, 2)."""
+    from tiles.three_d.ragged import spans
+
+    ring_rows = spans(soup.surfaces[rows], soup.surfaces[rows + 1])
+    begin, end = soup.rings[ring_rows], soup.rings[ring_rows + 1]
+    # Simple features close their rings: the first corner once more.
+    index = spans(begin, end + 1)
+    ring_limits = limits(end - begin + 1)
+    index[ring_limits[1:] - 1] = begin
+    polygon_limits = limits(soup.surfaces[rows + 1] - soup.surfaces[rows])
+    coordinates = np.ascontiguousarray(flat[index])
+    made: NDArray[np.object_] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, coordinates, (ring_limits, polygon_limits)
+    )
+    return made

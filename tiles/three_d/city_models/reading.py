@@ -1,0 +1,193 @@
+"""City models of one or many files, brought into a models store in a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from tiles.three_d.city_models.images import ImageLimits, ImageReader
+from tiles.three_d.city_models.model import NO_IMAGE, CityBatch
+from tiles.three_d.city_models.prepare import PreparedBatch, prepare
+from tiles.three_d.city_models.reference import crs_of
+from tiles.three_d.city_models.store import ModelStoreWriter
+from tiles.three_d.errors import CityModelError, PlacementError
+from tiles.three_d.placement import Positions, to_longitude_latitude
+from tiles.three_d.report import ProblemLog
+from tiles.three_d.vertical import VerticalReference
+
+# Degrees beyond a CRS's area of use in which data may still lie: areas are drawn for land.
+_MARGIN = 3.0
+_SAMPLE = 500
+
+
+class CityModelFile(Protocol):
+    """An open file of city models. `reference_system` names its CRS, None where it says none; `north_first`: its coordinates are given in
+    the order of a CRS whose first axis points north; `fraction` is how much of it has been read, 0 to 1."""
+
+    path: Path
+    reference_system: str | None
+    north_first: bool
+    fraction: float
+
+    def batches(self, log: ProblemLog) -> Iterator[CityBatch]:
+        """All objects, some hundreds at a time. Raises CityModelError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was stored. `ground` is the median of the lowest heights (ellipsoidal m)."""
+
+    crs: CRS
+    count: int
+    height_reference: str
+    ground: float
+
+
+type Take = Callable[[PreparedBatch, NDArray[np.bool_]], None]
+"""Hears each batch and which of its objects were stored."""
+
+type Watch = Callable[[float], None]
+"""Hears how much of all files has been read, 0 to 1; may raise to stop."""
+
+
+def open_city_model(path: Path, workspace: Path | None = None) -> CityModelFile:
+    """A CityJSON, CityJSONSeq or CityGML file. Raises CityModelError where it is none of them."""
+    with path.open("rb") as file:
+        start = file.read(4096).lstrip(b"\xef\xbb\xbf\xff\xfe\xfe\xff \t\r\n\x00")
+    if start.startswith(b"<"):
+        from tiles.three_d.city_models.citygml import CityGMLFile
+
+        return CityGMLFile(path)
+    from tiles.three_d.city_models.cityjson import CityJSONFile
+
+    return CityJSONFile(path, workspace)
+
+
+def common_crs(files: Sequence[CityModelFile], asked: CRS | str | None = None) -> CRS:
+    """The CRS of all files; `asked` overrides what they say. Raises PlacementError where there is none, CityModelError where they differ."""
+    from tiles.three_d.placement import as_crs
+
+    if asked is not None:
+        return as_crs(asked)
+    found: CRS | None = None
+    for file in files:
+        system = crs_of(file.reference_system)
+        if system is None:
+            raise PlacementError(
+                f"{file.path.name} does not say which CRS it is in; name it (an EPSG code such as EPSG:7415)"
+            )
+        if found is not None and not found.equals(system, ignore_axis_order=True):
+            raise CityModelError(
+                f"{files[0].path.name} is in {found.name}, {file.path.name} in {system.name}; publish them one by one"
+            )
+        found = found or system
+    if found is None:
+        raise CityModelError("no file of city models was given")
+    return found
+
+
+def import_city_models(
+    files: Sequence[CityModelFile],
+    writer: ModelStoreWriter,
+    crs: CRS,
+    vertical: VerticalReference,
+    log: ProblemLog,
+    *,
+    take: Take,
+    watch: Watch,
+    image_limits: ImageLimits | None = None,
+) -> Imported:
+    """Store all objects of `files`, which are in `crs`. Broken ones go to `log`; one whose id was there already is left out.
+
+    Raises CityModelError, PlacementError.
+    """
+    bottoms: list[NDArray[np.float64]] = []
+    said = ""
+    for number, file in enumerate(files):
+        images = ImageReader(file.path.parent, log, image_limits)
+        swap: bool | None = None
+        for batch in file.batches(log):
+            if swap is None:
+                swap = _is_swapped(batch.corners, crs, file, log)
+            if swap:
+                batch = replace(batch, corners=np.ascontiguousarray(batch.corners[:, [1, 0, 2]]))  # noqa: PLW2901
+            prepared = prepare(batch, crs, vertical, log)
+            if prepared is not None:
+                keep = _first_of_their_id(prepared, writer, log)
+                stored = [writer.image(image, images.load) for image in batch.textures]
+                writer.add(prepared, keep, np.array(stored or [NO_IMAGE], dtype=np.int64))
+                take(prepared, keep)
+                bottoms.append(prepared.bottoms[keep])
+                said = said or prepared.height_reference
+            watch((number + file.fraction) / len(files))
+    every = np.concatenate(bottoms) if bottoms else np.empty(0)
+    ground = float(np.median(every)) if len(every) else 0.0
+    writer.finish({"crs": crs.to_wkt(), "height_reference": said, "ground": ground})
+    return Imported(crs, len(writer), said, ground)
+
+
+def _first_of_their_id(
+    prepared: PreparedBatch, writer: ModelStoreWriter, log: ProblemLog
+) -> NDArray[np.bool_]:
+    """Which objects (n,) have an id that was not there before."""
+    ids = [prepared.batch.heads[row].id for row in prepared.rows.tolist()]
+    keep = np.ones(len(ids), dtype=np.bool_)
+    seen = writer.present(ids)
+    if not seen and len(set(ids)) == len(ids):
+        return keep
+    for row, name in enumerate(ids):
+        if name in seen:
+            keep[row] = False
+            log.add(name, "an object with this id is there already", "skipped")
+        seen.add(name)
+    return keep
+
+
+def _is_swapped(corners: Positions, crs: CRS, file: CityModelFile, log: ProblemLog) -> bool:
+    """Whether northing comes before easting: as the file declares, unless only the other order leads to where the CRS is used."""
+    declared = file.north_first and _north_first(crs)
+    step = max(1, len(corners) // _SAMPLE)
+    sample = corners[::step, :2]
+    sample = sample[np.isfinite(sample).all(axis=1)]
+    if not len(sample):
+        return declared
+    straight, turned = (_share_inside(crs, xy) for xy in (sample, sample[:, ::-1]))
+    said, other = (turned, straight) if declared else (straight, turned)
+    if said < 0.5 < other:
+        order = "easting first" if declared else "northing first"
+        log.add(
+            file.path.name, f"its coordinates are {order}, against what is usual for it; read so", "repaired"
+        )
+        return not declared
+    return declared
+
+
+def _north_first(crs: CRS) -> bool:
+    """Whether the first axis of a CRS points north, as that of EPSG:4326 and of the Gauss-Krueger zones does."""
+    axes = crs.axis_info
+    return bool(axes) and axes[0].direction.lower() in ("north", "south")
+
+
+def _share_inside(crs: CRS, xy: Positions) -> float:
+    """How much of `xy` (n, 2) lies in or near the CRS's area of use, 0 to 1."""
+    lonlat, _ = to_longitude_latitude(crs, np.column_stack((xy, np.zeros(len(xy)))))
+    known = np.isfinite(lonlat).all(axis=1)
+    area = crs.area_of_use
+    if area is None:
+        return float(known.mean())
+    width = (area.east - area.west) % 360.0 or 360.0
+    away = np.abs((lonlat[:, 0] - area.west - width / 2.0 + 180.0) % 360.0 - 180.0) - width / 2.0
+    inside = (
+        known
+        & (away < _MARGIN)
+        & (lonlat[:, 1] > area.south - _MARGIN)
+        & (lonlat[:, 1] < area.north + _MARGIN)
+    )
+    return float(inside.mean())

@@ -1,0 +1,408 @@
+"""City objects in one file: where each one is, and its surfaces in every level of detail, as compact arrays.
+
+Written in a stream, read by id. A level's arrays are separate blobs, so that those of a thousand objects are joined and read as
+one array each, without looking at any of them. Format 1:
+
+`object`  a row an object: id, type, origin (ECEF, m), extent (degrees, ellipsoidal m), weight (vertices), finest level, digest of its plan
+`level`   a row a level: lod, whether it is the finest, corners (float32 x, y, z from the object's origin), corners a ring, rings a
+          surface (int32), class a surface (uint8), image and colour a surface (int32; NULL: none), texture coordinates (float32 u, v; NULL: none)
+`image`   textures as image files, `shade` colours, `fact` what holds for all
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import orjson
+import shapely
+from numpy.typing import NDArray
+
+from tiles.three_d.city_models.model import NO_COLOUR, NO_IMAGE, TextureImage
+from tiles.three_d.city_models.prepare import PreparedBatch
+from tiles.three_d.city_models.soup import Numbers
+from tiles.three_d.errors import CityModelStoreError
+from tiles.three_d.objects import Texture
+from tiles.three_d.placement import Positions
+from tiles.three_d.ragged import limits
+
+FORMAT = 1
+_TABLES = """
+CREATE TABLE object (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, x REAL, y REAL, z REAL,
+  west REAL, south REAL, east REAL, north REAL, bottom REAL, top REAL, roof REAL, weight INTEGER, lod REAL, digest INTEGER);
+CREATE TABLE level (object INTEGER NOT NULL, lod REAL NOT NULL, best INTEGER NOT NULL, corners BLOB NOT NULL,
+  rings BLOB NOT NULL, surfaces BLOB NOT NULL, classes BLOB NOT NULL, images BLOB, colours BLOB, coordinates BLOB);
+CREATE INDEX level_object ON level (object, best);
+CREATE TABLE image (number INTEGER PRIMARY KEY, media_type TEXT NOT NULL, repeats INTEGER NOT NULL, content BLOB NOT NULL);
+CREATE TABLE shade (number INTEGER PRIMARY KEY, red REAL, green REAL, blue REAL, alpha REAL);
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+_OBJECT = f"INSERT INTO object VALUES ({', '.join('?' * 16)})"
+_LEVEL = f"INSERT INTO level VALUES ({', '.join('?' * 10)})"
+
+
+def plan_digest(plans: NDArray[np.object_]) -> list[int | None]:
+    """A number for each geometry (n,), None where there is none; it differs where the plan does."""
+    return [
+        None
+        if content is None
+        else int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
+        for content in shapely.to_wkb(shapely.force_2d(plans), output_dimension=2).tolist()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObjects:
+    """Where n objects are, in the order asked for; `number` (n,) is -1 where an id is not in the store, the rest is then 0.
+
+    `origins` (n, 3) ECEF (m); `boxes` (n, 4) degrees; `bottoms`, `tops`, `roofs` (n,) ellipsoidal m; `lods` (n,) the finest level; `weights` (n,) vertices;
+    `digests` (n,) of the plan, None without one; `types` (n,).
+    """
+
+    number: Numbers
+    origins: Positions
+    boxes: Positions
+    bottoms: NDArray[np.float64]
+    tops: NDArray[np.float64]
+    roofs: NDArray[np.float64]
+    lods: NDArray[np.float64]
+    weights: Numbers
+    digests: list[int | None]
+    types: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSurfaces:
+    """The surfaces of some levels. `owner` (l,) is the row of the object asked for of each level; `corners` (c, 3) metres from the
+    object's origin; ring, surface and level limits as in `CityBatch`; `coordinates` (c, 2) or None."""
+
+    owner: Numbers
+    corners: Positions
+    rings: Numbers
+    surfaces: Numbers
+    levels_at: Numbers
+    classes: NDArray[np.uint8]
+    images: Numbers
+    colours: Numbers
+    coordinates: NDArray[np.float32] | None
+
+
+class ModelStoreWriter:
+    """Use as a context manager: `add` batches, then `finish`. Leaving without `finish` removes the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self._database = sqlite3.connect(path, isolation_level=None)
+        for pragma in (
+            "page_size = 16384",
+            "journal_mode = OFF",
+            "synchronous = OFF",
+            "locking_mode = EXCLUSIVE",
+        ):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.executescript(_TABLES)
+        self._database.execute("BEGIN")
+        self._count = 0
+        self._images: dict[TextureImage, int] = {}
+        self._shades: dict[tuple[float, float, float, float], int] = {}
+        self._finished = False
+
+    def __enter__(self) -> ModelStoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+        if not self._finished:
+            self._path.unlink(missing_ok=True)
+
+    def present(self, ids: Sequence[str]) -> set[str]:
+        """Which of these ids are in the store already."""
+        rows = self._database.execute(
+            "SELECT id FROM object WHERE id IN (SELECT value FROM json_each(?))", (_json(ids),)
+        )
+        return {name for (name,) in rows}
+
+    def image(self, image: TextureImage, load: Any) -> int:
+        """The number of an image, stored when it is asked for first; `load(image)` gives a `Texture`, None where it cannot be used."""
+        known = self._images.get(image)
+        if known is not None:
+            return known
+        texture: Texture | None = load(image)
+        number = NO_IMAGE
+        if texture is not None:
+            number = sum(1 for value in self._images.values() if value != NO_IMAGE)
+            self._database.execute(
+                "INSERT INTO image VALUES (?, ?, ?, ?)",
+                (number, texture.media_type, int(image.repeats), texture.content),
+            )
+        self._images[image] = number
+        return number
+
+    def add(self, prepared: PreparedBatch, keep: NDArray[np.bool_], images: Numbers) -> None:
+        """Store the objects marked in `keep` (n,); `images` has the stored number of each of the batch's textures."""
+        numbers = self._count + np.cumsum(keep) - 1
+        self._add_objects(prepared, keep, numbers)
+        self._add_levels(prepared, keep, numbers, images)
+        self._count += int(keep.sum())
+
+    def _add_objects(self, prepared: PreparedBatch, keep: NDArray[np.bool_], numbers: Numbers) -> None:
+        heads = prepared.batch.heads
+        chosen = np.flatnonzero(keep)
+        rows = prepared.rows[chosen].tolist()
+        measures = np.column_stack(
+            (prepared.origins, prepared.boxes, prepared.bottoms, prepared.tops, prepared.roofs)
+        )[chosen]
+        digests = plan_digest(prepared.plans[chosen])
+        self._database.executemany(
+            _OBJECT,
+            (
+                (number, heads[row].id, heads[row].type, *measured, weight, lod, digest)
+                for number, row, measured, weight, lod, digest in zip(
+                    numbers[chosen].tolist(),
+                    rows,
+                    measures.tolist(),
+                    prepared.weights[chosen].tolist(),
+                    prepared.lods[chosen].tolist(),
+                    digests,
+                    strict=True,
+                )
+            ),
+        )
+
+    def _add_levels(
+        self, prepared: PreparedBatch, keep: NDArray[np.bool_], numbers: Numbers, images: Numbers
+    ) -> None:
+        soup, batch = prepared.soup, prepared.batch
+        starts = np.flatnonzero(np.r_[True, soup.level[1:] != soup.level[:-1]])
+        ends = np.r_[starts[1:], len(soup)]
+        corners = prepared.positions.astype("<f4").tobytes()
+        ring_sizes = np.diff(soup.rings).astype("<i4").tobytes()
+        ring_counts = np.diff(soup.surfaces).astype("<i4").tobytes()
+        classes = soup.classes.tobytes()
+        drawn, colours = self._stored_looks(soup.images, soup.colours, images, batch.shades)
+        coordinates = None if soup.coordinates is None else soup.coordinates.astype("<f4").tobytes()
+        rings_at = soup.surfaces
+        corners_at = soup.corner_limits()
+        textured = np.logical_or.reduceat(drawn != NO_IMAGE, starts)
+        coloured = np.logical_or.reduceat(colours != NO_COLOUR, starts)
+        drawn_bytes, colour_bytes = drawn.astype("<i4").tobytes(), colours.astype("<i4").tobytes()
+        finest = _finest(prepared, starts)
+        rows = []
+        for place, (first, last) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            level = batch.levels[int(soup.level[first])]
+            row = int(prepared.owner[int(soup.level[first])])
+            if not keep[row]:
+                continue
+            ring = (int(rings_at[first]), int(rings_at[last]))
+            corner = (int(corners_at[first]), int(corners_at[last]))
+            has_image = bool(textured[place]) and coordinates is not None
+            rows.append(
+                (
+                    int(numbers[row]),
+                    level.lod,
+                    bool(finest[place]),
+                    corners[12 * corner[0] : 12 * corner[1]],
+                    ring_sizes[4 * ring[0] : 4 * ring[1]],
+                    ring_counts[4 * first : 4 * last],
+                    classes[first:last],
+                    drawn_bytes[4 * first : 4 * last] if has_image else None,
+                    colour_bytes[4 * first : 4 * last] if coloured[place] else None,
+                    coordinates[8 * corner[0] : 8 * corner[1]]
+                    if has_image and coordinates is not None
+                    else None,
+                )
+            )
+        self._database.executemany(_LEVEL, rows)
+
+    def _stored_looks(
+        self,
+        images: Numbers,
+        colours: Numbers,
+        stored: Numbers,
+        shades: Sequence[tuple[float, float, float, float]],
+    ) -> tuple[Numbers, Numbers]:
+        """Images and colours (s,) by their numbers in the store."""
+        drawn = np.where(images != NO_IMAGE, np.r_[stored, NO_IMAGE][images], NO_IMAGE)
+        numbers = [self._shades.setdefault(shade, len(self._shades)) for shade in shades]
+        mapped = np.array([*numbers, NO_COLOUR], dtype=np.int64)
+        return drawn, np.where(colours != NO_COLOUR, mapped[colours], NO_COLOUR)
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Write what holds for all objects (JSON values) and close the file."""
+        self._database.executemany(
+            "INSERT INTO shade VALUES (?, ?, ?, ?, ?)",
+            [(number, *shade) for shade, number in self._shades.items()],
+        )
+        stored = {**facts, "format": FORMAT, "count": self._count}
+        self._database.executemany(
+            "INSERT INTO fact VALUES (?, ?)",
+            [(name, orjson.dumps(value).decode()) for name, value in stored.items()],
+        )
+        self._database.execute("COMMIT")
+        self._finished = True
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def _finest(prepared: PreparedBatch, starts: Numbers) -> NDArray[np.bool_]:
+    """Which of the stored levels (of surfaces beginning at `starts`) is the finest of its object that is left."""
+    levels = prepared.soup.level[starts]
+    owner = prepared.owner[levels]
+    lods = np.array([level.lod for level in prepared.batch.levels])[levels]
+    said = np.array([level.best for level in prepared.batch.levels])[levels]
+    # A level composed of members' finest surfaces comes before one of the same number.
+    order = np.lexsort((said, lods, owner))
+    result = np.zeros(len(starts), dtype=np.bool_)
+    last = np.flatnonzero(np.r_[owner[order][1:] != owner[order][:-1], True])
+    result[order[last]] = True
+    return result
+
+
+class ModelStore:
+    """An open store; for one thread at a time. Raises CityModelStoreError where the file is none."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._database = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+            facts = dict(self._database.execute("SELECT name, value FROM fact"))
+            self.facts: dict[str, Any] = {name: orjson.loads(value) for name, value in facts.items()}
+        except (sqlite3.Error, ValueError) as error:
+            raise CityModelStoreError(
+                f"the city models of this collection cannot be read ({path.name}: {error}); publish it again"
+            ) from error
+        if self.facts.get("format") != FORMAT:
+            raise CityModelStoreError(
+                f"{path.name} is of format {self.facts.get('format')}, this release reads {FORMAT}; publish it again"
+            )
+        self._database.execute("PRAGMA mmap_size = 1073741824")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __len__(self) -> int:
+        return int(self.facts["count"])
+
+    def objects(self, ids: Sequence[str]) -> StoredObjects:
+        """Where the objects of these ids are."""
+        rows = self._database.execute(
+            "SELECT id, number, x, y, z, west, south, east, north, bottom, top, roof, lod, weight, digest, type FROM object "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (_json(ids),),
+        ).fetchall()
+        count = len(ids)
+        place_of = {name: place for place, name in enumerate(ids)}
+        places = [place_of[row[0]] for row in rows]
+        numbers = np.zeros((count, 11))
+        number = np.full(count, -1, dtype=np.int64)
+        weights = np.zeros(count, dtype=np.int64)
+        digests: list[int | None] = [None] * count
+        types = [""] * count
+        if rows:
+            numbers[places] = np.array([row[2:13] for row in rows], dtype=np.float64)
+            number[places] = [row[1] for row in rows]
+            weights[places] = [row[13] for row in rows]
+            for place, row in zip(places, rows, strict=True):
+                digests[place], types[place] = row[14], row[15]
+        return StoredObjects(
+            number,
+            numbers[:, :3],
+            numbers[:, 3:7],
+            numbers[:, 7],
+            numbers[:, 8],
+            numbers[:, 9],
+            numbers[:, 10],
+            weights,
+            digests,
+            types,
+        )
+
+    def surfaces(self, number: Numbers, lod_below: float | None = None) -> StoredSurfaces:
+        """The finest surfaces of objects (n,) by number; with `lod_below` the finest below that level, of those that have one.
+
+        Level 0 (a footprint) is no surface to draw beside others.
+        """
+        condition = "best = 1" if lod_below is None else "best = 0 AND lod >= 1.0 AND lod < ?"
+        rows = self._database.execute(
+            "SELECT object, lod, corners, rings, surfaces, classes, images, colours, coordinates FROM level "
+            f"WHERE object IN (SELECT value FROM json_each(?)) AND {condition} ORDER BY object, lod DESC",
+            (_json(number.tolist()), *(() if lod_below is None else (lod_below,))),
+        ).fetchall()
+        if lod_below is not None:
+            rows = [row for place, row in enumerate(rows) if place == 0 or rows[place - 1][0] != row[0]]
+        order = np.argsort(number, kind="stable")
+        found = np.array([row[0] for row in rows], dtype=np.int64)
+        owner = order[np.searchsorted(number, found, sorter=order)] if rows else found
+        return _joined(rows, owner)
+
+    def texture(self, number: int) -> tuple[Texture, bool]:
+        """An image and whether it repeats. Raises CityModelStoreError where there is none."""
+        row = self._database.execute(
+            "SELECT media_type, content, repeats FROM image WHERE number = ?", (number,)
+        ).fetchone()
+        if row is None:
+            raise CityModelStoreError(f"there is no image {number} in the store of city models")
+        return Texture(row[0], row[1]), bool(row[2])
+
+    def shades(self) -> list[tuple[float, float, float, float]]:
+        """All colours by number."""
+        rows = self._database.execute("SELECT red, green, blue, alpha FROM shade ORDER BY number")
+        return [tuple(row) for row in rows]
+
+    def lods(self) -> list[float]:
+        """The levels of detail that occur, rising."""
+        return [lod for (lod,) in self._database.execute("SELECT DISTINCT lod FROM level ORDER BY lod")]
+
+
+def _joined(rows: Sequence[tuple[Any, ...]], owner: Numbers) -> StoredSurfaces:
+    def whole(column: int, kind: str) -> NDArray[Any]:
+        return np.frombuffer(b"".join([row[column] for row in rows]), dtype=kind)
+
+    corners = whole(2, "<f4").reshape(-1, 3).astype(np.float64)
+    surface_sizes = np.array([len(row[4]) // 4 for row in rows], dtype=np.int64)
+    corner_sizes = [len(row[2]) // 12 for row in rows]
+    coordinates = None
+    if any(row[8] is not None for row in rows):
+        parts = [
+            row[8] if row[8] is not None else bytes(8 * size)
+            for row, size in zip(rows, corner_sizes, strict=True)
+        ]
+        coordinates = np.frombuffer(b"".join(parts), dtype="<f4").reshape(-1, 2)
+    return StoredSurfaces(
+        owner=owner,
+        corners=corners,
+        rings=limits(whole(3, "<i4")),
+        surfaces=limits(whole(4, "<i4")),
+        levels_at=limits(surface_sizes),
+        classes=whole(5, "u1"),
+        images=_numbers_or(rows, 6, surface_sizes, NO_IMAGE),
+        colours=_numbers_or(rows, 7, surface_sizes, NO_COLOUR),
+        coordinates=coordinates,
+    )
+
+
+def _numbers_or(rows: Sequence[tuple[Any, ...]], column: int, sizes: Numbers, none: int) -> Numbers:
+    if all(row[column] is None for row in rows):
+        return np.full(int(sizes.sum()), none, dtype=np.int64)
+    parts = [
+        np.full(size, none, dtype="<i4").tobytes() if row[column] is None else row[column]
+        for row, size in zip(rows, sizes.tolist(), strict=True)
+    ]
+    return np.frombuffer(b"".join(parts), dtype="<i4").astype(np.int64)
+
+
+def _json(values: Sequence[Any]) -> str:
+    return orjson.dumps(list(values)).decode()
