@@ -186,7 +186,7 @@ class _Builder:
     def _tileset(self, whole: Box, error: float, available_levels: int, levels: int) -> bytes:
         """tileset.json. The outer root has the points' own box, for viewers to fly to; the cube is mostly air."""
         octree = {
-            "boundingVolume": {"box": box_values(self._cube())},
+            "boundingVolume": {"box": box_values(self._cube(whole))},
             "geometricError": error,
             "content": {"uri": "content/{level}/{x}/{y}/{z}.glb"},
             "implicitTiling": {
@@ -211,9 +211,13 @@ class _Builder:
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
-    def _cube(self) -> Box:
-        """The octree's cube as a box of the local frame, for viewers that do not read tile metadata."""
-        return self.frame.box_of_cube(self.source.corner, 2 * self.source.info.halfsize)
+    def _cube(self, whole: Box) -> Box:
+        """The octree's cube as a box of the local frame, for viewers that do not read tile metadata.
+
+        The projection bends the cube's faces by some centimetres in the frame: the box of the points lies in it too.
+        """
+        low, high = self.frame.box_of_cube(self.source.corner, 2 * self.source.info.halfsize)
+        return np.minimum(low, whole[0]), np.maximum(high, whole[1])
 
 
 def _path(key: Key) -> str:

@@ -224,7 +224,7 @@ def break_text(document: dict[str, Any], binary: bytearray) -> None:
 
 def misalign_table(document: dict[str, Any], binary: bytearray) -> None:
     view = document["bufferViews"][table(document)["properties"]["height"]["values"]]
-    view["byteOffset"] -= 4
+    view["byteOffset"] -= 2
 
 
 def drop_position_bounds(document: dict[str, Any], binary: bytearray) -> None:

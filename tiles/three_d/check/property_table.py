@@ -98,12 +98,7 @@ class _Column:
 
     def check(self) -> NDArray[Any] | None:
         """Its values (rows, width) where they are numbers of a fixed size and right."""
-        for name in ("values", "stringOffsets", "arrayOffsets"):
-            start = self._views.start(self._stored.get(name))
-            if start is not None:
-                self._require(
-                    start % 8 == 0, "metadata-alignment", f"{name} start at byte {start}, not n x 8"
-                )
+        self._check_alignment()
         values = self._views.content(self._stored.get("values"))
         elements = self._elements()
         if elements is None:
@@ -122,6 +117,20 @@ class _Column:
             )
             return None
         return self._check_numbers(values, elements)
+
+    def _check_alignment(self) -> None:
+        """Each view starts at a multiple of the size of what it holds (EXT_structural_metadata)."""
+        kinds = {
+            "values": self._property.component,
+            "stringOffsets": self._stored.get("stringOffsetType", "UINT32"),
+            "arrayOffsets": self._stored.get("arrayOffsetType", "UINT32"),
+        }
+        for name, kind in kinds.items():
+            start, size = self._views.start(self._stored.get(name)), SIZES.get(str(kind), 1)
+            if start is not None:
+                self._require(
+                    start % size == 0, "metadata-alignment", f"{name} start at byte {start}, not n x {size}"
+                )
 
     def _require(self, condition: bool, rule: str, message: str) -> bool:
         return self._findings.require(condition, rule, f"{self._where}: {message}")
@@ -175,7 +184,9 @@ class _Column:
         ):
             return None
         numbers = np.frombuffer(values, _KINDS[component])
-        self._check_range(numbers.reshape(-1, width))
+        finite = bool(np.isfinite(numbers).all())
+        if self._require(finite, "metadata-values", "a value is not a number, or endless"):
+            self._check_range(numbers.reshape(-1, width))
         if self._property.values is not None:
             self._check_enumeration(numbers)
         fixed = not self._property.array or self._property.count is not None
