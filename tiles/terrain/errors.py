@@ -1,7 +1,8 @@
 """What can go wrong with terrain.
 
 TilesError
-└── TerrainError    an elevation model cannot be read, placed or tiled
+└── TerrainError            an elevation model cannot be read, placed or tiled
+    └── ExcavationError     a pit cannot be dug as it was asked for
 """
 
 from __future__ import annotations
@@ -11,3 +12,7 @@ from tiles.errors import TilesError
 
 class TerrainError(TilesError):
     """An elevation model cannot be read, placed or tiled."""
+
+
+class ExcavationError(TerrainError):
+    """What was asked of an excavation is outside the limits, or cannot be dug there."""

@@ -60,6 +60,10 @@ class Surface:
         """Heights (n,) of the model at longitudes and latitudes (n, 2) as heights above the ellipsoid."""
         return heights + self._shift(lonlat)[0]
 
+    def sampled(self, lonlat: NDArray[np.float64]) -> Heights:
+        """The model's own heights (n,) at longitudes and latitudes (n, 2), bilinear at full resolution; NaN where it has none."""
+        return self.model.heights(self.model.unwrapped(self._path.inverse(lonlat)))
+
     def _overview(self) -> tuple[float, float, str]:
         """Lowest and highest ellipsoidal height on a coarse grid over the model, and how heights were brought there."""
         west, south, east, north = self.bounds

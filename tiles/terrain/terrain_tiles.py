@@ -161,6 +161,11 @@ class TerrainTiles:
         """Heights (n,) in the model's own reference at longitudes and latitudes (n, 2), above the ellipsoid."""
         return self.surface.to_ellipsoid(lonlat, heights)
 
+    def own_heights(self, lonlat: NDArray[np.float64]) -> Heights:
+        """Heights (n,) of the elevation model itself at longitudes and latitudes (n, 2), in its own reference; NaN where it has none."""
+        with self._lock:
+            return self.surface.sampled(lonlat)
+
     def mesh_heights(self, lonlat: NDArray[np.float64]) -> Heights:
         """Heights (n,) above the ellipsoid, at longitudes and latitudes (n, 2), of the triangles that a client draws from near.
 

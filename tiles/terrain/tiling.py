@@ -92,12 +92,12 @@ class TerrainGrid:
 
 GEOGRAPHIC = TerrainGrid("WorldCRS84Quad", "EPSG:4326", 2)
 MERCATOR = TerrainGrid("WebMercatorQuad", "EPSG:3857", 1)
-GRIDS = {grid.id: grid for grid in (GEOGRAPHIC, MERCATOR)}
+GRIDS: dict[str, TerrainGrid] = {grid.id: grid for grid in (GEOGRAPHIC, MERCATOR)}
 
 
 def grid_by_id(grid_id: str) -> TerrainGrid:
     """A tiling by its id. Raises TerrainError for one that terrain is not made in."""
-    found = next((grid for grid in GRIDS.values() if grid.id == grid_id), None)
+    found = GRIDS.get(grid_id)
     if found is None:
         raise TerrainError(f"terrain has no tiling {grid_id[:100]!r}; there are: {', '.join(GRIDS)}")
     return found
