@@ -18,10 +18,10 @@ from tiles.three_d.report import ProblemLog, Survivors
 from tiles.three_d.underground.axes import Numbers, Placing, outlines_around
 from tiles.three_d.underground.kinds import Colour, colour_of
 from tiles.three_d.underground.measures import numbers_of
-from tiles.three_d.underground.profiles import TUBE_SIDES
+from tiles.three_d.underground.profiles import FINE_SIDES
 from tiles.three_d.underground.sweep import drums
 
-_VERTICES = 4 * TUBE_SIDES
+_VERTICES = 4 * FINE_SIDES
 _MOST_INTERVALS = 1000
 """Of one borehole; a longer list is not what a field should hold."""
 

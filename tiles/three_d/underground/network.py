@@ -25,12 +25,14 @@ from tiles.three_d.underground.axes import (
     pieces_of,
 )
 from tiles.three_d.underground.kinds import Colour
-from tiles.three_d.underground.profiles import PROFILES, Section
+from tiles.three_d.underground.profiles import FINE_SIDES, PROFILES, Section
 from tiles.three_d.underground.sweep import Pieces, drums, sweep
 
 _POINT = 0
 # A mitre reaches out of the axis by at most half the diagonal of the section times the tangent of 60 degrees.
 _MITRE_REACH = 2.0
+# Pipes from this width (m) on are drawn with more corners and flat lids.
+_FINE_FROM = 0.8
 # The iron of a manhole's cover: m, and linear grey.
 _COVER_HEIGHT = 0.06
 _COVER_COLOUR: Colour = (0.08, 0.08, 0.08)
@@ -83,7 +85,7 @@ class Network:
             return lines
         low = np.column_stack((self.well_place, self.well_bottoms))
         high = np.column_stack((self.well_place, self.well_tops + _COVER_HEIGHT))
-        weight = np.full(len(low), 8 * len(PROFILES[Section.CIRCLE].outline))
+        weight = np.full(len(low), 8 * FINE_SIDES)
         points = outlines_around(low, high, keys[wells], self.sizes.width[self.well_rows] / 2.0, weight)
         return _merged(lines, points, wells)
 
@@ -115,12 +117,14 @@ class Network:
         pieces = Pieces(
             found.start, found.end, sizes.width[owner], sizes.height[owner], found.feature, found.joined
         )
-        for group in np.unique(section * 1000 + kind).tolist():
-            chosen = section * 1000 + kind == group
-            some = pieces.take(chosen)
+        fine = (np.maximum(pieces.width, pieces.height) >= _FINE_FROM) | (sizes.wall > 0.0)
+        groups = (section * len(self.colours) + kind) * 2 + fine
+        for group in np.unique(groups).tolist():
+            some = pieces.take(groups == group)
             wall = np.full(len(some.width), sizes.wall) if sizes.wall > 0.0 else None
-            colour = self.colours[group % 1000]
-            made.setdefault(colour, []).append(sweep(some, Section(group // 1000), wall))
+            shape, colour = divmod(group // 2, len(self.colours))
+            mesh = sweep(some, Section(shape), wall, fine=bool(group % 2))
+            made.setdefault(self.colours[colour], []).append(mesh)
 
     def _draw_wells(self, frame: LocalFrame, made: dict[Colour, list[Mesh]]) -> None:
         if len(self.well_rows) == 0:

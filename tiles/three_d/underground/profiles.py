@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 
-TUBE_SIDES = 10
+TUBE_SIDES = 8
+FINE_SIDES = 12
+"""Of round bodies so wide that one sees their corners."""
 _ARCH_SIDES = 12
 
 
@@ -87,3 +89,4 @@ def horseshoe() -> Profile:
 
 PROFILES = {Section.CIRCLE: circle(), Section.BOX: box(), Section.HORSESHOE: horseshoe()}
 """The outline of each shape."""
+FINE_CIRCLE = circle(FINE_SIDES)

@@ -7,7 +7,7 @@ short, for a mitre end flat, and a round or square body closes the gap between t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tiles.three_d.mesh import Mesh, join_meshes
 from tiles.three_d.placement import Positions
-from tiles.three_d.underground.profiles import PROFILES, Profile, Section
+from tiles.three_d.underground.profiles import FINE_CIRCLE, PROFILES, Profile, Section
 
 # A joint sharper than 120 degrees would stretch its mitre far out of the pipe.
 _SHARPEST_MITRE = 0.5
@@ -24,7 +24,7 @@ _ALMOST_PLUMB = 0.03
 # Sine of that angle below which an upright section (a shaft) is held square to its axis instead.
 _STEEP = 0.5
 _UP = np.array([0.0, 0.0, 1.0])
-_BALL_SIDES = 10
+_BALL_SIDES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,23 @@ class _Rings(NamedTuple):
     mitred: NDArray[np.bool_]
 
 
-def sweep(pieces: Pieces, section: Section, wall: NDArray[np.float64] | None = None) -> Mesh:
+def sweep(
+    pieces: Pieces, section: Section, wall: NDArray[np.float64] | None = None, *, fine: bool = True
+) -> Mesh:
     """A closed body around each line. With `wall` (s,) thicknesses it is hollow: outer and inner shell, open at its ends.
 
-    Every body is watertight: each edge has a triangle on either side.
+    Every body is watertight: each edge has a triangle on either side. A round one that is not `fine` has fewer corners, and its
+    lids share their corners with the shell: half the vertices of a short pipe, whose lids are too small to be seen.
     """
-    profile = PROFILES[section]
+    profile = FINE_CIRCLE if fine and section is Section.CIRCLE else PROFILES[section]
     outer = _rings(pieces, profile, section)
     shell = _shell(outer, profile, pieces.feature, inwards=False)
     if wall is not None:
-        return join_meshes([shell, *_inside(pieces, section, outer, wall)])
-    parts = [shell, *_lids(outer, profile, pieces.feature)]
+        return join_meshes([shell, *_inside(pieces, section, profile, outer, wall)])
+    if fine or section is not Section.CIRCLE:
+        parts = [shell, *_lids(outer, profile, pieces.feature)]
+    else:
+        parts = [replace(shell, triangles=np.concatenate((shell.triangles, _shared_lids(outer))))]
     gap = pieces.joined & ~outer.mitred
     if gap.any():
         parts.append(_fillings(pieces, gap, section))
@@ -221,6 +227,17 @@ def _lids(rings: _Rings, profile: Profile, feature: NDArray[np.int64]) -> list[M
     ]
 
 
+def _shared_lids(rings: _Rings) -> NDArray[np.int64]:
+    """Triangles (t, 3) of lids over the corners of the shell's rings, of which a round section has each once."""
+    size = rings.first.shape[1]
+    starts, ends = _open_ends(rings)
+    step = np.arange(1, size - 1)
+    fan = np.stack((np.zeros_like(step), step, step + 1), axis=1)
+    first = np.flatnonzero(starts)[:, None, None] * (2 * size) + fan
+    last = np.flatnonzero(ends)[:, None, None] * (2 * size) + size + fan[:, ::-1]
+    return np.concatenate((first.reshape(-1, 3), last.reshape(-1, 3)))
+
+
 def _flat(corners: Positions, normal: Positions, feature: NDArray[np.int64], *, forward: bool) -> Mesh:
     """Fans over convex rings (c, k, 3); `forward` keeps the order of the corners, which faces against the line."""
     count, size = corners.shape[:2]
@@ -237,9 +254,10 @@ def _flat(corners: Positions, normal: Positions, feature: NDArray[np.int64], *, 
     )
 
 
-def _inside(pieces: Pieces, section: Section, outer: _Rings, wall: NDArray[np.float64]) -> list[Mesh]:
+def _inside(
+    pieces: Pieces, section: Section, profile: Profile, outer: _Rings, wall: NDArray[np.float64]
+) -> list[Mesh]:
     """The inner shell of hollow bodies and the rims that close the wall at open ends."""
-    profile = PROFILES[section]
     thick = np.minimum(wall, 0.45 * np.minimum(pieces.width, pieces.height))
     hollow = Pieces(
         pieces.start,
