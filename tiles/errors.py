@@ -20,6 +20,7 @@ TilesError
 ├── TileCacheError            a name of a kept tile is none
 │   ├── TileCacheUnavailable  the store of kept tiles does not answer
 │   └── TileCacheFull         there is no room to keep a tile
+├── SceneError                a 3D tileset or terrain cannot be built, read or made (tiles.three_d.errors)
 └── MapServiceError           the map service cannot be built from its layers
 
 Every message says what was asked, what was found and what is allowed.
@@ -110,6 +111,10 @@ class TileCacheUnavailable(TileCacheError):
 
 class TileCacheFull(TileCacheError):
     """There is no room for another kept tile; tiles are made without keeping them."""
+
+
+class SceneError(TilesError):
+    """A 3D tileset cannot be built, read or made; the kinds are in `tiles.three_d.errors`, which costs more to load."""
 
 
 class MapServiceError(TilesError):

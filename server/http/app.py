@@ -69,6 +69,7 @@ for _error, _status in (
     (tile_errors.RenderingBusy, 503),
     (tile_errors.TileCacheError, 503),
     (tile_errors.ArchiveError, 503),
+    (tile_errors.SceneError, 503),  # one tileset cannot be read or made; the others go on
     (tile_errors.TilesError, 500),
     (server_errors.IdentityError, 401),
     (server_errors.RegistryUnavailable, 503),

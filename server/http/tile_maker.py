@@ -113,6 +113,19 @@ class TileMaker:
             places=self._places if source.kind == "embedded" else self._slow_places,
         )
 
+    def made(self, name: TileName, collection: Collection, render: Callable[[], bytes]) -> KeptTile:
+        """A tile of another kind (a part of a filtered 3D tileset): as it is kept, or made now. Any edit voids it.
+
+        Raises RenderingBusy and what `render` raises.
+        """
+        return self.cache.get(name) or self.cache.make(
+            name, _WORLD, change_log(collection), render, places=self._places
+        )
+
+    def room(self) -> AbstractContextManager[None]:
+        """Room to make something of this machine's data that is not kept here. Entering raises RenderingBusy."""
+        return self._places.taken()
+
     def edited(self, collection: Collection) -> None:
         """After a committed edit: no worker shows a tile it touched any more."""
         try:

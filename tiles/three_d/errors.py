@@ -1,6 +1,6 @@
 """What can go wrong when a 3D tileset is built.
 
-TilesError
+SceneError (a TilesError)
 └── ThreeDError                 a 3D tileset cannot be built
     ├── NothingToBuildError     no object is left that could be drawn
     ├── BuildCancelledError     whoever started the build has stopped it
@@ -20,10 +20,10 @@ An object that is broken by itself is no exception: it is reported as an `Object
 
 from __future__ import annotations
 
-from tiles.errors import TilesError
+from tiles.errors import SceneError
 
 
-class ThreeDError(TilesError):
+class ThreeDError(SceneError):
     """A 3D tileset cannot be built."""
 
 

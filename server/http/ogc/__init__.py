@@ -17,10 +17,27 @@ def blueprint_of(name: str) -> Blueprint:
         maps,
         processes,
         styles,
+        terrain,
+        three_d,
+        three_d_dataset,
         tiles,
     )
 
     blueprint = Blueprint(name, "server.http.ogc")
-    for module in (common, features, tiles, maps, map_tiles, styles, coverages, edr, files, processes):
+    for module in (
+        common,
+        features,
+        tiles,
+        maps,
+        map_tiles,
+        styles,
+        coverages,
+        edr,
+        files,
+        terrain,
+        three_d,
+        three_d_dataset,
+        processes,
+    ):
         module.register(blueprint)
     return blueprint

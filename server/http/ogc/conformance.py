@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from server.http.ogc.conformance_maps import MAP_CHECKED, MAP_EVERYWHERE
 from server.http.ogc.coverage_documents import coverage_classes, edr_classes
+from server.http.ogc.geovolumes import CLASSES, geovolumes_classes
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
@@ -18,7 +19,6 @@ _SPEC = "http://www.opengis.net/spec"
 _FEATURES_1 = f"{_SPEC}/ogcapi-features-1/1.0/conf"
 _TILES = f"{_SPEC}/ogcapi-tiles-1/1.0/conf"
 _PROCESSES = f"{_SPEC}/ogcapi-processes-1/1.0/conf"
-_GEOVOLUMES = "https://www.opengis.net/spec/ogcapi-geovolumes-1/1.0/conf"
 
 SERVER = (
     *(
@@ -60,7 +60,6 @@ OF_KIND: Mapping[RepresentationKind, tuple[str, ...]] = {
     ),
     Kind.COVERAGE: coverage_classes(),
     Kind.SERIES: edr_classes(),
-    Kind.TILESET_3D: (f"{_GEOVOLUMES}/core", f"{_GEOVOLUMES}/3d-tiles"),
 }
 """What every representation of a kind does; tests of the server and its clients hold it."""
 
@@ -80,6 +79,7 @@ def classes_of(collection: Collection) -> list[str]:
         classes += OF_KIND.get(kind, ())
     if Kind.COVERAGE in collection.representations:
         classes += edr_classes()
+    classes += geovolumes_classes(collection)
     return list(dict.fromkeys(classes))
 
 
@@ -91,7 +91,7 @@ def classes_of_all(collections: Sequence[Collection], known: Iterable[str]) -> l
     ordered = _shared(collections, Kind.FEATURES, known)
     maps = _shared(collections, Kind.MAP, MAP_CHECKED)
     everywhere = [uri for classes in OF_KIND.values() for uri in classes]
-    return list(dict.fromkeys((*SERVER, *ordered, *maps, *everywhere, *_styles())))
+    return list(dict.fromkeys((*SERVER, *ordered, *maps, *everywhere, *_volumes(collections), *_styles())))
 
 
 def _shared(collections: Sequence[Collection], kind: RepresentationKind, known: Iterable[str]) -> list[str]:
@@ -104,6 +104,12 @@ def _shared(collections: Sequence[Collection], kind: RepresentationKind, known: 
                 passed |= {uri for uri in MAP_CHECKED if uri.endswith("/datetime")}
             shared = passed if shared is None else shared & passed
     return [uri for uri in known if shared is None or uri in shared]
+
+
+def _volumes(collections: Sequence[Collection]) -> tuple[str, ...]:
+    """Those of 3D GeoVolumes, unless a collection with a 3D tileset has an extent without heights."""
+    volumes = [one for one in collections if Kind.TILESET_3D in one.representations]
+    return CLASSES if all(geovolumes_classes(one) for one in volumes) else ()
 
 
 def _has_time(collection: Collection) -> bool:

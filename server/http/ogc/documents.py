@@ -12,6 +12,7 @@ from urllib.parse import quote
 from providers.formatters.registry import ITEM_FORMATS
 from server.http.ogc.conformance import classes_of
 from server.http.ogc.coverage_documents import coverage_links, data_queries
+from server.http.ogc.geovolumes import TILESET_REL, geovolumes_content, geovolumes_links
 from server.http.scope import Scope
 from server.pages.links import downloads
 from server.registry.catalogue import CRS84, CRS84H, Catalogue, Collection, RepresentationKind
@@ -86,6 +87,7 @@ def landing_document(
             link(f"{root}/map?f=html", f"{REL}map", _HTML, "Map of all collections, as a page"),
             link(f"{root}/map/tiles", f"{REL}tilesets-map", _JSON, "Map tilesets of all collections"),
             link(f"{root}/styles", f"{REL}styles", _JSON, "Styles"),
+            link(f"{root}/3dtiles/tileset.json", TILESET_REL, _JSON, "3D Tiles of all collections"),
             link(
                 f"{root.removesuffix('/ogc')}/wfs?service=WFS&request=GetCapabilities",
                 "service",
@@ -159,14 +161,6 @@ def _feature_links(url: str, whole: bool) -> list[Document]:
     ]
 
 
-def _three_d_links(url: str) -> list[Document]:
-    tileset = f"{url}/3dtiles/tileset.json"
-    return [
-        link(tileset, "ogc-rel:3d-geovolumes", "application/json+3dtiles", "3D Tiles 1.1"),
-        link(tileset, "http://www.opengis.net/def/rel/ogc/0.0/tileset-3dtiles", _JSON, "3D Tiles 1.1"),
-    ]
-
-
 def _map_links(url: str, whole: bool) -> list[Document]:
     forms = (
         ("image/jpeg", "jpeg", "JPEG"),
@@ -198,7 +192,7 @@ def _representation_links(
         case Kind.COVERAGE:
             return coverage_links(collection, url, whole=whole)
         case Kind.TILESET_3D:
-            return _three_d_links(url)
+            return geovolumes_links(collection, url)
         case Kind.TERRAIN:
             return [link(f"{url}/terrain/layer.json", f"{REL}terrain", _JSON, "Quantized-mesh terrain")]
         case Kind.POINT_CLOUD:
@@ -265,9 +259,9 @@ def collection_document(
     document.update(data_queries(collection, url, whole=whole))
     if collection.default_style is not None and Kind.MAP in collection.representations:
         document["defaultStyle"] = collection.default_style
-    if Kind.TILESET_3D in collection.representations:
-        tileset = f"{url}/3dtiles/tileset.json"
-        document["content"] = [link(tileset, "original", "application/json+3dtiles", "3D Tiles 1.1")]
+    content = geovolumes_content(collection, url)
+    if content:
+        document["content"] = content
     return document
 
 

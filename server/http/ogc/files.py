@@ -1,4 +1,4 @@
-"""Stored files under a collection: 3D Tiles, terrain, point clouds and downloads."""
+"""Stored files under a collection: point clouds and downloads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response
 from flask.blueprints import BlueprintSetupState
 
@@ -14,10 +13,9 @@ from providers.formatters.registry import DOWNLOAD_FORMATS, ItemFormat
 from providers.formatters.scratch import configure_scratch
 from providers.sensors.answers import list_locations, stream_series_csv
 from server.http.answer import COMMON_HEADERS
-from server.http.context import RequestContext, context, json_answer, respond
+from server.http.context import RequestContext, context
 from server.http.errors import NotFound
 from server.http.features import FeatureRequest, feature_file, source_description, state_etag
-from server.http.files import contained
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.downloads import edited_geopackage, feature_download, is_plain
 from server.identity.decision import Decision
@@ -25,15 +23,11 @@ from server.pages.links import is_one_file
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
-_QUANTIZED_MESH = "application/vnd.quantized-mesh;extensions=octvertexnormals-watermask-metadata"
 
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     base = "/ogc/collections/<public_id>"
-    blueprint.add_url_rule(f"{base}/3dtiles", view_func=three_d_tileset)
-    blueprint.add_url_rule(f"{base}/3dtiles/<path:path>", "three_d", three_d)
-    blueprint.add_url_rule(f"{base}/terrain/<path:path>", "terrain", terrain)
     blueprint.add_url_rule(f"{base}/pointcloud.copc.laz", "point_cloud", point_cloud)
     blueprint.add_url_rule(f"{base}/download/<name>", "download", download)
     blueprint.record_once(_configure)
@@ -52,10 +46,13 @@ def send_file(
     *,
     media_type: str | None = None,
     download_name: str | None = None,
+    etag: str | None = None,
+    cache_control: str = "no-cache",
 ) -> Response:
-    """A file of the collection's generation, its validator made from generation and path."""
-    relative = str(file.relative_to(collection.directory.resolve()))
-    etag = state_etag(collection, 0, decision, relative).removeprefix("W/")
+    """A file of the collection's generation, its validator made from generation and path unless it is given."""
+    if etag is None:
+        relative = str(file.relative_to(collection.directory.resolve()))
+        etag = state_etag(collection, 0, decision, relative).removeprefix("W/")
     started: list[Any] = []
     body: Iterable[bytes] = here.services.files.send(
         file,
@@ -65,55 +62,13 @@ def send_file(
         media_type=media_type,
         private=decision.key != "public",
         download_name=download_name,
+        cache_control=cache_control,
     )
     response = Response(body, status=started[0], direct_passthrough=True)
     response.headers.clear()
     for name, value in started[1]:
         response.headers.add(name, value)
     return response
-
-
-def _below(document: Any, folder: str) -> Any:
-    """A tileset document with `folder/` before each relative `uri`, for an address one level higher."""
-    if isinstance(document, dict):
-        return {
-            name: f"{folder}/{value}" if name == "uri" and isinstance(value, str) else _below(value, folder)
-            for name, value in document.items()
-        }
-    return [_below(value, folder) for value in document] if isinstance(document, list) else document
-
-
-def three_d_tileset(public_id: str) -> Response:
-    """The tileset at the address that has no file name, so its contents lie below `3dtiles/`."""
-    here = context()
-    here.only()
-    collection, decision = here.having(public_id, Kind.TILESET_3D)
-    document = orjson.loads(collection.path_of(Kind.TILESET_3D).read_bytes())
-    etag = state_etag(collection, 0, decision, "3dtiles")
-    return respond(json_answer(_below(document, "3dtiles"), etag=etag, private=decision.key != "public"))
-
-
-def three_d(public_id: str, path: str) -> Response:
-    """tileset.json, subtrees and glb of a 3D Tiles 1.1 tileset."""
-    here = context()
-    here.only()
-    collection, decision = here.having(public_id, Kind.TILESET_3D)
-    folder = collection.path_of(Kind.TILESET_3D).parent
-    if path.endswith(".gz"):
-        raise NotFound(f"there is no file {path!r} here")
-    return send_file(here, collection, decision, contained(folder, path))
-
-
-def terrain(public_id: str, path: str) -> Response:
-    """layer.json and quantized-mesh tiles. Cesium adds parameters of its own (`v`, `extensions`), which change nothing."""
-    here = context()
-    here.only("v", "extensions")
-    collection, decision = here.having(public_id, Kind.TERRAIN)
-    folder = collection.path_of(Kind.TERRAIN).parent
-    media_type = _QUANTIZED_MESH if path.endswith(".terrain") else None
-    if path.endswith(".gz"):
-        raise NotFound(f"there is no file {path!r} here")
-    return send_file(here, collection, decision, contained(folder, path), media_type=media_type)
 
 
 def point_cloud(public_id: str) -> Response:

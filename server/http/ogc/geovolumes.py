@@ -1,0 +1,80 @@
+"""OGC API - 3D GeoVolumes (draft 22-029, as restructured in July 2026): links, contents and conformance of 3D collections.
+
+The draft has no resources of its own: it asks a collection for a bounding box with heights, and for a link with the relation
+`[ogc-rel:3d-geovolumes]`. It names the media type of a 3D Tiles tileset in two ways, `application/json+3dtiles` in clause "Core" and
+`application/3dtiles+json` in clause "3D Tiles"; so there is a link for each, and tileset.json is served as whichever a client accepts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.http.three_d_bytes import JSON, TILES_JSON
+from server.registry.catalogue import Collection, RepresentationKind
+
+GEOVOLUMES = "https://www.opengis.net/spec/ogcapi-geovolumes-1/1.0/conf"
+GEOVOLUMES_REL = "[ogc-rel:3d-geovolumes]"
+_WRITTEN_OUT = "http://www.opengis.net/def/rel/ogc/1.0/3d-geovolumes"
+"""What the relation stands for: `ogc-rel` is the prefix of OGC's register of link relations."""
+TILESET_REL = "http://www.opengis.net/def/rel/ogc/0.0/tileset-3dtiles"
+"""The relation that ldproxy and GeoServer's clients know."""
+CLASSES = (f"{GEOVOLUMES}/core", f"{GEOVOLUMES}/3d-tiles")
+
+Kind = RepresentationKind
+type Link = dict[str, Any]
+
+
+def geovolumes_links(collection: Collection, url: str) -> list[Link]:
+    """The links of a collection with a 3D tileset; `url` is the collection's own."""
+    if Kind.TILESET_3D not in collection.representations:
+        return []
+    tileset = f"{url}/3dtiles/tileset.json"
+    links = [
+        _link(tileset, GEOVOLUMES_REL, media_type, "3D Tiles 1.1") for media_type in reversed(TILES_JSON)
+    ]
+    links.append(_link(tileset, _WRITTEN_OUT, TILES_JSON[0], "3D Tiles 1.1"))
+    links.append(_link(tileset, TILESET_REL, JSON, "3D Tiles 1.1"))
+    if is_implicit(collection):
+        links.append(
+            _link(
+                f"{url}/3dtiles/explicit/tileset.json",
+                TILESET_REL,
+                JSON,
+                "3D Tiles 1.1, without implicit tiling",
+            )
+        )
+        links.append(_link(f"{url}/3dtiles/1.0/tileset.json", TILESET_REL, JSON, "3D Tiles 1.0"))
+    return links
+
+
+def geovolumes_content(collection: Collection, url: str) -> list[Link]:
+    """The member `content`: every three-dimensional form of the collection."""
+    has = collection.representations
+    content = []
+    if Kind.TILESET_3D in has:
+        points = has[Kind.TILESET_3D].properties.get("content") == "points"
+        title = "Point cloud as 3D Tiles 1.1" if points else "3D Tiles 1.1"
+        content.append(_link(f"{url}/3dtiles/tileset.json", "original", TILES_JSON[1], title))
+    if Kind.TERRAIN in has:
+        content.append(_link(f"{url}/terrain/layer.json", "alternate", JSON, "Quantized-mesh terrain"))
+    if Kind.POINT_CLOUD in has:
+        content.append(
+            _link(
+                f"{url}/pointcloud.copc.laz", "alternate", "application/vnd.laszip+copc", "Point cloud (COPC)"
+            )
+        )
+    return content
+
+
+def geovolumes_classes(collection: Collection) -> tuple[str, ...]:
+    """The classes that a collection conforms to: those of 3D Tiles where its extent has heights, which the core demands."""
+    return CLASSES if Kind.TILESET_3D in collection.representations and len(collection.bbox) == 6 else ()
+
+
+def is_implicit(collection: Collection) -> bool:
+    """Whether the tileset is one that this server planned, of which explicit ones are made."""
+    return collection.representations[Kind.TILESET_3D].properties.get("content") != "points"
+
+
+def _link(href: str, rel: str, media_type: str, title: str) -> Link:
+    return {"href": href, "rel": rel, "type": media_type, "title": title}
