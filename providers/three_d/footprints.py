@@ -41,7 +41,7 @@ class FootprintRecipe:
     """How footprints become buildings; all lengths in metres.
 
     `height_field` is the height above the ground; where a value is missing or not above 0, `levels_field` times
-    `STOREY_METRES`; where that is too, `default_height`; a footprint with none is reported and left out. `lowest_field` is the
+    `STOREY_METRES`; where that is too, `default_height`; a footprint with none is reported and left out. `min_height_field` is the
     height above the ground at which it begins (building parts that stand above a passage). The ground is `base_field`, or
     `ground` (a raster of the generation), or 0, in `vertical`.
     """
@@ -52,7 +52,7 @@ class FootprintRecipe:
     height_field: str | None = None
     levels_field: str | None = None
     default_height: float | None = None
-    lowest_field: str | None = None
+    min_height_field: str | None = None
     base_field: str | None = None
     ground: str | None = None
     default_ground: float | None = None
@@ -70,7 +70,7 @@ class FootprintRecipe:
             "height_field": self.height_field,
             "levels_field": self.levels_field,
             "default_height": self.default_height,
-            "lowest_field": self.lowest_field,
+            "min_height_field": self.min_height_field,
             "base_field": self.base_field,
             "ground": self.ground,
             "default_ground": self.default_ground,
@@ -82,7 +82,7 @@ class FootprintRecipe:
     def from_json(cls, document: Mapping[str, Any], generation: Path) -> Self:
         """The recipe of a generation."""
         names = (
-            "height_field", "levels_field", "default_height", "lowest_field", "base_field", "ground",
+            "height_field", "levels_field", "default_height", "min_height_field", "base_field", "ground",
             "default_ground", "titles",
         )  # fmt: skip
         return cls(
@@ -212,9 +212,9 @@ class FootprintSource:
         self, rows: FeatureRows, rise: NDArray[np.float64], survivors: Survivors
     ) -> NDArray[np.float64]:
         """Height above the ground at which a building begins (m, (n,)); 0 where nothing is said."""
-        if not self._recipe.lowest_field:
+        if not self._recipe.min_height_field:
             return np.zeros(len(rows))
-        lowest = numbers_of(rows.columns[self._recipe.lowest_field])
+        lowest = numbers_of(rows.columns[self._recipe.min_height_field])
         lowest = np.where(np.isfinite(lowest) & (lowest > 0.0), lowest, 0.0)
         impossible = survivors.alive & (lowest >= rise)
         for row in np.flatnonzero(impossible).tolist():

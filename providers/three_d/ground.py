@@ -97,7 +97,7 @@ def _window_of(source: object, bounds: tuple[float, float, float, float]) -> obj
     columns, rows = [], []
     inverse = ~source.transform
     for x, y in ((left, bottom), (left, top), (right, bottom), (right, top)):
-        column, row = inverse * (x, y)
+        column, row = inverse @ (x, y)
         columns.append(column)
         rows.append(row)
     if not all(map(math.isfinite, (*columns, *rows))):

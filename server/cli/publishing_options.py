@@ -246,6 +246,15 @@ DefaultHeight = Annotated[
     float | None,
     _option(BUILDINGS, "--default-height", metavar="METRES", text="Height where neither is known"),
 ]
+MinHeightField = Annotated[
+    str | None,
+    _option(
+        BUILDINGS,
+        "--min-height-field",
+        metavar="FIELD",
+        text="Field of the height above ground at which a building part begins, metres",
+    ),
+]
 BaseField = Annotated[
     str | None,
     _option(BUILDINGS, "--base-field", metavar="FIELD", text="Field of the height of the ground, metres"),

@@ -92,6 +92,7 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.height_field", "--height-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.levels_field", "--levels-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.default_height", "--default-height", _VECTORS, _BUILDINGS),
+    OptionUse("scene.min_height_field", "--min-height-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.base_field", "--base-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.ground", "--ground", _VECTORS, "vector data of which buildings or pipes are made"),
     OptionUse("scene.diameter_field", "--diameter-field", _VECTORS, _PIPES),
@@ -112,6 +113,7 @@ _MAKE_PIPES = ("scene.diameter_field", "scene.default_diameter")
 
 _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("scene.base_field", _VECTORS, _MAKE_BUILDINGS),
+    ("scene.min_height_field", _VECTORS, _MAKE_BUILDINGS),
     ("scene.depth_field", _VECTORS, _MAKE_PIPES),
     ("scene.ground", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
     ("scene.vertical", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),

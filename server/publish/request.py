@@ -69,7 +69,8 @@ class SceneOptions:
     """What to make of a collection in three dimensions. Fields hold metres.
 
     `height_field` is the height of a building above its ground; where it is absent or null, `levels_field` times 3.2 m;
-    where that is too, `default_height`; a footprint with none of them stays out of the 3D tileset. `base_field` is the
+    where that is too, `default_height`; a footprint with none of them stays out of the 3D tileset. `min_height_field` is the
+    height above its ground at which it begins (a part of a building over a passage). `base_field` is the
     height of the ground at a feature, or `ground` a raster file to take it from, else 0. `diameter_field` (or
     `default_diameter`) makes tubes of lines, `depth_field` says how far below ground their axes are (else the lines' own
     z). `vertical` says what these heights count from: "ellipsoidal", "egm96", "automatic" (what the CRS says), or a
@@ -82,6 +83,7 @@ class SceneOptions:
     height_field: str | None = None
     levels_field: str | None = None
     default_height: float | None = None
+    min_height_field: str | None = None
     base_field: str | None = None
     ground: Path | None = None
     diameter_field: str | None = None

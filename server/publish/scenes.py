@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pyproj
 import shapely
 from numpy.typing import NDArray
 
 from providers.features.store import FeatureColumns, FeatureStore
+from providers.three_d.footprints import STOREY_METRES, FootprintRecipe
+from providers.three_d.ground import GROUND_FILE, clip_ground
+from providers.three_d.numbers import numbers_of
+from providers.three_d.object_features import FeaturesAt
+from providers.three_d.recipes import SCENE_FOLDER, StoredRecipe, write_recipe
 from server.publish.building import Task
 from server.publish.errors import OptionError
 from server.publish.feature_store import StoredFeatures
@@ -22,10 +30,10 @@ from server.registry.catalogue import Representation, RepresentationKind
 if TYPE_CHECKING:
     from tiles.three_d import TilesetSummary, VerticalReference
 
+__all__ = ["STOREY_METRES", "numbers_of"]
+
 TILESET_FOLDER = "3dtiles"
 TILESET_FILE = "3dtiles/tileset.json"
-STOREY_METRES = 3.2
-_NUMBER = re.compile(r"\s*([+-]?\d+(?:[.,]\d+)?)")
 
 Numbers = NDArray[np.float64]
 
@@ -45,22 +53,62 @@ def build_scene(task: Task, stored: StoredFeatures) -> Scene | None:
     Raises OptionError where an option does not fit the data, and what `tiles.three_d` raises.
     """
     scene = task.request.scene
-    wants_buildings = scene.height_field or scene.levels_field or scene.default_height is not None
+    wants_buildings = asks_for_buildings(scene)
     wants_pipes = scene.diameter_field or scene.default_diameter is not None
     if not (wants_buildings or wants_pipes):
         return None
-    _check_fields(scene, stored)
+    check_fields(scene, stored.fields)
+    _check_dimension(stored.summary.geometry_type, 2 if wants_buildings else 1)
     task.stage("3dtiles")
-    columns = _all_columns(task, stored)
-    needed = 2 if wants_buildings else 1
-    if not (shapely.get_dimensions(columns.geometries) == needed).any():
-        raise OptionError(
-            f"{'Heights' if wants_buildings else 'Diameters'} were given for a 3D tileset, which needs "
-            f"{'polygons' if wants_buildings else 'lines'}; these are {stored.summary.geometry_type}."
-        )
-    summary = _buildings(task, stored, columns) if wants_buildings else _pipes(task, stored, columns)
+    if wants_buildings:
+        titles = {field.name: field.title for field in stored.fields if field.title}
+        ground = keep_ground(scene, stored.summary.bbox, task.folder)
+        features = FeaturesAt(task.folder)
+        return scene_of(task, footprint_recipe(scene, features, ground, titles))
+    summary = _pipes(task, stored, _all_columns(task, stored))
     task.stage("3dtiles", 1.0)
     return finished_scene(summary)
+
+
+def scene_of(task: Task, recipe: StoredRecipe) -> Scene:
+    """Build the tileset of any source of objects into the generation's folder, and keep its recipe there.
+
+    A publish that was killed while it did this goes on where it was when it is run again.
+    """
+    from tiles.three_d.glb import GlbOptions
+
+    summary = build_from_recipe(
+        task.folder,
+        recipe,
+        GlbOptions(attribution=task.request.attribution),
+        lambda done: task.stage("3dtiles", done),
+    )
+    return finished_scene(summary)
+
+
+def build_from_recipe(
+    folder: Path, recipe: StoredRecipe, glb: Any, progress: Callable[[float], None]
+) -> TilesetSummary:
+    """Build the tileset of a recipe into a generation's folder. `progress` may raise to stop it.
+
+    `glb`: `tiles.three_d.glb.GlbOptions`.
+    """
+    from tiles.three_d.build import BuildOptions, build_tileset
+    from tiles.three_d.build_tile import TileOptions
+
+    write_recipe(folder, recipe)
+    options = TileOptions(glb)
+    told = orjson.dumps(
+        {"recipe": recipe.to_json(), "kind": recipe.kind, "tile": options.to_json()},
+        option=orjson.OPT_SORT_KEYS,
+    )
+    return build_tileset(
+        folder / TILESET_FOLDER,
+        folder / SCENE_FOLDER,
+        recipe,
+        BuildOptions(options, fingerprint=hashlib.sha256(told).hexdigest()),
+        progress=progress,
+    )
 
 
 def finished_scene(summary: TilesetSummary) -> Scene:
@@ -72,14 +120,56 @@ def finished_scene(summary: TilesetSummary) -> Scene:
     }
     warnings = []
     if summary.skipped:
-        first = summary.problems[0] if summary.problems else None
+        first = next((item for item in summary.problems if item.action == "skipped"), None)
         example = f" (the first, {first.id!r}: {first.problem})" if first else ""
         warnings.append(f"{summary.skipped} objects are not in the 3D tileset{example}.")
+    if summary.repaired:
+        mended = next((item for item in summary.problems if item.action == "repaired"), None)
+        example = f" (the first, {mended.id!r}: {mended.problem})" if mended else ""
+        warnings.append(f"{summary.repaired} objects were mended for the 3D tileset{example}.")
     return Scene(
         Representation(RepresentationKind.TILESET_3D, TILESET_FILE, 0, 0, properties),
         tuple(summary.bbox84h),
         tuple(warnings),
     )
+
+
+def asks_for_buildings(scene: SceneOptions) -> bool:
+    """Whether the options make buildings of footprints."""
+    return bool(scene.height_field or scene.levels_field or scene.default_height is not None)
+
+
+def footprint_recipe(
+    scene: SceneOptions, features: FeaturesAt, ground: float | None, titles: Mapping[str, str]
+) -> FootprintRecipe:
+    """The recipe that scene options describe. `ground`: what `keep_ground` has answered."""
+    return FootprintRecipe(
+        features,
+        height_field=scene.height_field,
+        levels_field=scene.levels_field,
+        default_height=scene.default_height,
+        min_height_field=scene.min_height_field,
+        base_field=scene.base_field,
+        ground=None if ground is None else GROUND_FILE,
+        default_ground=ground,
+        vertical=vertical_reference(scene),
+        titles=titles,
+    )
+
+
+def keep_ground(scene: SceneOptions, bbox84: tuple[float, ...], folder: Path) -> float | None:
+    """Copy the ground below the collection into the generation's folder; its median height (m), None without a ground.
+
+    Raises OptionError where the raster has no height there.
+    """
+    if scene.ground is None:
+        return None
+    from tiles.errors import TilesError
+
+    try:
+        return clip_ground(scene.ground, bbox84, folder / GROUND_FILE)
+    except TilesError as error:
+        raise OptionError(str(error)) from error
 
 
 def vertical_reference(scene: SceneOptions, default: str = "ellipsoidal") -> VerticalReference:
@@ -101,11 +191,13 @@ def vertical_reference(scene: SceneOptions, default: str = "ellipsoidal") -> Ver
     return makers[asked]()
 
 
-def _check_fields(scene: SceneOptions, stored: StoredFeatures) -> None:
-    names = {field.name for field in stored.fields}
+def check_fields(scene: SceneOptions, fields: Any) -> None:
+    """Refuse fields that the collection does not have. `fields` have a `name` each. Raises OptionError."""
+    names = {field.name for field in fields}
     for wanted in (
         scene.height_field,
         scene.levels_field,
+        scene.min_height_field,
         scene.base_field,
         scene.diameter_field,
         scene.depth_field,
@@ -114,6 +206,17 @@ def _check_fields(scene: SceneOptions, stored: StoredFeatures) -> None:
             raise OptionError(
                 f"There is no field {wanted!r} for the 3D tileset. The fields: {', '.join(sorted(names))}."
             )
+
+
+def _check_dimension(geometry_type: str, needed: int) -> None:
+    word = ("Point", "LineString", "Polygon")[needed]
+    # Of mixed geometries some may fit; if none does, the build says so.
+    if word in geometry_type or geometry_type.startswith("Geometry"):
+        return
+    raise OptionError(
+        f"{'Heights' if needed == 2 else 'Diameters'} were given for a 3D tileset, which needs "
+        f"{'polygons' if needed == 2 else 'lines'}; these are {geometry_type}."
+    )
 
 
 def _all_columns(task: Task, stored: StoredFeatures) -> FeatureColumns:
@@ -131,68 +234,8 @@ def _all_columns(task: Task, stored: StoredFeatures) -> FeatureColumns:
     )
 
 
-def numbers_of(values: list[Any]) -> Numbers:
-    """Values as float64, NaN where there is no number; of text its first number counts ("6", "12.5 m", "3;4")."""
-    numbers = np.full(len(values), np.nan)
-    for index, value in enumerate(values):
-        if isinstance(value, int | float):
-            numbers[index] = value
-        elif isinstance(value, str) and (found := _NUMBER.match(value)):
-            numbers[index] = float(found.group(1).replace(",", "."))
-    return numbers
-
-
-def building_heights(scene: SceneOptions, columns: FeatureColumns) -> Numbers:
-    """Height of each footprint in metres, NaN where nothing tells it."""
-    heights = np.full(len(columns), np.nan)
-    if scene.height_field:
-        heights = numbers_of(columns.columns[scene.height_field])
-    if scene.levels_field:
-        storeys = numbers_of(columns.columns[scene.levels_field]) * STOREY_METRES
-        heights = np.where(np.isnan(heights) | (heights <= 0), storeys, heights)
-    if scene.default_height is not None:
-        heights = np.where(np.isnan(heights) | (heights <= 0), scene.default_height, heights)
-    return heights
-
-
-def _buildings(task: Task, stored: StoredFeatures, columns: FeatureColumns) -> TilesetSummary:
-    from tiles.three_d import build_buildings
-
-    scene = task.request.scene
-    return build_buildings(
-        task.folder / TILESET_FOLDER,
-        columns.geometries,
-        stored.crs,
-        building_heights(scene, columns),
-        _ground(scene, columns, stored.crs),
-        ids=columns.ids,
-        columns=columns.columns,
-        vertical=vertical_reference(scene),
-        titles=_titles(stored),
-        attribution=task.request.attribution,
-    )
-
-
 def _titles(stored: StoredFeatures) -> dict[str, str]:
     return {field.name: field.title or field.name for field in stored.fields}
-
-
-def _ground(scene: SceneOptions, columns: FeatureColumns, crs: pyproj.CRS) -> Numbers:
-    """Height of the ground at each footprint, from a field, a raster, or 0."""
-    ground = np.zeros(len(columns))
-    if scene.base_field:
-        ground = numbers_of(columns.columns[scene.base_field])
-    elif scene.ground is not None:
-        from tiles.terrain import sample_heights
-
-        inside = shapely.point_on_surface(columns.geometries)
-        present = ~shapely.is_missing(inside)
-        ground = np.full(len(columns), np.nan)
-        ground[present] = sample_heights(scene.ground, shapely.get_coordinates(inside[present]), crs)
-        if np.isnan(ground).all():
-            raise OptionError(f"The raster {scene.ground.name} has no height at any of these features.")
-    known = ground[~np.isnan(ground)]
-    return np.where(np.isnan(ground), np.median(known) if len(known) else 0.0, ground)
 
 
 def _pipes(task: Task, stored: StoredFeatures, columns: FeatureColumns) -> TilesetSummary:

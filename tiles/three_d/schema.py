@@ -187,7 +187,7 @@ class _Seen:
             self.high = max(self.high, limits["max"] or 0)
         elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             self.kinds.add("number")
-            self._add_floats(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
+            self._add_floats(floats_of(array))
         else:
             self.kinds.add("string")
 
@@ -310,7 +310,7 @@ def _numbers(item: TypedProperty, array: pa.Array) -> NDArray[Any] | None:
         return _integers(array, no_data)
     if pa.types.is_integer(kind) and max(map(abs, _limits(array))) > _LARGEST_EXACT_INTEGER:
         return None
-    values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values = floats_of(array)
     finite = np.isfinite(values)
     if item.kind == "FLOAT32" and not _is_single(values[finite]):
         return None
@@ -327,8 +327,8 @@ def _integers(array: pa.Array, no_data: int | None) -> NDArray[Any] | None:
     low, high = _limits(array)
     if low <= _INT32.min or high > _INT32.max:
         return None
-    filled = pc.fill_null(array.cast(pa.int64()), int(_INT32.min)) if array.null_count else array
-    return np.asarray(filled.to_numpy(zero_copy_only=False)).astype("<i4")
+    filled = pc.fill_null(array.cast(pa.int64()), int(_INT32.min)) if array.null_count else array.cast(pa.int64())
+    return _values(filled, np.int64).astype("<i4")
 
 
 def _limits(array: pa.Array) -> tuple[int, int]:
@@ -357,8 +357,8 @@ def epochs(array: pa.Array) -> NDArray[np.float64]:
 
 def _seconds(array: pa.Array) -> NDArray[np.float64]:
     moments = array.cast(pa.timestamp("ms")).cast(pa.int64())
-    values = pc.fill_null(moments, 0).to_numpy(zero_copy_only=False) / 1000.0
-    return np.where(array.is_null().to_numpy(zero_copy_only=False), NO_EPOCH, values)
+    empty = int(NO_EPOCH) * 1000
+    return _values(pc.fill_null(moments, empty), np.int64) / 1000.0
 
 
 def _epoch(text: str | None) -> float:
@@ -367,6 +367,20 @@ def _epoch(text: str | None) -> float:
     except ValueError:
         return NO_EPOCH
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def floats_of(array: pa.Array) -> NDArray[np.float64]:
+    """Numbers as float64 (n,), NaN where one is missing."""
+    numbers = array.cast(pa.float64())
+    return _values(pc.fill_null(numbers, float("nan")) if numbers.null_count else numbers, np.float64)
+
+
+def _values(array: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
+    """The numbers of an Arrow array without a missing one (`to_numpy` would load pandas where that is installed)."""
+    dtype = np.dtype(kind)
+    if not len(array):
+        return np.empty(0, dtype=dtype)
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
 
 
 def _is_single(values: NDArray[np.float64]) -> bool:
