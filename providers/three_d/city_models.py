@@ -25,7 +25,7 @@ from tiles.three_d.buildings import sizes_of
 from tiles.three_d.city_models.classes import ROOF_SURFACE, STANDING_TYPES, object_class
 from tiles.three_d.city_models.raised import raised, turned_boxes
 from tiles.three_d.city_models.shapes import SURFACE_MATERIAL, ModelTriangles
-from tiles.three_d.city_models.store import ModelStore, StoredObjects, plan_digest
+from tiles.three_d.city_models.store import ModelStore, Records, plan_digest
 from tiles.three_d.extrude import VERTICES_PER_CORNER
 from tiles.three_d.footprints import clean_footprints
 from tiles.three_d.objects import Detail, Keys, MeshPart, Outlines, Part
@@ -141,12 +141,11 @@ class CityModelSource:
     def _joined(self, rows: FeatureRows, path: int, log: ProblemLog) -> _Objects:
         """Rows with their models; those that cannot be drawn are told to `log` and left out."""
         stored = self._models.objects(rows.ids)
-        digests = plan_digest(rows.geometries)
-        modelled = stored.number >= 0
-        for row in np.flatnonzero(modelled).tolist():
-            modelled[row] = digests[row] == stored.digests[row]
+        modelled = stored["known"] & (stored["digest"] == plan_digest(rows.geometries))
         way = horizontal_paths(self._crs)[path]
-        found = _Objects(rows, stored, modelled, self._crs, way, stored.boxes, stored.bottoms, stored.tops)
+        found = _Objects(
+            rows, stored, modelled, self._crs, way, stored["box"], stored["bottom"], stored["top"]
+        )
         return found if modelled.all() else found.with_raised(self._ground(), log)
 
 
@@ -156,23 +155,24 @@ class _Objects:
     both."""
 
     rows: FeatureRows
-    stored: StoredObjects
+    stored: Records
     modelled: NDArray[np.bool_]
     crs: pyproj.CRS
     path: HorizontalPath
     boxes: NDArray[np.float64]
     bottoms: NDArray[np.float64]
     tops: NDArray[np.float64]
+    _plans: tuple[NDArray[np.intp], NDArray[np.object_]] | None = None
 
     def with_raised(self, ground: float, log: ProblemLog) -> _Objects:
         """These objects with heights and boxes of those that are raised; what cannot be is left out."""
         others = np.flatnonzero(~self.modelled)
-        known = self.stored.number >= 0
+        known = self.stored["known"]
         heights = numbers_of(list(self.rows.columns.get(HEIGHT_FIELD) or [None] * len(self.rows)))
         rise = np.where(
-            heights > 0.0, heights, np.where(known, self.stored.tops - self.stored.bottoms, np.nan)
+            heights > 0.0, heights, np.where(known, self.stored["top"] - self.stored["bottom"], np.nan)
         )
-        bottoms = np.where(known, self.stored.bottoms, ground)
+        bottoms = np.where(known, self.stored["bottom"], ground)
         survivors = Survivors.all_of([self.rows.ids[row] for row in others.tolist()], log)
         survivors.drop(~(rise[others] > 0.0), "no model, and no height above 0 to raise its plan to")
         clean = clean_footprints(self.rows.geometries[others], self.crs, survivors, self.path)
@@ -182,7 +182,7 @@ class _Objects:
         tops[drawn] = bottoms[drawn] + rise[drawn]
         kept = np.sort(np.concatenate((np.flatnonzero(self.modelled), drawn)))
         return _Objects(
-            take(self.rows, kept), _taken(self.stored, kept), self.modelled[kept], self.crs, self.path,
+            take(self.rows, kept), self.stored[kept], self.modelled[kept], self.crs, self.path,
             boxes[kept], bottoms[kept], tops[kept],
         )  # fmt: skip
 
@@ -190,30 +190,19 @@ class _Objects:
         return sizes_of(self.boxes, self.tops - self.bottoms)
 
     def outlines(self) -> Outlines:
-        weights = self.stored.weights
+        weights = self.stored["weight"].astype(np.int64)
         if not self.modelled.all():
             corners = shapely.get_num_coordinates(self.rows.geometries).astype(np.int64)
             weights = np.where(self.modelled, weights, corners * VERTICES_PER_CORNER)
         return Outlines(self.rows.keys, self.boxes.copy(), self.bottoms, self.tops, self.sizes(), weights)
 
-    def plans(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-        """(rows, plans in longitude and latitude) of the objects marked, of those that have one."""
-        rows = np.flatnonzero(chosen)
-        survivors = Survivors.all_of([self.rows.ids[row] for row in rows.tolist()], ProblemLog())
-        clean = clean_footprints(self.rows.geometries[rows], self.crs, survivors, self.path)
-        return rows[clean.kept], clean.geometries
-
-    def standing(self) -> NDArray[np.bool_]:
-        return np.array([kind in STANDING_TYPES for kind in self.stored.types], dtype=np.bool_)
-
-
-def _taken(stored: StoredObjects, rows: NDArray[np.intp]) -> StoredObjects:
-    chosen = rows.tolist()
-    return StoredObjects(
-        stored.number[rows], stored.origins[rows], stored.boxes[rows], stored.bottoms[rows],
-        stored.tops[rows], stored.roofs[rows], stored.lods[rows], stored.weights[rows],
-        [stored.digests[row] for row in chosen], [stored.types[row] for row in chosen],
-    )  # fmt: skip
+    def plans(self) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+        """(rows, plans in longitude and latitude) of the objects that have one."""
+        if self._plans is None:
+            survivors = Survivors.all_of(self.rows.ids, ProblemLog())
+            clean = clean_footprints(self.rows.geometries, self.crs, survivors, self.path)
+            self._plans = clean.kept, clean.geometries
+        return self._plans
 
 
 class LoadedCityObjects:
@@ -223,6 +212,14 @@ class LoadedCityObjects:
         self._objects = objects
         self._models = models
         self._state = state
+        standing = np.array([kind in STANDING_TYPES for kind in models.types], dtype=np.bool_)
+        self._standing = standing[objects.stored["type"]] if len(standing) else objects.modelled
+
+    def _plans_of(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+        """(rows, plans in longitude and latitude) of the objects chosen (n,), of those that have one."""
+        rows, plans = self._objects.plans()
+        wanted = chosen[rows]
+        return rows[wanted], plans[wanted]
 
     @property
     def keys(self) -> Keys:
@@ -246,14 +243,14 @@ class LoadedCityObjects:
         larger than the plan.
         """
         found = self._objects
-        coarse = found.modelled & found.standing()
+        coarse = found.modelled & self._standing
         errors = np.zeros(len(found.rows))
         if detail is Detail.FULL:
             return errors
-        flat = coarse & (found.stored.lods >= _BLOCKS_BELOW)
-        errors[flat] = (found.tops - found.stored.roofs)[flat]
+        flat = coarse & (found.stored["lod"] >= _BLOCKS_BELOW)
+        errors[flat] = (found.tops - found.stored["roof"])[flat]
         if detail is Detail.BLOCK:
-            rows, plans = found.plans(coarse)
+            rows, plans = self._plans_of(coarse)
             shrink = np.cos(np.radians((found.boxes[rows, 1] + found.boxes[rows, 3]) / 2.0))
             beyond = (
                 (shapely.area(turned_boxes(plans)) - shapely.area(plans)) * shrink * _METRES_PER_DEGREE**2
@@ -266,15 +263,15 @@ class LoadedCityObjects:
         found = self._objects
         if not len(found.rows):
             return ()
-        coarse = found.modelled & found.standing()
+        coarse = found.modelled & self._standing
         parts: list[MeshPart] = []
         if detail is Detail.BLOCK:
-            boxed, done = self._raised(frame, coarse, found.stored.roofs, boxes=True)
+            boxed, done = self._raised(frame, coarse, found.stored["roof"], boxes=True)
             parts += boxed
         elif detail is Detail.LOD1:
-            own, given = self._surfaces(frame, coarse & (found.stored.lods >= _BLOCKS_BELOW), _BLOCKS_BELOW)
+            own, given = self._surfaces(frame, coarse & (found.stored["lod"] >= _BLOCKS_BELOW), _BLOCKS_BELOW)
             blocks, lifted = self._raised(
-                frame, coarse & (found.stored.lods >= _BLOCKS_BELOW) & ~given, found.stored.roofs
+                frame, coarse & (found.stored["lod"] >= _BLOCKS_BELOW) & ~given, found.stored["roof"]
             )
             parts += own + blocks
             done = given | lifted
@@ -293,11 +290,11 @@ class LoadedCityObjects:
         drawn = np.zeros(len(chosen), dtype=np.bool_)
         if not len(rows):
             return [], drawn
-        stored = self._models.surfaces(found.stored.number[rows], lod_below)
+        stored = self._models.surfaces(found.stored["number"][rows], lod_below)
         if not len(stored.owner):
             return [], drawn
         drawn[rows[stored.owner]] = True
-        return ModelTriangles(stored, rows, found.stored.origins[rows], frame).parts(self._models), drawn
+        return ModelTriangles(stored, rows, found.stored["origin"][rows], frame).parts(self._models), drawn
 
     def _raised(
         self, frame: LocalFrame, chosen: NDArray[np.bool_], tops: NDArray[np.float64], *, boxes: bool = False
@@ -307,15 +304,15 @@ class LoadedCityObjects:
         drawn = np.zeros(len(chosen), dtype=np.bool_)
         if not chosen.any():
             return [], drawn
-        rows, plans = found.plans(chosen)
+        rows, plans = self._plans_of(chosen)
         if not len(rows):
             return [], drawn
         drawn[rows] = True
-        kinds = [str(kind) for kind in found.rows.columns.get("type", found.stored.types)]
-        classes = np.array(
-            [ROOF_SURFACE if kinds[row] == "Building" else object_class(kinds[row]) for row in rows.tolist()],
-            dtype=np.uint8,
-        )
+        numbers = [ROOF_SURFACE if kind == "Building" else object_class(kind) for kind in self._models.types]
+        known = found.stored["known"][rows]
+        classes = np.array([*numbers, ROOF_SURFACE], dtype=np.uint8)[
+            np.where(known, found.stored["type"][rows], len(numbers))
+        ]
         shapes = turned_boxes(plans) if boxes else plans
         mesh = raised(shapes, found.bottoms[rows], tops[rows], rows, classes, frame)
         return [MeshPart(mesh, SURFACE_MATERIAL)], drawn

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.three_d.placement import Positions
-from tiles.three_d.ragged import following
+from tiles.three_d.ragged import following, spans
 
 # Square metres; a smaller surface has no direction.
 _SMALLEST_AREA = 1e-6
@@ -48,33 +48,33 @@ def surface_normals(soup: PolygonSoup) -> tuple[Positions, NDArray[np.float64]]:
 def triangulate(soup: PolygonSoup, normals: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Triangles (t, 3) of corners, in the order of their surfaces, and the surface (t,) each belongs to.
 
-    Surfaces without a normal give none. Triangles and convex quadrangles are cut at once, the others by ear cutting.
+    Surfaces without a normal give none. Convex ones are cut at once, as fans; the others by ear cutting.
     """
     limits = soup.surface_limits()
-    sizes = np.diff(limits)
     usable = np.any(normals != 0.0, axis=1)
-    single = usable & (np.diff(soup.surfaces) == 1)
     flat = in_plane(soup, normals)
-    three = np.flatnonzero(single & (sizes == 3))
-    four = np.flatnonzero(single & (sizes == 4))
-    four = four[_convex(flat[limits[four][:, None] + np.arange(4)])]
-    done = np.zeros(len(sizes), dtype=np.bool_)
-    done[three] = done[four] = True
-    pieces = [
-        limits[three][:, None] + np.arange(3),
-        (limits[four][:, None] + np.array([0, 1, 2, 0, 2, 3])).reshape(-1, 3),
-    ]
-    owners = [three, np.repeat(four, 2)]
-    for surface in np.flatnonzero(usable & ~done).tolist():
-        begin, end = int(limits[surface]), int(limits[surface + 1])
-        ends = soup.rings[soup.surfaces[surface] + 1 : soup.surfaces[surface + 1] + 1] - begin
-        cut = (
-            earcut.triangulate_float64(flat[begin:end], ends.astype(np.uint32))
-            .astype(np.int64)
-            .reshape(-1, 3)
-        )
-        pieces.append(cut + begin)
-        owners.append(np.full(len(cut), surface))
+    fans = np.flatnonzero(usable & _convex(soup, flat))
+    done = np.zeros(len(usable), dtype=np.bool_)
+    done[fans] = True
+    counts = np.diff(limits)[fans] - 2
+    first = np.repeat(limits[fans], counts)
+    second = spans(limits[fans] + 1, limits[fans] + 1 + counts)
+    pieces = [np.column_stack((first, second, second + 1))]
+    owners = [np.repeat(fans, counts)]
+    others = np.flatnonzero(usable & ~done)
+    sizes = []
+    ring_ends = (soup.rings[1:] - np.repeat(limits[:-1], np.diff(soup.surfaces))).astype(np.uint32)
+    for begin, end, first_ring, last_ring in zip(
+        limits[others].tolist(),
+        limits[others + 1].tolist(),
+        soup.surfaces[others].tolist(),
+        soup.surfaces[others + 1].tolist(),
+        strict=True,
+    ):
+        cut = earcut.triangulate_float64(flat[begin:end], ring_ends[first_ring:last_ring])
+        pieces.append((cut.astype(np.int64) + begin).reshape(-1, 3))
+        sizes.append(len(pieces[-1]))
+    owners.append(np.repeat(others, sizes))
     owner = np.concatenate(owners).astype(np.int64)
     order = np.argsort(owner, kind="stable")
     return np.concatenate(pieces)[order], owner[order]
@@ -95,9 +95,17 @@ def in_plane(soup: PolygonSoup, normals: Positions) -> Positions:
     return np.column_stack((x, y))
 
 
-def _convex(quadrangles: Positions) -> NDArray[np.bool_]:
-    """True where four corners (n, 4, 2) turn left everywhere."""
-    edges = np.roll(quadrangles, -1, axis=1) - quadrangles
-    nexts = np.roll(edges, -1, axis=1)
-    turns = edges[..., 0] * nexts[..., 1] - edges[..., 1] * nexts[..., 0]
-    return np.asarray((turns > 0.0).all(axis=1))
+def _convex(soup: PolygonSoup, flat: Positions) -> NDArray[np.bool_]:
+    """True (s,) for surfaces of one ring that turns left at every corner (c, 2) and goes around once."""
+    nexts = following(soup.rings)
+    edges = flat[nexts] - flat
+    after = edges[nexts]
+    across = edges[:, 0] * after[:, 1] - edges[:, 1] * after[:, 0]
+    starts = soup.surface_limits()[:-1]
+    left = np.logical_and.reduceat(across > 0.0, starts) & (np.diff(soup.surfaces) == 1)
+    # Five corners or more can turn left everywhere and go around twice.
+    many = left & (np.diff(soup.surface_limits()) > 4)
+    if many.any():
+        turns = np.arctan2(across, np.sum(edges * after, axis=1))
+        left &= ~many | (np.abs(np.add.reduceat(turns, starts) - 2.0 * np.pi) < 0.1)
+    return np.asarray(left)

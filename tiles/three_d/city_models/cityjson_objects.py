@@ -203,24 +203,24 @@ class ObjectReader:
 
     def _take_shell(self, shell: Shell, kinds: dict[Any, int], fallback: int, count: int, shift: int) -> int:
         """Take a shell; how many of its surfaces had to be left out."""
-        lost = 0
-        if not _fits(shell.surfaces, count):
-            sound = [number for number, rings in enumerate(shell.surfaces) if _fits([rings], count)]
-            lost = len(shell.surfaces) - len(sound)
-            shell = _part_of(shell, sound)
         if not shell.surfaces:
-            return lost
+            return 0
+        try:
+            self._add(shell, kinds, fallback, count, shift)
+        except (TypeError, IndexError, ValueError):
+            sound = [number for number, rings in enumerate(shell.surfaces) if _fits([rings], count)]
+            part = _part_of(shell, sound)
+            if sound:
+                self._add(part, kinds, fallback, count, shift)
+            return len(shell.surfaces) - len(sound)
+        return 0
+
+    def _add(self, shell: Shell, kinds: dict[Any, int], fallback: int, count: int, shift: int) -> None:
+        classes = classes_of(shell, kinds, fallback)
         look = self._appearance.look(shell) if self._appearance is not None else None
-        surfaces = shell.surfaces
-        if shift:
-            surfaces = [[[corner + shift for corner in ring] for ring in rings] for rings in surfaces]
         self._sink.add_shell(
-            surfaces,
-            classes_of(shell, kinds, fallback),
-            closed=shell.closed and not lost,
-            look=look,
+            shell.surfaces, classes, closed=shell.closed, below=count, shift=shift, look=look
         )
-        return lost
 
     def _take_instance(self, name: str, geometry: dict[str, Any], fallback: int) -> None:
         template = self._templates.geometry(geometry)
@@ -268,5 +268,5 @@ def _part_of(shell: Shell, rows: list[int]) -> Shell:
         chosen(shell.semantics),
         chosen(shell.textures),
         chosen(shell.materials),
-        shell.closed,
+        closed=False,
     )

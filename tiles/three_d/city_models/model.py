@@ -145,25 +145,46 @@ class Collector:
         return self._shades.setdefault(colour, len(self._shades))
 
     def add_shell(
-        self, surfaces: Sequence[Rings], classes: Sequence[int], *, closed: bool, look: Look | None = None
+        self,
+        surfaces: Sequence[Rings],
+        classes: Sequence[int],
+        *,
+        closed: bool,
+        below: int,
+        shift: int = 0,
+        look: Look | None = None,
     ) -> None:
-        """Add surfaces, each a list of rings of vertex indices. `closed`: together they bound a solid.
+        """Add surfaces, each a list of rings of vertex indices less than `below`, to which `shift` is added. `closed`: they bound a solid.
 
-        Raises TypeError and ValueError, and then has added nothing.
+        Raises TypeError, ValueError and IndexError, and then has added nothing.
         """
         rings = list(chain.from_iterable(surfaces))
         corners = array("q", list(chain.from_iterable(rings)))
-        ring_sizes = array("q", list(map(len, rings)))
+        if not corners or min(corners) < 0 or max(corners) >= below:
+            raise IndexError("a corner is no vertex")
+        if shift:
+            corners = array("q", [corner + shift for corner in corners])
         ring_counts = array("q", list(map(len, surfaces)))
-        numbers = array("B", classes)
-        count = len(ring_counts)
-        if len(numbers) != count or min(ring_counts, default=1) < 1:
+        if not all(ring_counts) or len(classes) != len(ring_counts):
             raise ValueError("a surface has no ring")
+        self.add_rings(corners, array("q", list(map(len, rings))), ring_counts, array("B", classes), closed, look)
+
+    def add_rings(
+        self,
+        corners: array[int],
+        ring_sizes: array[int],
+        ring_counts: array[int],
+        classes: array[int],
+        closed: bool,
+        look: Look | None = None,
+    ) -> None:
+        """Add surfaces whose corners, ring sizes, rings a surface and classes are flat already."""
+        count = len(ring_counts)
         self._take_look(look, count, len(corners))
         self._corners.extend(corners)
         self._ring_sizes.extend(ring_sizes)
         self._ring_counts.extend(ring_counts)
-        self._classes.extend(numbers)
+        self._classes.extend(classes)
         shell = NO_SHELL
         if closed:
             shell, self._next_shell = self._next_shell, self._next_shell + 1

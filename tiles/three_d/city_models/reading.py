@@ -138,15 +138,9 @@ def _first_of_their_id(
 ) -> NDArray[np.bool_]:
     """Which objects (n,) have an id that was not there before."""
     ids = [prepared.batch.heads[row].id for row in prepared.rows.tolist()]
-    keep = np.ones(len(ids), dtype=np.bool_)
-    seen = writer.present(ids)
-    if not seen and len(set(ids)) == len(ids):
-        return keep
-    for row, name in enumerate(ids):
-        if name in seen:
-            keep[row] = False
-            log.add(name, "an object with this id is there already", "skipped")
-        seen.add(name)
+    keep = writer.first_of_their_id(ids)
+    for row in np.flatnonzero(~keep).tolist():
+        log.add(ids[row], "an object with this id is there already", "skipped")
     return keep
 
 

@@ -1,12 +1,13 @@
-"""City objects in one file: where each one is, and its surfaces in every level of detail, as compact arrays.
+"""City objects by id: where each one is, and its surfaces in every level of detail, as compact arrays.
 
-Written in a stream, read by id. A level's arrays are separate blobs, so that those of a thousand objects are joined and read as
-one array each, without looking at any of them. Format 1:
+Written in a stream. A level's arrays are separate blobs, so that those of a thousand objects are joined and read as one array each, without
+looking at any of them; what tiling asks of every object lies in one array that is mapped into memory. Format 1:
 
-`object`  a row an object: id, type, origin (ECEF, m), extent (degrees, ellipsoidal m), weight (vertices), finest level, digest of its plan
-`level`   a row a level: lod, whether it is the finest, corners (float32 x, y, z from the object's origin), corners a ring, rings a
-          surface (int32), class a surface (uint8), image and colour a surface (int32; NULL: none), texture coordinates (float32 u, v; NULL: none)
-`image`   textures as image files, `shade` colours, `fact` what holds for all
+`models.objects.npy`  a record an object (`OBJECTS`), sorted by the hash of its id
+`models.sqlite`
+  `level`  a row a level of an object: lod, whether it is the finest, corners (float32 x, y, z from the object's origin), corners a ring, rings a
+           surface (int32), class a surface (uint8), image and colour a surface (int32; NULL: none), texture coordinates (float32 u, v; NULL: none)
+  `image`  textures as image files, `shade` colours, `fact` what holds for all
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ from tiles.three_d.ragged import limits
 
 FORMAT = 1
 _TABLES = """
-CREATE TABLE object (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, x REAL, y REAL, z REAL,
-  west REAL, south REAL, east REAL, north REAL, bottom REAL, top REAL, roof REAL, weight INTEGER, lod REAL, digest INTEGER);
 CREATE TABLE level (object INTEGER NOT NULL, lod REAL NOT NULL, best INTEGER NOT NULL, corners BLOB NOT NULL,
   rings BLOB NOT NULL, surfaces BLOB NOT NULL, classes BLOB NOT NULL, images BLOB, colours BLOB, coordinates BLOB);
 CREATE INDEX level_object ON level (object, best);
@@ -43,38 +42,56 @@ CREATE TABLE image (number INTEGER PRIMARY KEY, media_type TEXT NOT NULL, repeat
 CREATE TABLE shade (number INTEGER PRIMARY KEY, red REAL, green REAL, blue REAL, alpha REAL);
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_OBJECT = f"INSERT INTO object VALUES ({', '.join('?' * 16)})"
-_LEVEL = f"INSERT INTO level VALUES ({', '.join('?' * 10)})"
+_LEVEL = "INSERT INTO level VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SURFACES = (
+    "SELECT object, lod, corners, rings, surfaces, classes, images, colours, coordinates FROM level "
+    "WHERE object IN (SELECT value FROM json_each(?)) AND "
+)
+_FINEST = _SURFACES + "best = 1"
+_COARSER = _SURFACES + "best = 0 AND lod >= 1.0 AND lod < ? ORDER BY object, lod DESC"
 
 
-def plan_digest(plans: NDArray[np.object_]) -> list[int | None]:
-    """A number for each geometry (n,), None where there is none; it differs where the plan does."""
-    return [
-        None
-        if content is None
-        else int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
-        for content in shapely.to_wkb(shapely.force_2d(plans), output_dimension=2).tolist()
+OBJECTS = np.dtype(
+    [
+        ("hash", "<i8"),
+        ("number", "<i8"),
+        ("digest", "<i8"),
+        ("origin", "<f8", 3),
+        ("box", "<f8", 4),
+        ("bottom", "<f8"),
+        ("top", "<f8"),
+        ("roof", "<f8"),
+        ("weight", "<i4"),
+        ("lod", "<f4"),
+        ("type", "<i2"),
+        ("known", "?"),
     ]
+)
+"""What is kept of an object: hash of its id, number, digest of its plan, origin (ECEF, m), west, south, east, north (degrees), ellipsoidal heights
+(m) of bottom, top and mean roof, vertices drawn, finest level, type (index in the fact "types"); `known` is False in answers about absent ids."""
+type Records = NDArray[np.void]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObjects:
-    """Where n objects are, in the order asked for; `number` (n,) is -1 where an id is not in the store, the rest is then 0.
+def plan_digest(plans: NDArray[np.object_]) -> Numbers:
+    """A number for each geometry (n,), 0 where there is none; it differs where a coordinate in plan does."""
+    coordinates, owner = shapely.get_coordinates(plans, return_index=True)
+    result = np.zeros(len(plans), dtype=np.int64)
+    if not len(owner):
+        return result
+    bits = (coordinates + 0.0).view(np.uint64)
+    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    place = np.arange(len(owner)) - np.repeat(starts, np.diff(np.r_[starts, len(owner)]))
+    mixed = bits[:, 0] * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ bits[:, 1]) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * (2 * place + 1).astype(np.uint64)
+    result[owner[starts]] = np.add.reduceat(mixed, starts).view(np.int64)
+    return result
 
-    `origins` (n, 3) ECEF (m); `boxes` (n, 4) degrees; `bottoms`, `tops`, `roofs` (n,) ellipsoidal m; `lods` (n,) the finest level; `weights` (n,) vertices;
-    `digests` (n,) of the plan, None without one; `types` (n,).
-    """
 
-    number: Numbers
-    origins: Positions
-    boxes: Positions
-    bottoms: NDArray[np.float64]
-    tops: NDArray[np.float64]
-    roofs: NDArray[np.float64]
-    lods: NDArray[np.float64]
-    weights: Numbers
-    digests: list[int | None]
-    types: list[str]
+def id_hashes(ids: Sequence[str]) -> Numbers:
+    """64 bits of each id (n,)."""
+    digests = b"".join([blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids])
+    return np.frombuffer(digests, dtype="<i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,11 @@ class StoredSurfaces:
     images: Numbers
     colours: Numbers
     coordinates: NDArray[np.float32] | None
+
+
+def objects_file(path: Path) -> Path:
+    """Where the records of the objects of a store lie."""
+    return path.with_suffix(".objects.npy")
 
 
 class ModelStoreWriter:
@@ -111,6 +133,9 @@ class ModelStoreWriter:
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
         self._count = 0
+        self._taken: set[int] = set()
+        self._records: list[Records] = []
+        self._types: dict[str, int] = {}
         self._images: dict[TextureImage, int] = {}
         self._shades: dict[tuple[float, float, float, float], int] = {}
         self._finished = False
@@ -124,13 +149,16 @@ class ModelStoreWriter:
         self._database.close()
         if not self._finished:
             self._path.unlink(missing_ok=True)
+            objects_file(self._path).unlink(missing_ok=True)
 
-    def present(self, ids: Sequence[str]) -> set[str]:
-        """Which of these ids are in the store already."""
-        rows = self._database.execute(
-            "SELECT id FROM object WHERE id IN (SELECT value FROM json_each(?))", (_json(ids),)
-        )
-        return {name for (name,) in rows}
+    def first_of_their_id(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of these objects (n,) have an id that none before them has, in the store or among them; they count as taken."""
+        keep = np.zeros(len(ids), dtype=np.bool_)
+        for row, number in enumerate(id_hashes(ids).tolist()):
+            if number not in self._taken:
+                self._taken.add(number)
+                keep[row] = True
+        return keep
 
     def image(self, image: TextureImage, load: Any) -> int:
         """The number of an image, stored when it is asked for first; `load(image)` gives a `Texture`, None where it cannot be used."""
@@ -156,28 +184,20 @@ class ModelStoreWriter:
         self._count += int(keep.sum())
 
     def _add_objects(self, prepared: PreparedBatch, keep: NDArray[np.bool_], numbers: Numbers) -> None:
-        heads = prepared.batch.heads
         chosen = np.flatnonzero(keep)
-        rows = prepared.rows[chosen].tolist()
-        measures = np.column_stack(
-            (prepared.origins, prepared.boxes, prepared.bottoms, prepared.tops, prepared.roofs)
-        )[chosen]
-        digests = plan_digest(prepared.plans[chosen])
-        self._database.executemany(
-            _OBJECT,
-            (
-                (number, heads[row].id, heads[row].type, *measured, weight, lod, digest)
-                for number, row, measured, weight, lod, digest in zip(
-                    numbers[chosen].tolist(),
-                    rows,
-                    measures.tolist(),
-                    prepared.weights[chosen].tolist(),
-                    prepared.lods[chosen].tolist(),
-                    digests,
-                    strict=True,
-                )
-            ),
-        )
+        heads = [prepared.batch.heads[row] for row in prepared.rows[chosen].tolist()]
+        records = np.zeros(len(chosen), dtype=OBJECTS)
+        records["hash"] = id_hashes([head.id for head in heads])
+        records["number"] = numbers[chosen]
+        records["digest"] = plan_digest(prepared.plans[chosen])
+        records["origin"] = prepared.origins[chosen]
+        records["box"] = prepared.boxes[chosen]
+        records["bottom"], records["top"] = prepared.bottoms[chosen], prepared.tops[chosen]
+        records["roof"] = prepared.roofs[chosen]
+        records["weight"], records["lod"] = prepared.weights[chosen], prepared.lods[chosen]
+        records["type"] = [self._types.setdefault(head.type, len(self._types)) for head in heads]
+        records["known"] = True
+        self._records.append(records)
 
     def _add_levels(
         self, prepared: PreparedBatch, keep: NDArray[np.bool_], numbers: Numbers, images: Numbers
@@ -193,33 +213,41 @@ class ModelStoreWriter:
         coordinates = None if soup.coordinates is None else soup.coordinates.astype("<f4").tobytes()
         rings_at = soup.surfaces
         corners_at = soup.corner_limits()
-        textured = np.logical_or.reduceat(drawn != NO_IMAGE, starts)
-        coloured = np.logical_or.reduceat(colours != NO_COLOUR, starts)
+        textured = np.logical_or.reduceat(drawn != NO_IMAGE, starts).tolist()
+        coloured = np.logical_or.reduceat(colours != NO_COLOUR, starts).tolist()
         drawn_bytes, colour_bytes = drawn.astype("<i4").tobytes(), colours.astype("<i4").tobytes()
-        finest = _finest(prepared, starts)
+        finest = _finest(prepared, starts).tolist()
+        level = soup.level[starts]
+        owner = prepared.owner[level]
+        kept, number = keep[owner].tolist(), numbers[owner].tolist()
+        lods = np.array([item.lod for item in batch.levels])[level].tolist()
         rows = []
-        for place, (first, last) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            level = batch.levels[int(soup.level[first])]
-            row = int(prepared.owner[int(soup.level[first])])
-            if not keep[row]:
+        for place, (first, last, ring, ring_end, corner, corner_end) in enumerate(
+            zip(
+                starts.tolist(),
+                ends.tolist(),
+                (4 * rings_at[starts]).tolist(),
+                (4 * rings_at[ends]).tolist(),
+                corners_at[starts].tolist(),
+                corners_at[ends].tolist(),
+                strict=True,
+            )
+        ):
+            if not kept[place]:
                 continue
-            ring = (int(rings_at[first]), int(rings_at[last]))
-            corner = (int(corners_at[first]), int(corners_at[last]))
-            has_image = bool(textured[place]) and coordinates is not None
+            has_image = textured[place] and coordinates is not None
             rows.append(
                 (
-                    int(numbers[row]),
-                    level.lod,
-                    bool(finest[place]),
-                    corners[12 * corner[0] : 12 * corner[1]],
-                    ring_sizes[4 * ring[0] : 4 * ring[1]],
+                    number[place],
+                    lods[place],
+                    finest[place],
+                    corners[12 * corner : 12 * corner_end],
+                    ring_sizes[ring:ring_end],
                     ring_counts[4 * first : 4 * last],
                     classes[first:last],
                     drawn_bytes[4 * first : 4 * last] if has_image else None,
                     colour_bytes[4 * first : 4 * last] if coloured[place] else None,
-                    coordinates[8 * corner[0] : 8 * corner[1]]
-                    if has_image and coordinates is not None
-                    else None,
+                    coordinates[8 * corner : 8 * corner_end] if has_image and coordinates else None,
                 )
             )
         self._database.executemany(_LEVEL, rows)
@@ -243,12 +271,15 @@ class ModelStoreWriter:
             "INSERT INTO shade VALUES (?, ?, ?, ?, ?)",
             [(number, *shade) for shade, number in self._shades.items()],
         )
-        stored = {**facts, "format": FORMAT, "count": self._count}
+        stored = {**facts, "format": FORMAT, "count": self._count, "types": list(self._types)}
         self._database.executemany(
             "INSERT INTO fact VALUES (?, ?)",
             [(name, orjson.dumps(value).decode()) for name, value in stored.items()],
         )
         self._database.execute("COMMIT")
+        records = np.concatenate([np.empty(0, dtype=OBJECTS), *self._records])
+        self._records = []
+        np.save(objects_file(self._path), records[np.argsort(records["hash"])])
         self._finished = True
 
     def __len__(self) -> int:
@@ -279,7 +310,9 @@ class ModelStore:
             )
             facts = dict(self._database.execute("SELECT name, value FROM fact"))
             self.facts: dict[str, Any] = {name: orjson.loads(value) for name, value in facts.items()}
-        except (sqlite3.Error, ValueError) as error:
+            self._objects: Records = np.load(objects_file(path), mmap_mode="r")
+            self._hashes: Numbers = np.ascontiguousarray(self._objects["hash"])
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise CityModelStoreError(
                 f"the city models of this collection cannot be read ({path.name}: {error}); publish it again"
             ) from error
@@ -296,51 +329,32 @@ class ModelStore:
     def __len__(self) -> int:
         return int(self.facts["count"])
 
-    def objects(self, ids: Sequence[str]) -> StoredObjects:
-        """Where the objects of these ids are."""
-        rows = self._database.execute(
-            "SELECT id, number, x, y, z, west, south, east, north, bottom, top, roof, lod, weight, digest, type FROM object "
-            "WHERE id IN (SELECT value FROM json_each(?))",
-            (_json(ids),),
-        ).fetchall()
-        count = len(ids)
-        place_of = {name: place for place, name in enumerate(ids)}
-        places = [place_of[row[0]] for row in rows]
-        numbers = np.zeros((count, 11))
-        number = np.full(count, -1, dtype=np.int64)
-        weights = np.zeros(count, dtype=np.int64)
-        digests: list[int | None] = [None] * count
-        types = [""] * count
-        if rows:
-            numbers[places] = np.array([row[2:13] for row in rows], dtype=np.float64)
-            number[places] = [row[1] for row in rows]
-            weights[places] = [row[13] for row in rows]
-            for place, row in zip(places, rows, strict=True):
-                digests[place], types[place] = row[14], row[15]
-        return StoredObjects(
-            number,
-            numbers[:, :3],
-            numbers[:, 3:7],
-            numbers[:, 7],
-            numbers[:, 8],
-            numbers[:, 9],
-            numbers[:, 10],
-            weights,
-            digests,
-            types,
-        )
+    def objects(self, ids: Sequence[str]) -> Records:
+        """A record (n,) of each id; `known` is False where the store has none."""
+        result = np.zeros(len(ids), dtype=OBJECTS)
+        if not len(self._hashes) or not ids:
+            return result
+        wanted = id_hashes(ids)
+        place = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
+        found = self._hashes[place] == wanted
+        result[found] = self._objects[place[found]]
+        return result
+
+    @property
+    def types(self) -> list[str]:
+        """The types of city objects that occur, by number."""
+        return list(self.facts["types"])
 
     def surfaces(self, number: Numbers, lod_below: float | None = None) -> StoredSurfaces:
         """The finest surfaces of objects (n,) by number; with `lod_below` the finest below that level, of those that have one.
 
         Level 0 (a footprint) is no surface to draw beside others.
         """
-        condition = "best = 1" if lod_below is None else "best = 0 AND lod >= 1.0 AND lod < ?"
-        rows = self._database.execute(
-            "SELECT object, lod, corners, rings, surfaces, classes, images, colours, coordinates FROM level "
-            f"WHERE object IN (SELECT value FROM json_each(?)) AND {condition} ORDER BY object, lod DESC",
-            (_json(number.tolist()), *(() if lod_below is None else (lod_below,))),
-        ).fetchall()
+        numbers = _json(number.tolist())
+        if lod_below is None:
+            rows = self._database.execute(_FINEST, (numbers,)).fetchall()
+        else:
+            rows = self._database.execute(_COARSER, (numbers, lod_below)).fetchall()
         if lod_below is not None:
             rows = [row for place, row in enumerate(rows) if place == 0 or rows[place - 1][0] != row[0]]
         order = np.argsort(number, kind="stable")
