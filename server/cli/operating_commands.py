@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from server.cli.options import Config, Home, Json, settings_of
+from server.settings import Settings
 
 
-def check(json: Json = False, home: Home = None, config: Config = None) -> None:
+def check(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="With --3d: TENANT.COLLECTION, a folder with tileset.json or layer.json, a tile's file, "
+            "or an address of this server [default: every collection with 3D Tiles or terrain]",
+            show_default=False,
+        ),
+    ] = None,
+    three_d: Annotated[
+        bool, typer.Option("--3d", help="Check 3D Tiles and terrain, down to each vertex and attribute")
+    ] = False,
+    most: Annotated[
+        int, typer.Option("--most", min=0, help="With --3d: stop after so many faults of a target; 0: never")
+    ] = 100,
+    json: Json = False,
+    home: Home = None,
+    config: Config = None,
+) -> None:
     """Check configuration and data: settings, registry, every representation's files, leftovers, disk space.
 
-    Changes nothing. Exit code 1 where something is wrong.
+    With --3d: tilesets and terrain, as files and as a request gets them now. Changes nothing. Exit code 1 where something is
+    wrong.
     """
     from server.cli.checks import run_checks
     from server.cli.console import say, show
 
     settings = settings_of(home, config)
+    if three_d:
+        _check_three_d(targets or [], settings, most or None, json=json)
+        return
+    if targets:
+        raise typer.BadParameter(f"{targets[0]!r} is checked by `chengtu check --3d {targets[0]}`")
     findings = run_checks(settings)
     if json:
         import orjson
@@ -29,6 +57,31 @@ def check(json: Json = False, home: Home = None, config: Config = None) -> None:
         say(f"{wrong} problems found in {settings.home}.")
         raise typer.Exit(1)
     say(f"No problems found in {settings.home}.")
+
+
+def _check_three_d(names: list[str], settings: Settings, most: int | None, *, json: bool) -> None:
+    from server.cli.console import progress, say, show
+    from server.cli.three_d_checks import report_document, run_checks, targets_of
+
+    targets = targets_of(names, settings)
+    with progress("Checking", whole=True) as report:
+        found = list(run_checks(targets, most, report))
+    if json:
+        import orjson
+
+        documents = [report_document(name, one) for name, one in found]
+        show(orjson.dumps(documents, option=orjson.OPT_INDENT_2).decode())
+    else:
+        for name, one in found:
+            for finding in (*one.findings, *one.remarks):
+                kind = "fault" if finding.severity == "error" else "remark"
+                show(f"{kind}: {name}: {finding}")
+            say(f"{name}: {one.summary()}.")
+    wrong = sum(len(one.findings) for _, one in found)
+    if wrong:
+        say(f"{wrong} faults found.")
+        raise typer.Exit(1)
+    say("No faults found." if found else "There are no collections with 3D Tiles or terrain.")
 
 
 def sweep(home: Home = None, config: Config = None) -> None:

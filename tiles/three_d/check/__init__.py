@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from tiles.three_d.check.files import CallFiles, FolderFiles, TilesetFiles
 from tiles.three_d.check.findings import Finding
-from tiles.three_d.check.report import Report, check_content_bytes, check_tileset, inspect_tileset
+from tiles.three_d.check.report import (
+    Report,
+    check_content_bytes,
+    check_tileset,
+    inspect_content,
+    inspect_tileset,
+)
 
 __all__ = [
     "CallFiles",
@@ -18,5 +24,6 @@ __all__ = [
     "TilesetFiles",
     "check_content_bytes",
     "check_tileset",
+    "inspect_content",
     "inspect_tileset",
 ]

@@ -77,10 +77,23 @@ def inspect_tileset(
 
 def check_content_bytes(content: bytes, volume: Volume | None = None, name: str = "content") -> list[Finding]:
     """Check one .glb, .b3dm, .i3dm, .cmpt or .pnts by itself; `volume` (region, or box or sphere in its frame) must hold it."""
-    journal = Journal()
+    return list(inspect_content(content, volume, name).findings)
+
+
+def inspect_content(
+    content: bytes, volume: Volume | None = None, name: str = "content", *, most: int | None = None
+) -> Report:
+    """The same with remarks and counts; stops after `most` faults."""
+    journal = Journal(most)
     bounds = () if volume is None else (Bound(volume, "bounding volume"),)
-    check_content(content, Place(np.eye(4), bounds), lambda uri: None, FileFindings(name, journal))
-    return list(_report(journal).findings)
+    findings = FileFindings(name, journal)
+    findings.count("files")
+    findings.count("bytes", len(content))
+    try:
+        check_content(content, Place(np.eye(4), bounds), lambda uri: None, findings)
+    except EnoughFound:
+        return _report(journal, complete=False)
+    return _report(journal)
 
 
 def _report(journal: Journal, *, complete: bool = True) -> Report:
