@@ -9,6 +9,7 @@ from pathlib import Path
 from server.publish.errors import PublishCancelled
 from server.publish.inputs import Input
 from server.publish.request import Cancelled, PublishRequest, Report
+from server.publish.resuming import Steps
 from server.registry.catalogue import Field, Interval, Representation
 from server.settings import Settings
 
@@ -17,7 +18,10 @@ TILE_MATRIX_SETS = ["WebMercatorQuad", "WorldCRS84Quad"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One publish under way. `folder` becomes the generation; `workspace` is for files that do not stay."""
+    """One publish under way. `folder` becomes the generation; `workspace` is for files that do not stay.
+
+    `steps`: what an earlier attempt that was killed has finished (`steps.once`).
+    """
 
     request: PublishRequest
     inputs: Sequence[Input]
@@ -26,6 +30,7 @@ class Task:
     settings: Settings
     report: Report
     cancelled: Cancelled
+    steps: Steps = field(default_factory=Steps)
 
     def stage(self, name: str, fraction: float = 0.0) -> None:
         """Report progress; the place where a stopped publish ends. Raises PublishCancelled."""

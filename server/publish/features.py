@@ -30,6 +30,16 @@ _OVERVIEW_LEVELS = 3
 
 def build_features(task: Task) -> Built:
     """Read the inputs into a feature store and describe what it serves."""
+    built, stored = task.steps.once("features", lambda: _read_features(task))
+    scene = build_scene(task, stored)
+    if scene is not None:
+        built.representations.append(scene.representation)
+        built.bbox = scene.bbox
+        built.warnings += scene.warnings
+    return built
+
+
+def _read_features(task: Task) -> tuple[Built, StoredFeatures]:
     task.stage("reading")
     options = task.request.reading
     sources = [open_vector_source(item, options, task.workspace) for item in task.inputs]
@@ -40,12 +50,7 @@ def build_features(task: Task) -> Built:
     )
     built = describe_features(task, stored)
     _add_tile_archive(task, path, built)
-    scene = build_scene(task, stored)
-    if scene is not None:
-        built.representations.append(scene.representation)
-        built.bbox = scene.bbox
-        built.warnings += scene.warnings
-    return built
+    return built, stored
 
 
 def describe_features(task: Task, stored: StoredFeatures) -> Built:

@@ -25,13 +25,14 @@ from server.publish.request import (
     never_cancelled,
     report_nothing,
 )
+from server.publish.resuming import Staging, publish_staging, removable_staging
 from server.publish.styles import check_style_fits, usable_style
 from server.registry.catalogue import Interval, Representation
 from server.registry.drafts import CollectionDraft
 
 if TYPE_CHECKING:
     from server.registry.registry import Registry
-from server.registry.staging import dead_staging_folders, staging_folder
+from server.registry.staging import dead_staging_folders
 from server.settings import Settings
 
 Builder = Callable[[Task], Built]
@@ -55,10 +56,10 @@ def publish(
     with clear_errors(home):
         report("checking", 0.0)
         _check_request(request, settings)
-        if sweep_staging(home):
+        if _sweep(removable_staging(home, request)):
             reopen_left_closed(registry)
         registry.check_publishable(request.tenant, request.id, request.replace)
-        with staging_folder(home) as staging:
+        with publish_staging(home, request) as staging:
             task = _prepare(request, settings, staging, report, cancelled)
             built = _builder(task.inputs[0].format.family)(task)
             _add_extras(task, built)
@@ -83,10 +84,13 @@ def publish(
 
 def sweep_staging(home: Path) -> list[Path]:
     """Remove what killed publishes left in `<home>/staging`; returns the folders removed."""
-    dead = dead_staging_folders(home)
-    for folder in dead:
+    return _sweep(dead_staging_folders(home))
+
+
+def _sweep(folders: list[Path]) -> list[Path]:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    return dead
+    return folders
 
 
 def _check_request(request: PublishRequest, settings: Settings) -> None:
@@ -104,22 +108,23 @@ def _check_request(request: PublishRequest, settings: Settings) -> None:
 
 
 def _prepare(
-    request: PublishRequest, settings: Settings, staging: Path, report: Report, cancelled: Cancelled
+    request: PublishRequest, settings: Settings, staging: Staging, report: Report, cancelled: Cancelled
 ) -> Task:
     limits = ArchiveLimits(
         settings.publish.max_uncompressed_bytes,
         settings.publish.max_compression_ratio,
         settings.publish.max_archive_files,
     )
-    folder, workspace = staging / "generation", staging / "workspace"
-    folder.mkdir()
-    workspace.mkdir()
     reading = request.reading
-    inputs = find_inputs(request.files, workspace, limits, format_key=reading.format, layer=reading.layer)
+    inputs = find_inputs(
+        request.files, staging.workspace, limits, format_key=reading.format, layer=reading.layer
+    )
     check_options(request, inputs)
     check_style_fits(request, inputs[0], settings)
     check_free_space(settings.home, [item.path for item in inputs])
-    task = Task(request, inputs, folder, workspace, settings, report, cancelled)
+    task = Task(
+        request, inputs, staging.generation, staging.workspace, settings, report, cancelled, staging.steps
+    )
     task.stage("checking", 1.0)
     return task
 

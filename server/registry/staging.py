@@ -33,7 +33,7 @@ def staging_folder(home: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     lock: HeldLock | None = None
     try:
-        lock = try_lock(folder / "owner.json", _owner())
+        lock = try_lock(folder / "owner.json", owner_document())
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -63,5 +63,6 @@ def _is_dead(folder: Path) -> bool:
     return True
 
 
-def _owner() -> bytes:
+def owner_document() -> bytes:
+    """What `owner.json` says: who builds, for people."""
     return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": now()}).encode()
