@@ -28,7 +28,11 @@ export class City {
 
   /** Tell the reader; screen readers say it. */
   say(words) {
+    delete this.status.dataset.loading;
     this.status.textContent = words;
+    clearTimeout(this.silence);
+    // A hint stays while it is needed; news go.
+    this.silence = setTimeout(() => !this.busy && (this.status.textContent = ""), 8000);
   }
 
   changed() {

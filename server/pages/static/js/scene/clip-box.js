@@ -42,7 +42,7 @@ export class ClipBox {
 
   apply() {
     const { box } = this;
-    const { cuts, collisions } = this.city.tools;
+    const { cuts, opened } = this.city.tools;
     if (box) {
       const frame = Cesium.Transforms.eastNorthUpToFixedFrame(Cesium.Cartesian3.fromDegrees(box.lon, box.lat));
       const h = Cesium.Math.toRadians(box.heading);
@@ -55,7 +55,7 @@ export class ClipBox {
     } else {
       cuts.set("box", null, null);
     }
-    collisions?.();
+    opened?.();
     this.draw();
   }
 

@@ -58,7 +58,7 @@ export class Excavation {
     } else {
       this.unclip();
     }
-    this.city.tools.collisions?.();
+    this.city.tools.opened?.();
     this.draw();
   }
 

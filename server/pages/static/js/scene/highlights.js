@@ -1,8 +1,9 @@
 // The chosen objects shine, also in tiles that come later and after the layer has got another look.
 
 import * as Cesium from "cesium";
-import { colour } from "../page.js";
 import { matches } from "./fields.js";
+
+const SHINE = "#19e6ff"; // no ground, roof, tree or pipe has this colour
 
 export class Highlights {
   constructor(city) {
@@ -32,7 +33,7 @@ export class Highlights {
   }
 
   mark(features) {
-    const shine = Cesium.Color.fromCssColorString(colour("map-select"));
+    const shine = Cesium.Color.fromCssColorString(SHINE);
     for (const feature of features) {
       if (!this.features.has(feature)) this.features.set(feature, Cesium.Color.clone(feature.color));
       feature.color = shine;

@@ -3,9 +3,8 @@
 import * as Cesium from "cesium";
 import { html, nothing, render } from "lit";
 import { flyToSphere } from "./globe.js";
+import { GROUPS } from "./groups.js";
 import { text } from "./texts.js";
-
-export const GROUPS = ["above", "surface", "underground", "points", "imagery", "terrain"];
 
 export class LayerPanel {
   constructor(city) {

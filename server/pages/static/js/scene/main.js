@@ -27,6 +27,8 @@ import { Timeline } from "./timeline.js";
 import { ToolBar } from "./tools.js";
 import { Underground } from "./underground.js";
 
+const BELOW = "#1a2227"; // the colour of what is not there
+
 const MAKERS = {
   bar: ToolBar, cuts: Cuts, highlights: Highlights, drawing: Drawing, colours: ColourTool, layers: LayerPanel, picking: Picking,
   search: Search, underground: Underground, section: Section, box: ClipBox, excavation: Excavation, timeline: Timeline, sun: Sun,
@@ -36,9 +38,14 @@ const MAKERS = {
 function makeTools(city) {
   for (const [name, Tool] of Object.entries(MAKERS)) city.tools[name] = new Tool(city);
   const { tools, scene } = city;
-  // The camera may go below where there is something to see below.
-  tools.collisions = () => {
-    scene.screenSpaceCameraController.enableCollisionDetection = !(tools.underground.free || tools.section.at || tools.box.box || tools.excavation.pit);
+  // Where the ground is opened the camera may go below, and no sky shines through from the other side of the earth.
+  tools.opened = () => {
+    const below = Boolean(tools.underground.free || tools.section.at || tools.box.box);
+    scene.screenSpaceCameraController.enableCollisionDetection = !below && !tools.excavation.pit;
+    scene.skyAtmosphere.show = scene.skyBox.show = !below;
+    scene.backgroundColor = below ? Cesium.Color.fromCssColorString(BELOW) : Cesium.Color.BLACK;
+    scene.globe.showSkirts = !below;
+    scene.globe.showGroundAtmosphere = !below && city.budget.kind !== "software";
   };
   return tools;
 }
@@ -78,5 +85,5 @@ export async function start() {
     settled: whenSettled,
   });
   await whenSettled();
-  if (!city.status.textContent || city.status.dataset.loading) city.say(tools.layers.summary());
+  if (city.status.dataset.loading) city.say(tools.layers.summary());
 }

@@ -2,8 +2,7 @@
 
 import * as Cesium from "cesium";
 
-const TALL = 160; // metres over and under the ground
-const WIDE = 700;
+const TALL = 0.16; // of its half width, over the ground
 
 export class PlaneHandle {
   constructor(city, { moved, done }) {
@@ -15,7 +14,7 @@ export class PlaneHandle {
     this.handler.setInputAction(() => this.letGo(), LEFT_UP);
   }
 
-  /** `at` {frame, heading, offset} as the section gives it; null to take the pane away. */
+  /** `at` {frame, heading, offset, half} as the section gives it; null to take the pane away. */
   show(at) {
     this.at = at;
     const { entities } = this.city.widget;
@@ -38,9 +37,10 @@ export class PlaneHandle {
     if (!this.at) return [];
     const normal = this.normal();
     const along = [normal[1], -normal[0]];
-    const { offset, frame } = this.at;
-    const corner = (side, up) => Cesium.Matrix4.multiplyByPoint(frame, new Cesium.Cartesian3(normal[0] * offset + along[0] * side * WIDE, normal[1] * offset + along[1] * side * WIDE, up), new Cesium.Cartesian3());
-    return [corner(-1, -TALL / 2), corner(-1, TALL), corner(1, TALL), corner(1, -TALL / 2), corner(-1, -TALL / 2)];
+    const { offset, frame, half } = this.at;
+    const tall = half * TALL;
+    const corner = (side, up) => Cesium.Matrix4.multiplyByPoint(frame, new Cesium.Cartesian3(normal[0] * offset + along[0] * side * half, normal[1] * offset + along[1] * side * half, up), new Cesium.Cartesian3());
+    return [corner(-1, -tall / 2), corner(-1, tall), corner(1, tall), corner(1, -tall / 2), corner(-1, -tall / 2)];
   }
 
   normal() {

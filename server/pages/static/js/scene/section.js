@@ -3,11 +3,19 @@
 import * as Cesium from "cesium";
 import { html, nothing, render } from "lit";
 import { plane } from "./cuts.js";
-import { middleOf, placeOf, pointAt } from "./globe.js";
+import { flyToSphere, middleOf, placeOf, pointAt } from "./globe.js";
 import { PlaneHandle } from "./section-handle.js";
+import { SectionWall } from "./section-wall.js";
 import { text } from "./texts.js";
 
-const HALF = 600; // metres to either side that the slider reaches
+const [SMALLEST, LARGEST] = [200, 6000]; // metres from its middle to either end
+
+/** Half of the diagonal of a box in degrees, in whole metres. */
+function halfOf(bounds) {
+  const [west, south, east, north] = bounds ?? [0, 0, 0, 0];
+  const [a, b] = [Cesium.Cartesian3.fromDegrees(west, south), Cesium.Cartesian3.fromDegrees(east, north)];
+  return Math.round(Math.min(Math.max(Cesium.Cartesian3.distance(a, b) / 2, SMALLEST), LARGEST));
+}
 
 const bearing = (degrees) => ((degrees % 360) + 360) % 360;
 
@@ -18,6 +26,8 @@ export class Section {
     this.offset = 0; // metres along the heading since it was placed
     this.element = document.getElementById("tool-section-body");
     this.handle = new PlaneHandle(city, { moved: (metres) => this.shift(metres), done: () => this.settle() });
+    this.wall = new SectionWall(city);
+    this.half = halfOf(city.bounds);
     this.draw();
   }
 
@@ -52,13 +62,15 @@ export class Section {
     } else {
       this.city.tools.cuts.set("section", null, null);
     }
-    this.handle.show(this.at && { frame: this.frame(), heading: this.at.heading, offset: this.offset });
-    this.city.tools.collisions?.();
+    const shown = this.at && { frame: this.frame(), heading: this.at.heading, offset: this.offset, half: this.half };
+    this.handle.show(shown);
+    this.wall.show(shown);
+    this.city.tools.opened?.();
     this.draw();
   }
 
   shift(metres) {
-    this.offset = Math.max(-HALF * 4, Math.min(HALF * 4, metres));
+    this.offset = Math.max(-this.half, Math.min(this.half, metres));
     this.apply();
   }
 
@@ -73,7 +85,14 @@ export class Section {
     if (!point) return this.city.say(text("no_ground"));
     const { lon, lat } = placeOf(point);
     this.set({ lon, lat, heading: bearing(Cesium.Math.toDegrees(camera.heading)) });
+    this.face();
     return undefined;
+  }
+
+  /** Look at the cut from the side that is gone. */
+  face() {
+    const point = Cesium.Cartesian3.fromDegrees(this.at.lon, this.at.lat);
+    flyToSphere(this.city.camera, new Cesium.BoundingSphere(point, 1), { heading: this.at.heading, pitch: -14, range: Math.min(this.half * 0.9, 900) });
   }
 
   /** Along a line of two points; the side to the left of it stays. */
@@ -85,6 +104,7 @@ export class Section {
     const middle = line.interpolateUsingFraction(0.5);
     const heading = bearing(Cesium.Math.toDegrees(line.startHeading) - 90);
     this.set({ lon: Cesium.Math.toDegrees(middle.longitude), lat: Cesium.Math.toDegrees(middle.latitude), heading });
+    this.face();
   }
 
   set(at) {
@@ -112,7 +132,7 @@ export class Section {
             <button type="button" class="button button-small" id="section-off" @click=${() => this.set(null)}>${text("remove")}</button>` : nothing}
         </div>
         ${at ? html`<label class="slider"><span>${text("section_move")} <output>${Math.round(this.offset)} m</output></span>
-            <input type="range" name="section-offset" min=${-HALF} max=${HALF} step="1" .value=${String(Math.round(this.offset))} @input=${(event) => this.shift(Number(event.target.value))} @change=${settle} /></label>
+            <input type="range" name="section-offset" min=${-this.half} max=${this.half} step="1" .value=${String(Math.round(this.offset))} @input=${(event) => this.shift(Number(event.target.value))} @change=${settle} /></label>
           <label class="slider"><span>${text("section_turn")} <output>${Math.round(at.heading)}°</output></span>
             <input type="range" name="section-heading" min="0" max="359" step="1" .value=${String(Math.round(at.heading))} @input=${turn} @change=${settle} /></label>` : nothing}`,
       this.element,

@@ -55,13 +55,10 @@ export class Underground {
     const { globe } = scene;
     const left = 1 - this.transparency;
     this.free = on;
-    this.city.tools.collisions?.();
     globe.translucency.enabled = on;
     globe.translucency.frontFaceAlphaByDistance = on ? new Cesium.NearFarScalar(NEAR, left * 0.5, 6000, left) : undefined;
     globe.translucency.backFaceAlpha = on ? Math.min(0.3, left) : 1;
-    scene.skyAtmosphere.show = scene.skyBox.show = !on;
-    scene.backgroundColor = on ? Cesium.Color.fromCssColorString("#1a2227") : Cesium.Color.BLACK;
-    globe.showGroundAtmosphere = !on && this.city.budget.kind !== "software";
+    this.city.tools.opened?.();
   }
 
   /** What stands above the ground pales or goes while we look below; what is buried shines, for no sun reaches it. */
