@@ -16,6 +16,7 @@ def blueprint_of(name: str) -> Blueprint:
         map_tiles,
         maps,
         processes,
+        profile,
         styles,
         terrain,
         three_d,
@@ -38,6 +39,7 @@ def blueprint_of(name: str) -> Blueprint:
         three_d,
         three_d_dataset,
         processes,
+        profile,
     ):
         module.register(blueprint)
     return blueprint

@@ -10,6 +10,9 @@ import orjson
 import pygeoapi.api.processes as processes_api
 from flask import Blueprint, Response, request
 
+from providers.analysis.scene import Scene
+from providers.analysis.sources import register_scenes
+from providers.errors import InvalidParameter as ProcessParameter
 from providers.processes.manager import process_resources
 from providers.processes.sources import ProcessSource, register_resolver
 from server.http.answer import Answer
@@ -18,6 +21,7 @@ from server.http.errors import InvalidParameter, NotFound
 from server.http.features import feature_source
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
+from server.http.scene_sources import scene_of
 from server.identity.decision import Action
 from server.registry.catalogue import RepresentationKind
 
@@ -49,6 +53,17 @@ def _resolve(collection_id: str) -> ProcessSource | None:
 
 
 register_resolver(_KEY, _resolve)
+
+
+def _scene(collections: tuple[str, ...], ground: str | None) -> Scene:
+    """The 3D tilesets and the terrain that the request which runs the process may see."""
+    here = _present.get()
+    if here is None:
+        raise ProcessParameter("collections", ", ".join(collections), "asked within a request")
+    return scene_of(here, collections, ground)
+
+
+register_scenes(_KEY, _scene)
 
 
 def register(blueprint: Blueprint) -> None:
