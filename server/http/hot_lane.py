@@ -18,6 +18,7 @@ from server.http.errors import DEFECT, RequestError, headers_of, members_of, pro
 from server.http.features import FeatureRequest, item_answer, items_answer
 from server.http.health import log_defect
 from server.http.hot_files import HotFiles
+from server.http.hot_three_d import HotThreeD
 from server.http.hot_tiles import HotTiles
 from server.http.negotiation import wants_geojson
 from server.http.parameters import query_parameters
@@ -70,6 +71,7 @@ class HotLane:
         self._fallback = fallback
         self._tiles = HotTiles(services)
         self._files = HotFiles(services)
+        self._three_d = HotThreeD(services)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer, or hand the untouched request on."""
@@ -77,7 +79,9 @@ class HotLane:
             return self._fallback(environ, start_response)
         answer: Answer | None = None
         try:
-            sent = self._tiles.answer(environ, start_response)
+            sent = self._three_d.answer(environ, start_response)
+            if sent is None:
+                sent = self._tiles.answer(environ, start_response)
             if sent is None:
                 sent = self._files.answer(environ, start_response)
             if sent is not None:

@@ -473,7 +473,7 @@ def test_republishing_and_restoring_take_their_edits_along(town: Town) -> None:
     assert len(walk(town.client, url("again")).features) == 19
     publish_houses(town.registry, town.home, "again", count=25, replace=True, seed=8)
     assert len(walk(town.client, url("again")).features) == 25
-    town.registry.restore("demo", "again", 1)
+    town.registry.restore_generation("demo", "again", 1)
     restored = walk(town.client, url("again")).features
     assert len(restored) == 19
     assert gone not in restored
@@ -692,3 +692,19 @@ def test_a_store_that_cannot_be_read_keeps_the_last_good_state(town: Town) -> No
     source.write_bytes(content)
     close_tilesets()
     assert len(walk(town.client, url("broken")).features) == 19
+
+
+def test_both_lanes_answer_alike(town: Town) -> None:
+    """The hot lane and the full application, on published and on edited tiles."""
+    town.store("edited").edit([Edit(EditKind.DELETE, town.store("edited").read(fields=()).ids[0])])
+    walked = walk(town.slow, url("edited"))
+    for name in (*walked.contents, *walked.subtrees):
+        hot = town.client.get(url("edited", name), accept_encoding="gzip")
+        again = town.client.get(url("edited", name), accept_encoding="gzip")
+        full = town.slow.get(url("edited", name), accept_encoding="gzip")
+        assert (hot.status, hot.body, hot.headers) == (full.status, full.body, full.headers), name
+        assert (again.status, again.body, again.headers) == (full.status, full.body, full.headers), name
+        for headers in ({"if_none_match": hot.headers["ETag"]}, {"if_none_match": '"other"'}):
+            left = town.client.get(url("edited", name), accept_encoding="gzip", **headers)
+            right = town.slow.get(url("edited", name), accept_encoding="gzip", **headers)
+            assert (left.status, left.body, left.headers) == (right.status, right.body, right.headers)
