@@ -21,7 +21,7 @@ from tiles.three_d.errors import GlbError, NothingToBuildError
 from tiles.three_d.glb_buffer import GlbBuffer, pack_glb
 from tiles.three_d.glb_instances import write_instances
 from tiles.three_d.glb_materials import GlbMaterials
-from tiles.three_d.glb_primitives import Placement, lay_out, write_primitive
+from tiles.three_d.glb_primitives import PLAIN, SURFACE_IDS, Placement, lay_out, write_primitive
 from tiles.three_d.glb_tables import SCHEMA_ID, SURFACE_CLASS, SURFACE_SCHEMA, write_palette, write_table
 from tiles.three_d.mesh import Mesh, SurfaceClass, join_meshes
 from tiles.three_d.objects import InstancePart, Material, MeshPart, Part
@@ -37,10 +37,14 @@ class Compression(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GlbOptions:
-    """What holds for all tiles of a tileset. `attribution` becomes the copyright of every tile, which clients show."""
+    """What holds for all tiles of a tileset. `attribution` becomes the copyright of every tile, which clients show.
+
+    `plain`: 32-bit floats, for clients that do not know KHR_mesh_quantization.
+    """
 
     attribution: str = ""
     compression: Compression = Compression.NONE
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def write_tile(
     a texture is of a kind that glTF does not hold.
     """
     rows = rows or (0, table.count)
-    meshes = _gather(parts)
+    meshes = gather(parts)
     instances = [part for part in parts if isinstance(part, InstancePart) and len(part.positions)]
     if not meshes and not instances:
         raise NothingToBuildError("a tile without triangles and instances is no tile; leave it out")
@@ -100,7 +104,7 @@ def write_tile(
     return document.pack(table, rows, instanced=bool(instances))
 
 
-def _gather(parts: Sequence[Part]) -> list[MeshPart]:
+def gather(parts: Sequence[Part]) -> list[MeshPart]:
     """The meshes, those of one look joined to one."""
     found: dict[tuple[Material, tuple[SurfaceClass, ...] | None, bool], list[MeshPart]] = {}
     for part in parts:
@@ -145,7 +149,7 @@ class _Document:
         reach = max(float(np.abs(part.mesh.positions).max()) for part in parts)
         if not np.isfinite(reach):
             raise GlbError("a position is not a number; objects like that have to be left out and reported")
-        placement = Placement.reaching(reach)
+        placement = PLAIN if self.options.plain else Placement.reaching(reach)
         for part in parts:
             self.palette |= {
                 entry: len(self.palette) + number
@@ -165,7 +169,7 @@ class _Document:
                 draco=self.options.compression is Compression.DRACO,
             )
             features = [ids]
-            if "_FEATURE_ID_1" in primitive["attributes"]:
+            if SURFACE_IDS in primitive["attributes"]:
                 features.append({"featureCount": len(self.palette), "attribute": 1, "propertyTable": 1})
             extensions = primitive.setdefault("extensions", {})
             extensions["EXT_mesh_features"] = {"featureIds": features}
@@ -228,7 +232,7 @@ class _Document:
                 compressed |= "KHR_draco_mesh_compression" in named
         if compressed:
             required.add("KHR_draco_mesh_compression")
-        if not compressed or instanced:
+        if (not compressed and not self.options.plain) or instanced:
             required.add("KHR_mesh_quantization")
         if instanced:
             used |= {"EXT_mesh_gpu_instancing", "EXT_instance_features"}

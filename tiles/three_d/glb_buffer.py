@@ -49,7 +49,7 @@ class GlbBuffer:
         return len(self.accessors) - 1
 
     def vectors(self, values: NDArray[np.float64], *, bounded: bool = False) -> int:
-        """An accessor of 32-bit floats (n, 3) or (n, 4); `bounded` states their limits, as POSITION must."""
+        """An accessor of 32-bit floats (n, 2 to 4); `bounded` states their limits, as POSITION must."""
         floats = np.ascontiguousarray(values, dtype="<f4")
         width = floats.shape[1]
         view = self.view(floats.tobytes(), target=ARRAY_BUFFER, stride=4 * width)

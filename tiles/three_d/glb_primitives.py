@@ -28,21 +28,30 @@ from tiles.three_d.placement import y_up
 FINEST_STEP = 0.01
 COARSEST_STEP = 0.04
 _INT16_MAX = 32767
+FEATURE_IDS, SURFACE_IDS = "_FEATURE_ID_0", "_FEATURE_ID_1"
+PLAIN_STEP = 0.001
 # Corners a vertex may be repeated for, on average, before indices are kept.
 _MOST_REPEATED = 1.8
 
 
 class Placement(NamedTuple):
-    """How the positions of a tile are stored: in 16-bit steps of `step` metres, or as floats where it is too wide for that."""
+    """How the positions of a tile are stored: in 16-bit steps of `step` metres, or as floats where it is too wide for that.
+
+    `plain`: for clients that know no quantisation all vertex attributes but ids and colours are 32-bit floats.
+    """
 
     step: float
     quantised: bool
+    plain: bool = False
 
     @classmethod
     def reaching(cls, reach: float) -> Placement:
         """The placement of positions up to `reach` metres from the frame's origin on any axis."""
         step = max(FINEST_STEP, reach / _INT16_MAX)
         return cls(step, True) if step <= COARSEST_STEP else cls(FINEST_STEP, False)
+
+
+PLAIN = Placement(PLAIN_STEP, False, plain=True)
 
 
 class LaidOut(NamedTuple):
@@ -89,8 +98,12 @@ def write_primitive(
     palette_rows: NDArray[np.int64] | None,
     *,
     draco: bool = False,
+    ids_name: str = FEATURE_IDS,
 ) -> dict[str, Any]:
-    """The primitive of a part. `palette_rows`: rows of the tile's palette table for the classes of its mesh."""
+    """The primitive of a part. `palette_rows`: rows of the tile's palette table for the classes of its mesh.
+
+    `ids_name`: the attribute of the feature ids; where it is not ours (3D Tiles 1.0), the classes have none.
+    """
     part = laid_out.part
     classes = None if palette_rows is None or part.mesh.classes is None else palette_rows[part.mesh.classes]
     # A texture is the look of a surface; its class then only is what picking tells.
@@ -99,17 +112,19 @@ def write_primitive(
         return _compressed(buffer, materials, part, placement, classes, colours)
     attributes = {
         "POSITION": _positions(buffer, part.mesh, placement),
-        "NORMAL": buffer.normals(part.mesh.normals),
+        "NORMAL": _normals(buffer, part.mesh, placement),
     }
     transform = None
-    if part.texture_coordinates is not None:
+    if part.texture_coordinates is not None and placement.plain:
+        attributes["TEXCOORD_0"] = buffer.vectors(part.texture_coordinates)
+    elif part.texture_coordinates is not None:
         attributes["TEXCOORD_0"], transform = write_texture_coordinates(buffer, part.texture_coordinates)
-    attributes["_FEATURE_ID_0"] = buffer.feature_ids(part.mesh.feature_ids)
+    attributes[ids_name] = buffer.feature_ids(part.mesh.feature_ids)
     if colours is not None:
         view = buffer.view(colours.tobytes(), target=ARRAY_BUFFER, stride=4)
         attributes["COLOR_0"] = buffer.accessor(view, UNSIGNED_BYTE, len(colours), "VEC3", normalized=True)
-    if classes is not None:
-        attributes["_FEATURE_ID_1"] = buffer.feature_ids(classes)
+    if classes is not None and ids_name == FEATURE_IDS:
+        attributes[SURFACE_IDS] = buffer.feature_ids(classes)
     primitive: dict[str, Any] = {
         "attributes": attributes,
         "material": materials.number(part.material, coloured=colours is not None, transform=transform),
@@ -131,6 +146,10 @@ def _positions(buffer: GlbBuffer, mesh: Mesh, placement: Placement) -> int:
     return buffer.accessor(view, SHORT, len(points), "VEC3", **limits_of(packed[:, :3]))
 
 
+def _normals(buffer: GlbBuffer, mesh: Mesh, placement: Placement) -> int:
+    return buffer.vectors(y_up(mesh.normals)) if placement.plain else buffer.normals(mesh.normals)
+
+
 def _colours(mesh: Mesh) -> NDArray[np.uint8]:
     """Colours (v, 4) of the classes of a mesh; the fourth byte only fills."""
     shades = np.zeros((len(mesh.palette), 4), dtype=np.uint8)
@@ -150,21 +169,20 @@ def _compressed(
     from tiles.three_d.draco import encode_draco
 
     mesh = part.mesh
-    exact: dict[str, NDArray[Any]] = {}
+    ids: dict[str, NDArray[Any]] = {}
     components: dict[str, int] = {}
-    for name, ids in (("_FEATURE_ID_0", mesh.feature_ids), ("_FEATURE_ID_1", classes)):
-        if ids is not None:
-            kind, components[name] = feature_id_type(int(ids.max()))
-            exact[name] = ids.astype(kind)
-    if colours is not None:
-        exact["COLOR_0"] = np.ascontiguousarray(colours[:, :3])
+    for name, rows in ((FEATURE_IDS, mesh.feature_ids), (SURFACE_IDS, classes)):
+        if rows is not None:
+            kind, components[name] = feature_id_type(int(rows.max()))
+            ids[name] = rows.astype(kind)
     packed = encode_draco(
         mesh.triangles,
         y_up(mesh.positions),
         y_up(mesh.normals),
-        exact,
+        ids,
         step=placement.step,
         texture_coordinates=part.texture_coordinates,
+        colours=None if colours is None else np.ascontiguousarray(colours[:, :3]),
     )
     count = packed.vertices
     attributes = {
@@ -189,19 +207,22 @@ def _compressed(
     }
 
 
-def write_model_primitive(buffer: GlbBuffer, materials: GlbMaterials, part: MeshPart) -> dict[str, Any]:
+def write_model_primitive(
+    buffer: GlbBuffer, materials: GlbMaterials, part: MeshPart, *, plain: bool = False
+) -> dict[str, Any]:
     """The primitive of a model that is drawn many times: floats, for it is small and its instances bring their own scale."""
     laid_out = lay_out(part)
     mesh = laid_out.part.mesh
     attributes = {
         "POSITION": buffer.vectors(y_up(mesh.positions), bounded=True),
-        "NORMAL": buffer.normals(mesh.normals),
+        "NORMAL": buffer.vectors(y_up(mesh.normals)) if plain else buffer.normals(mesh.normals),
     }
     transform = None
-    if laid_out.part.texture_coordinates is not None and part.material.texture is not None:
-        attributes["TEXCOORD_0"], transform = write_texture_coordinates(
-            buffer, laid_out.part.texture_coordinates
-        )
+    coordinates = laid_out.part.texture_coordinates if part.material.texture is not None else None
+    if coordinates is not None and plain:
+        attributes["TEXCOORD_0"] = buffer.vectors(coordinates)
+    elif coordinates is not None:
+        attributes["TEXCOORD_0"], transform = write_texture_coordinates(buffer, coordinates)
     primitive: dict[str, Any] = {
         "attributes": attributes,
         "material": materials.number(part.material, transform=transform),
