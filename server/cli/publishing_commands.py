@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli import publishing_options as given
+from server.cli import underground_options as below
 from server.cli.options import Config, Home, settings_of, split_qualified
 
 if TYPE_CHECKING:
@@ -65,6 +66,18 @@ def publish(
     diameter_field: given.DiameterField = None,
     default_diameter: given.DefaultDiameter = None,
     depth_field: given.DepthField = None,
+    underground: below.Underground = None,
+    field_means: below.FieldMeans = None,
+    depth_to: below.DepthTo = None,
+    size_unit: below.SizeUnit = None,
+    section: below.Section = None,
+    section_size: below.SectionSize = None,
+    wall: below.Wall = None,
+    default_depth: below.DefaultDepth = None,
+    network_kind: below.NetworkKind = None,
+    colour_of: below.ColourOf = None,
+    layer_name: below.LayerName = None,
+    interpolation: below.InterpolationMethod = None,
     terrain: given.Terrain = False,
     water: given.Water = None,
     terrain_levels: given.TerrainLevels = None,
@@ -81,6 +94,7 @@ def publish(
     from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
     from server.publish import publish as publish_files
     from server.publish.constraint_files import read_constraints
+    from server.publish.underground_options import UndergroundOptions
     from server.registry.catalogue import Access
     from server.registry.registry import open_registry_that_is_there
 
@@ -141,6 +155,20 @@ def publish(
             terrain_levels=terrain_levels,
             point_tiles=point_tiles,
             point_colour=point_colour.value,
+            underground=UndergroundOptions(
+                kind=underground,
+                fields=dict(field_means or ()),
+                depth_to=depth_to,
+                size_unit=size_unit,
+                section=section,
+                section_size=section_size,
+                wall=wall,
+                default_depth=default_depth,
+                network_kind=network_kind,
+                colours=dict(colour_of or ()),
+                layers=tuple(layer_name or ()),
+                interpolation=interpolation,
+            ),
         ),
     )
     title_of_work = f"Publishing {tenant}.{id_}"

@@ -17,6 +17,7 @@ from server.publish.formats import FORMATS, Family
 from server.publish.inputs import Input
 from server.publish.request import PublishRequest
 from server.publish.text_encoding import named_encoding
+from server.publish.underground_options import check_underground
 
 _PLAIN = PublishRequest(files=(), tenant="", id="", titles={})
 
@@ -56,6 +57,7 @@ class OptionUse:
 
 _BUILDINGS = "footprints in vector data, of which it makes buildings"
 _PIPES = "lines in vector data, of which it makes pipes"
+_UNDERGROUND = "features, or rasters of layers, of which it makes things under the ground"
 _COORDINATES = "CSV with its coordinates in columns"
 
 OPTION_USES: tuple[OptionUse, ...] = (
@@ -98,10 +100,28 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.diameter_field", "--diameter-field", _VECTORS, _PIPES),
     OptionUse("scene.default_diameter", "--default-diameter", _VECTORS, _PIPES),
     OptionUse("scene.depth_field", "--depth-field", _VECTORS, _PIPES),
+    OptionUse("scene.underground.kind", "--underground", _VECTORS | _GRIDS, _UNDERGROUND),
+    OptionUse("scene.underground.fields", "--field-means", _VECTORS, _UNDERGROUND),
+    OptionUse("scene.underground.depth_to", "--depth-to", _VECTORS, _PIPES),
+    OptionUse("scene.underground.size_unit", "--size-unit", _VECTORS, _PIPES),
+    OptionUse("scene.underground.section", "--section", _VECTORS, _PIPES),
+    OptionUse("scene.underground.section_size", "--section-size", _VECTORS, _PIPES),
+    OptionUse(
+        "scene.underground.wall", "--wall", _VECTORS, "lines in vector data, of which it makes tunnels"
+    ),
+    OptionUse("scene.underground.default_depth", "--default-depth", _VECTORS, _PIPES),
+    OptionUse("scene.underground.network_kind", "--network-kind", _VECTORS, _PIPES),
+    OptionUse("scene.underground.colours", "--colour-of", _VECTORS | _GRIDS, _UNDERGROUND),
+    OptionUse(
+        "scene.underground.layers", "--layer-name", _VECTORS | _GRIDS, "geology, of which it has layers"
+    ),
+    OptionUse("scene.underground.interpolation", "--interpolation", _VECTORS, "geology between boreholes"),
     OptionUse("scene.vertical", "--height-reference", _EVERYTHING, "data of which something in 3D is made"),
     OptionUse("scene.terrain", "--terrain", _GRIDS, "rasters of heights, of which it makes a terrain"),
     OptionUse("scene.water", "--water", _GRIDS, "rasters of heights, of which a terrain is made"),
-    OptionUse("scene.terrain_levels", "--terrain-levels", _GRIDS, "rasters of heights, of which a terrain is made"),
+    OptionUse(
+        "scene.terrain_levels", "--terrain-levels", _GRIDS, "rasters of heights, of which a terrain is made"
+    ),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )
@@ -109,7 +129,14 @@ OPTION_USES: tuple[OptionUse, ...] = (
 
 _FLAGS = {use.path: use.flag for use in OPTION_USES}
 _MAKE_BUILDINGS = ("scene.height_field", "scene.levels_field", "scene.default_height")
-_MAKE_PIPES = ("scene.diameter_field", "scene.default_diameter")
+_MAKE_PIPES = ("scene.diameter_field", "scene.default_diameter", "scene.underground.kind")
+_OF_THE_UNDERGROUND = tuple(
+    f"scene.underground.{name}"
+    for name in (
+        "fields", "depth_to", "size_unit", "section", "section_size", "wall", "default_depth", "network_kind",
+        "colours", "layers", "interpolation",
+    )
+)  # fmt: skip
 
 _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("scene.base_field", _VECTORS, _MAKE_BUILDINGS),
@@ -117,7 +144,8 @@ _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("scene.depth_field", _VECTORS, _MAKE_PIPES),
     ("scene.ground", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
     ("scene.vertical", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
-    ("scene.vertical", _RASTERS, ("scene.terrain",)),
+    ("scene.vertical", _RASTERS, ("scene.terrain", "scene.underground.kind")),
+    *((path, _VECTORS | _GRIDS, _MAKE_PIPES) for path in _OF_THE_UNDERGROUND),
     ("scene.water", _RASTERS, ("scene.terrain",)),
     ("scene.terrain_levels", _RASTERS, ("scene.terrain",)),
 )
@@ -144,6 +172,7 @@ def check_values(request: PublishRequest) -> None:
         if metres is not None and not (math.isfinite(metres) and metres > 0):
             raise OptionError(f"{_FLAGS[path]} is {metres:g}. Allowed: a number of metres above 0.")
     _check_vertical(request)
+    check_underground(request.scene.underground)
     _check_rasters(request)
 
 
