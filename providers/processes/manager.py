@@ -26,6 +26,7 @@ _PROCESSORS = {
     "line-of-sight": "providers.processes.scene_views.LineOfSightProcessor",
     "viewshed": "providers.processes.scene_views.ViewshedProcessor",
     "shadow": "providers.processes.scene_views.ShadowProcessor",
+    "cut-and-fill": "providers.processes.cut_fill.CutAndFillProcessor",
     "sky-view": "providers.processes.scene_views.SkyViewProcessor",
 }
 

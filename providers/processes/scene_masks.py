@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shapely.geometry import shape
+from shapely.geometry import Polygon, shape
 
 from providers.analysis.height_grid import HeightGrid
 from providers.errors import AnswerTooLarge
@@ -26,8 +26,9 @@ def mask_polygons(grid: HeightGrid, mask: NDArray[np.bool_]) -> dict[str, Any]:
     for polygon, value in shapes(mask.astype(np.uint8), mask=mask, transform=transform):
         if not value:
             continue
-        # Rows count from the south, so rings come mirrored: shapely turns them the right way round.
-        found = shape(polygon).normalize()
+        found = shape(polygon)
+        if not isinstance(found, Polygon):
+            continue
         parts = [np.asarray(found.exterior.coords), *(np.asarray(hole.coords) for hole in found.interiors)]
         count += sum(len(part) for part in parts)
         if count > MAXIMUM_VERTICES:

@@ -287,6 +287,14 @@ def test_viewshed_and_shadow_are_polygons_on_the_map(city):
     assert westmost < _place(9, 0)[0], "in the morning the shadow lies to the west"
 
 
+def test_cut_and_fill_against_a_level(city):
+    area = {"type": "Polygon", "coordinates": [_ring(-20, -20, 20, 20)]}
+    reply = _run(city, "cut-and-fill", area=area, elevation=17.0)
+    assert reply.status == 200, reply.body
+    assert reply.json["cut"] == pytest.approx(40 * 40 * 3, rel=0.05)
+    assert reply.json["fill"] == 0.0
+
+
 def test_sky_and_sunshine(city):
     beside = _run(city, "sky-view", point=_point(9, 0), date="2026-03-20+08:00", radius=100, cellSize=1)
     free = _run(city, "sky-view", point=_point(-40, 40), date="2026-03-20+08:00", radius=100, cellSize=1)
@@ -299,6 +307,11 @@ def test_sky_and_sunshine(city):
 @pytest.mark.parametrize(
     ("process", "inputs"),
     [
+        ("cut-and-fill", {"area": {"type": "Polygon", "coordinates": [_ring(0, 0, 9, 9)]}}),
+        (
+            "cut-and-fill",
+            {"area": {"type": "Polygon", "coordinates": [_ring(0, 0, 9, 9)]}, "design": "houses"},
+        ),
         ("vertical-profile", {}),
         ("vertical-profile", {"point": {"type": "Point", "coordinates": [1]}}),
         ("vertical-profile", {"point": {"type": "Point", "coordinates": ["a", 1]}}),
