@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tiles.cache.changes import Box84
 from tiles.terrain.rasters import HeightRaster, open_heights
 from tiles.three_d.placement import HorizontalPath, horizontal_part, horizontal_path
 
@@ -66,6 +67,10 @@ class ElevationModel:
         with self._lock:
             self._blocks.clear()
             self._raster.close()
+
+    def parts84(self) -> list[Box84]:
+        """The boxes of what the model is made of in longitude and latitude; [] where it is one file."""
+        return self._raster.parts84()
 
     def pixel_size(self) -> float:
         """The shorter side of a pixel in metres (a degree counts as 111,320 m)."""

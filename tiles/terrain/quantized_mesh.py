@@ -164,7 +164,11 @@ def _header(ecef: Positions, low: np.float32, high: np.float32) -> bytes:
 def _horizon_occlusion_point(ecef: Positions, center: Positions) -> Positions:
     """The point, in the ellipsoid's scaled space, that sinks below the horizon only when all of `ecef` do."""
     direction = center / _SEMI_AXES
-    direction /= np.linalg.norm(direction)
+    length = float(np.linalg.norm(direction))
+    if length < 1e-3:
+        # A tile of all longitudes has no such point: some of it is always seen.
+        return np.array([_NEVER_OCCLUDED, 0.0, 0.0])
+    direction /= length
     scaled = ecef / _SEMI_AXES
     size = np.linalg.norm(scaled, axis=1)
     unit = scaled / size[:, None]

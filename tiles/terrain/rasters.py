@@ -18,8 +18,11 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from tiles.cache.changes import Box84
 from tiles.errors import RasterError
+from tiles.rasters.datasets import footprint84
 from tiles.rasters.mosaic import MosaicSource
+from tiles.rasters.mosaic_index import lease_index
 from tiles.rasters.source import Bounds
 from tiles.terrain.errors import TerrainError
 from tiles.three_d.placement import as_crs
@@ -66,6 +69,10 @@ class HeightRaster(Protocol):
         self, left: int, top: int, columns: int, rows: int, shape: tuple[int, int]
     ) -> NDArray[np.float32]:
         """A window of whole pixels, reduced by means to `shape` (rows, columns): metres, NaN in gaps. Raises TerrainError."""
+        ...
+
+    def parts84(self) -> list[Box84]:
+        """The boxes of the scenes in longitude and latitude; [] for one file."""
         ...
 
     def close(self) -> None:
@@ -129,6 +136,10 @@ class FileHeights:
             values = values * np.float32(self._scale) + np.float32(self._offset)
         return without_nonsense(values)
 
+    def parts84(self) -> list[Box84]:
+        """See HeightRaster."""
+        return []
+
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
@@ -139,7 +150,7 @@ class MosaicHeights:
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
-        self._source = MosaicSource(path)
+        self._path, self._source = path, MosaicSource(path)
         try:
             description = self._source.description
         except RasterError as error:
@@ -165,6 +176,12 @@ class MosaicHeights:
             raise TerrainError(f"{self.name} cannot be read near row {top}: {error}") from error
         values = np.where(block.valid[0], block.values[0], np.nan).astype(np.float32)
         return without_nonsense(values * np.float32(self._unit) if self._unit != 1.0 else values)
+
+    def parts84(self) -> list[Box84]:
+        """See HeightRaster."""
+        with lease_index(self._path) as index:
+            scenes = index.scenes(None, None, index.rules().on_top, -1)
+        return [footprint84(scene.bounds, scene.crs) for scene in scenes]
 
     def close(self) -> None:
         """Nothing is kept open here."""

@@ -51,10 +51,17 @@ class Surface:
         self.lowest, self.highest, self.description = (*known, "") if known else self._overview()
 
     def boxes(self) -> tuple[Box, ...]:
-        """Where the ground is not flat: the model and the slope around it."""
+        """Where the ground is not flat: the model, of a mosaic its scenes, and the slope around."""
         west, south, east, north = self.bounds
         wide, high = (east - west) * _FADE * 1.5, (north - south) * _FADE * 1.5
-        return few_boxes(world_boxes(west - wide, south - high, east + wide, north + high))
+        parts = self.model.parts84() or [self.bounds]
+        return few_boxes(
+            [
+                box
+                for part in parts
+                for box in world_boxes(part[0] - wide, part[1] - high, part[2] + wide, part[3] + high)
+            ]
+        )
 
     def to_ellipsoid(self, lonlat: NDArray[np.float64], heights: Heights) -> Heights:
         """Heights (n,) of the model at longitudes and latitudes (n, 2) as heights above the ellipsoid."""

@@ -21,6 +21,7 @@ from tiles.terrain.tiling import (
     GEOGRAPHIC,
     METADATA_LEVELS,
     Availability,
+    Box,
     TerrainGrid,
     grid_by_id,
 )
@@ -131,7 +132,13 @@ class TerrainTiles:
 
         `available` lists every level where that is short, else the ten first; the metadata of tiles have them all.
         """
-        return layer_document(self.recipe, self.availability(grid), version)
+        return layer_document(
+            self.recipe.attribution,
+            self.surface.bounds,
+            self.availability(grid),
+            version,
+            has_water=self.recipe.water is not None,
+        )
 
     def rgb(
         self,
@@ -205,15 +212,15 @@ class TerrainTiles:
 
 
 def layer_document(
-    recipe: TerrainRecipe, availability: Availability, version: str = "1.0.0"
+    attribution: str, bounds: Box, availability: Availability, version: str, *, has_water: bool
 ) -> dict[str, Any]:
-    """layer.json of a terrain in one tiling."""
-    west, south, east, north = recipe.bounds
+    """layer.json of a terrain in one tiling, whose data lie within `bounds`."""
+    west, south, east, north = bounds
     levels = range(availability.deepest + 1)
     if sum(len(availability.ranges(level)) for level in levels) > _MOST_LISTED:
         levels = range(min(METADATA_LEVELS, availability.deepest) + 1)
     extensions = ["octvertexnormals", "metadata"]
-    if recipe.water is not None:
+    if has_water:
         extensions.insert(1, "watermask")
     return {
         "tilejson": "2.1.0",
@@ -227,7 +234,7 @@ def layer_document(
         "maxzoom": availability.deepest,
         "bounds": [-180.0, -90.0, 180.0, 90.0],
         "valid_bounds": [west, south, east if east <= 180.0 else east - 360.0, north],
-        "attribution": recipe.attribution,
+        "attribution": attribution,
         "extensions": extensions,
         "metadataAvailability": METADATA_LEVELS,
         "available": availability.listed(levels),
