@@ -19,10 +19,12 @@ _TOLERANCE = 0.02
 
 
 class Place(NamedTuple):
-    """Where a content belongs: `transform` (4 x 4) leads from its tile to the root; `bounds` are the volumes that must hold it."""
+    """Where a content belongs: `transform` (4 x 4) leads from its tile to the root; `bounds` are the volumes that must hold it;
+    `up` is the axis that is up in its glTF."""
 
     transform: NDArray[np.float64]
     bounds: tuple[Bound, ...]
+    up: str = "Y"
 
 
 def is_tileset(content: bytes) -> bool:
@@ -37,7 +39,7 @@ def check_content(content: bytes, place: Place, resource: Resource, findings: Fi
     A region bounds the content on the globe, a box or sphere in the tile's own frame (OGC 22-025r4 clause 7.3.2).
     """
     worst = dict.fromkeys((bound.owner for bound in place.bounds), 0.0)
-    for shape in _shapes(content, resource, findings):
+    for shape in _shapes(content, place.up, resource, findings):
         points = shape.points @ place.transform[:3, :3].T + place.transform[:3, 3]
         scale = float(np.linalg.norm(place.transform[:3, :3], axis=0).max())
         world = WorldPoints(points, _TOLERANCE + shape.slack * scale)
@@ -50,18 +52,18 @@ def check_content(content: bytes, place: Place, resource: Resource, findings: Fi
             findings.add("volume-content", f"a vertex lies {outside:.3f} m outside the {owner}")
 
 
-def _shapes(content: bytes, resource: Resource, findings: FileFindings) -> Iterator[Shape]:
+def _shapes(content: bytes, up: str, resource: Resource, findings: FileFindings) -> Iterator[Shape]:
     magic = content[:4]
     if magic == b"b3dm":
-        yield from batched_shapes(content, resource, findings)
+        yield from batched_shapes(content, up, resource, findings)
     elif magic == b"i3dm":
-        yield from instanced_shapes(content, resource, findings)
+        yield from instanced_shapes(content, up, resource, findings)
     elif magic == b"pnts":
         yield from point_shapes(content, findings)
     elif magic == b"cmpt":
         for part in composite_parts(content, findings):
-            yield from _shapes(part, resource, findings)
+            yield from _shapes(part, up, resource, findings)
     elif magic == b"glTF" or content.lstrip()[:1] == b"{" or findings.file.endswith((".glb", ".gltf")):
-        yield from model_shapes(content, resource, findings)
+        yield from model_shapes(content, resource, findings, up=up)
     else:
         findings.add("content-type", f"it starts with {magic!r}, which is no content this checker knows")

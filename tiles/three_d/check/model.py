@@ -17,8 +17,12 @@ from tiles.three_d.check.nodes import PlacedNode, instances_of, placed_nodes
 from tiles.three_d.check.primitives import Geometry, read_primitive
 from tiles.three_d.check.property_table import Table
 
-# glTF's y-up to the z-up of 3D Tiles.
-Z_UP = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+# From glTF's axes to the z-up of 3D Tiles: y is up, unless an old tileset says another axis (asset.gltfUpAxis).
+UP_AXES = {
+    "X": np.array([[0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+    "Y": np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+    "Z": np.eye(4),
+}
 # Of more placed vertices than these, only those are kept that lie farthest out.
 _MOST_POINTS = 400_000
 _DIRECTIONS = 128
@@ -32,7 +36,12 @@ class Shape(NamedTuple):
 
 
 def model_shapes(
-    content: bytes, resource: Resource, findings: FileFindings, *, batch_length: int | None = None
+    content: bytes,
+    resource: Resource,
+    findings: FileFindings,
+    *,
+    up: str = "Y",
+    batch_length: int | None = None,
 ) -> Iterator[Shape]:
     """Check a .glb or .gltf and give its vertices. `batch_length`: how many features the ids of a b3dm may name."""
     gltf = read_gltf(content, resource, findings)
@@ -50,7 +59,7 @@ def model_shapes(
         ]
         for mesh in gltf.list_of("meshes")
     ]
-    frame = Z_UP.copy()
+    frame = UP_AXES.get(up, UP_AXES["Y"]).copy()
     center = gltf.extension("CESIUM_RTC").get("center")
     if center is not None:
         frame[:3, 3] = center

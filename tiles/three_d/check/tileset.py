@@ -20,7 +20,6 @@ from tiles.three_d.check.metadata_schema import Classes, check_schema
 from tiles.three_d.check.volumes import Bound, Volume, placed, read_volume
 
 VERSIONS = ("1.0", "1.1")
-_REFINEMENTS = ("ADD", "REPLACE")
 # A tileset that names itself, or many others, never ends.
 _MOST_NESTED = 16
 _EXTENSIONS_READ = {"3DTILES_content_gltf", "3DTILES_multiple_contents"}
@@ -49,6 +48,7 @@ class Document(NamedTuple):
     classes: Classes
     groups: int
     extensions: frozenset[str]
+    up: str
 
 
 class TilesetCheck:
@@ -118,7 +118,8 @@ class TilesetCheck:
     def _check_members(
         self, name: str, document: dict[str, Any], above: Above, findings: FileFindings
     ) -> None:
-        version = object_of(document, "asset").get("version")
+        asset = object_of(document, "asset")
+        version = asset.get("version")
         findings.require(
             version in VERSIONS, "tileset-asset", f"asset.version is {version!r}, not 1.0 or 1.1"
         )
@@ -139,15 +140,23 @@ class TilesetCheck:
         if not isinstance(root, dict):
             findings.add("tileset-root", "there is no root tile")
             return
-        refine = root.get("refine", above.refine)
-        findings.require(refine in _REFINEMENTS, "tileset-refine", f"root.refine is {refine!r}")
+        stated = "refine" in root or above.refine is not None
+        findings.require(stated, "tileset-refine", "the root says no refine")
         if above.error is not None and error is not None:
             message = f"the tileset has {error}, more than {above.error} of the tile that points to it"
             findings.require(error <= above.error, "tileset-error-order", message)
         from tiles.three_d.check.tiles import TileCheck
 
-        known = Document(name, findings, str(version), classes, len(groups), frozenset(used))
-        TileCheck(self, known).check(root, above._replace(error=error, refine=refine), "root")
+        known = Document(
+            name,
+            findings,
+            str(version),
+            classes,
+            len(groups),
+            frozenset(used),
+            str(asset.get("gltfUpAxis", "Y")),
+        )
+        TileCheck(self, known).check(root, above._replace(error=error), "root")
 
     def _classes(self, name: str, document: dict[str, Any], findings: FileFindings) -> Classes:
         if "schema" in document:
@@ -184,7 +193,9 @@ class TilesetCheck:
         document.findings.require(
             declared or not modern, "tileset-version", f"{where}: glTF as content needs 1.1"
         )
-        check_content(content, Place(above.transform, above.bounds), self.resource(path), findings)
+        check_content(
+            content, Place(above.transform, above.bounds, document.up), self.resource(path), findings
+        )
 
     def _check_unused(self) -> None:
         for path in self._files.paths():

@@ -52,7 +52,7 @@ def _take_apart(content: bytes, name: str, header: int, findings: FileFindings) 
     return Parts(features, (pieces[2], pieces[3]), content[ends[-1] :])
 
 
-def batched_shapes(content: bytes, resource: Resource, findings: FileFindings) -> Iterator[Shape]:
+def batched_shapes(content: bytes, up: str, resource: Resource, findings: FileFindings) -> Iterator[Shape]:
     """Check a b3dm and give its vertices in the tile's frame."""
     parts = _take_apart(content, "b3dm", 28, findings)
     if parts is None:
@@ -66,7 +66,7 @@ def batched_shapes(content: bytes, resource: Resource, findings: FileFindings) -
         (len(content) - len(parts.rest)) % 8 == 0, "b3dm-alignment", "the glb does not start at n x 8 bytes"
     )
     center = parts.features.vector("RTC_CENTER")
-    for shape in model_shapes(_glb_of(parts.rest), resource, findings, batch_length=length):
+    for shape in model_shapes(_glb_of(parts.rest), resource, findings, up=up, batch_length=length):
         yield shape if center is None else Shape(shape.points + center, shape.slack)
 
 
@@ -79,7 +79,7 @@ def _glb_of(content: bytes) -> bytes:
     return content
 
 
-def instanced_shapes(content: bytes, resource: Resource, findings: FileFindings) -> Iterator[Shape]:
+def instanced_shapes(content: bytes, up: str, resource: Resource, findings: FileFindings) -> Iterator[Shape]:
     """Check an i3dm and give the vertices of all its instances in the tile's frame."""
     parts = _take_apart(content, "i3dm", 32, findings)
     if parts is None:
@@ -100,7 +100,7 @@ def instanced_shapes(content: bytes, resource: Resource, findings: FileFindings)
     matrices = np.tile(np.eye(4), (count, 1, 1))
     matrices[:, :3, :3] = _rotations(features, positions, count, findings) * _scales(features, count)[:, None]
     matrices[:, :3, 3] = positions
-    for shape in model_shapes(model, resource, findings):
+    for shape in model_shapes(model, resource, findings, up=up):
         yield place(shape.points, shape.slack, matrices)
 
 
