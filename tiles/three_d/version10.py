@@ -71,9 +71,10 @@ def _i3dm(contents: TileContents, part: InstancePart) -> bytes:
     ]
     table = None
     if contents.table is not None and int(part.feature_ids.min()) >= 0:
-        rows, ids = np.unique(part.feature_ids, return_inverse=True)
-        table = contents.table.take(rows)
-        columns.append(("BATCH_ID", ids.reshape(-1).astype("<u4")))
+        # A row an instance: readers take the batch table to be as long as that.
+        table = contents.table.take(part.feature_ids)
+        kind = "<u2" if table.count <= 0xFFFF else "<u4"
+        columns.append(("BATCH_ID", np.arange(table.count, dtype=kind)))
     described: dict[str, Any] = {
         "INSTANCES_LENGTH": len(part.positions),
         "RTC_CENTER": contents.frame.origin.tolist(),
@@ -82,7 +83,8 @@ def _i3dm(contents: TileContents, part: InstancePart) -> bytes:
     for name, values in columns:
         described[name] = {"byteOffset": len(binary)}
         binary += values.tobytes()
-    described.get("BATCH_ID", {})["componentType"] = "UNSIGNED_INT"
+    if "BATCH_ID" in described:
+        described["BATCH_ID"]["componentType"] = _COMPONENTS[columns[-1][1].dtype.str[1:]]
     binary += b"\x00" * (-len(binary) % 8)
     batch, batch_binary = _batch_table(table)
     glb = _model(list(part.model), None, contents.attribution, batched=False)
