@@ -73,12 +73,12 @@ def read_recipe(generation: Path) -> StoredRecipe:
         version, kind = document["version"], document["kind"]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ThreeDError(
-            f"the recipe of the 3D tileset cannot be read ({error}); build it again with `chengtu scene build`"
+            f"the recipe of the 3D tileset cannot be read ({error}); build it again with `chengtu build-3d`"
         ) from error
     if version != VERSION or kind not in RECIPES:
         raise ThreeDError(
             f"the 3D tileset has a recipe of version {version}, kind {kind!r}; this release reads version {VERSION}, kinds "
-            f"{', '.join(RECIPES)}: build it again with `chengtu scene build`"
+            f"{', '.join(RECIPES)}: build it again with `chengtu build-3d`"
         )
     module, _, name = RECIPES[kind].partition(":")
     maker: type[StoredRecipe] = getattr(importlib.import_module(module), name)

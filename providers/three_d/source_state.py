@@ -57,5 +57,5 @@ class SourceState:
             return cls(schema, document["path"], document["height_reference"], document["ground"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ThreeDError(
-                f"{STATE_FILE} of the 3D tileset is broken ({error}); build it again with `chengtu scene build`"
+                f"{STATE_FILE} of the 3D tileset is broken ({error}); build it again with `chengtu build-3d`"
             ) from error

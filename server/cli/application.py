@@ -14,6 +14,7 @@ from server.cli import (
     scenes_commands,
     serving_commands,
     tenant_commands,
+    three_d_commands,
 )
 from server.cli.style_commands import styles
 
@@ -32,6 +33,7 @@ application.command("serve")(serving_commands.serve)
 application.command("demo")(serving_commands.demo)
 application.command("publish", cls=publishing_options.GroupedOptions)(publishing_commands.publish)
 application.command("register", cls=publishing_options.GroupedOptions)(registering_commands.register)
+application.command("build-3d", cls=publishing_options.GroupedOptions)(three_d_commands.build_three_d)
 application.command("unpublish")(publishing_commands.unpublish)
 application.command("restore")(publishing_commands.restore)
 application.command("collections")(listing_commands.list_collections)

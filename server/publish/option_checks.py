@@ -15,7 +15,7 @@ from operator import attrgetter
 from server.publish.errors import OptionError
 from server.publish.formats import FORMATS, Family
 from server.publish.inputs import Input
-from server.publish.request import PublishRequest
+from server.publish.request import PublishRequest, SceneOptions
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import check_underground
 
@@ -167,13 +167,20 @@ def check_values(request: PublishRequest) -> None:
             raise OptionError(f"{use.flag} is empty. Give a value, or leave it out.")
     if request.reading.encoding is not None:
         named_encoding(request.reading.encoding)
-    for path in ("scene.default_height", "scene.default_diameter"):
-        metres = attrgetter(path)(request)
-        if metres is not None and not (math.isfinite(metres) and metres > 0):
-            raise OptionError(f"{_FLAGS[path]} is {metres:g}. Allowed: a number of metres above 0.")
-    _check_vertical(request)
+    check_scene_values(request.scene)
     check_underground(request.scene.underground)
     _check_rasters(request)
+
+
+def check_scene_values(scene: SceneOptions) -> None:
+    """Refuse values of scene options that are wrong whatever the data are. Raises OptionError."""
+    for name in ("default_height", "default_diameter"):
+        metres = getattr(scene, name)
+        if metres is not None and not (math.isfinite(metres) and metres > 0):
+            raise OptionError(
+                f"{_FLAGS[f'scene.{name}']} is {metres:g}. Allowed: a number of metres above 0."
+            )
+    _check_vertical(scene)
 
 
 def _check_rasters(request: PublishRequest) -> None:
@@ -185,12 +192,12 @@ def _check_rasters(request: PublishRequest) -> None:
         raise OptionError(f"--on-top is {on_top!r}. Allowed: newest, first, last.")
 
 
-def _check_vertical(request: PublishRequest) -> None:
-    vertical = request.scene.vertical
+def _check_vertical(scene: SceneOptions) -> None:
+    vertical = scene.vertical
     if isinstance(vertical, str):
         from server.publish.scenes import vertical_reference
 
-        vertical_reference(request.scene)
+        vertical_reference(scene)
     elif vertical is not None and not math.isfinite(vertical):
         raise OptionError(f"{_FLAGS['scene.vertical']} is {vertical:g}. Allowed: a finite number of metres.")
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from server.errors import UnknownTenant
-from server.registry import coverages, generations, map_policy, sweeping, tenants
+from server.registry import coverages, generations, map_policy, scenes, sweeping, tenants
 from server.registry.catalogue import Catalogue, Collection, Interval, Representation, Tenant
 from server.registry.database import open_engine
 from server.registry.drafts import CollectionDraft, GenerationRecord, GenerationTicket, SweepReport
@@ -181,6 +181,13 @@ class Registry:
     ) -> Collection:
         """Tell of a coverage whose scenes came or went. Raises PublishLost where another generation is current."""
         coverages.update_coverage(self._engine, tenant, collection, generation, bbox, interval, properties)
+        return self._present(tenant, collection)
+
+    def attach_tileset(
+        self, tenant: str, collection: str, generation: int, bbox: Sequence[float], tileset: Representation
+    ) -> Collection:
+        """Give a collection a 3D tileset while it is served. Raises PublishLost where another generation is current."""
+        scenes.attach_tileset(self._engine, tenant, collection, generation, bbox, tileset)
         return self._present(tenant, collection)
 
     def unpublish(self, tenant: str, collection: str) -> None:
