@@ -10,6 +10,7 @@ SceneError (a TilesError)
     │   ├── CityJSONError       it is not CityJSON, or its structure is broken as a whole
     │   └── CityGMLError        it is not CityGML, or no well-formed XML
     ├── CityModelStoreError     what was kept of city models at publish cannot be read
+    ├── UnknownModelError       no model of that name is built in
     ├── GlbError                a binary glTF cannot be written, or one that was given cannot be read
     ├── LiveTilesetError        what edits changed of a tileset cannot be read or written
     └── PlacementError          coordinates cannot be placed on the globe
@@ -57,6 +58,10 @@ class CityModelStoreError(ThreeDError):
 
 class CityJSONError(CityModelError):
     """The file is not CityJSON, or its structure is broken as a whole."""
+
+
+class UnknownModelError(ThreeDError):
+    """No model of that name is built in."""
 
 
 class GlbError(ThreeDError):
