@@ -31,6 +31,8 @@ type ReadTile = Callable[[int, int, int], bytes | None]
 # its skirts reach down.
 _ERROR_AT_LEVEL_0, _SKIRT = 77_067.34, 5.0
 _MOST_FINDINGS = 1_000
+# A tile with such a fault still has a mesh that can be compared with its neighbours'.
+_COMPARABLE = frozenset({"sphere", "center", "horizon", "normals", "water", "extension"})
 _NAME = re.compile(r"(\d{1,2})/(\d{1,8})/(\d{1,8})\.terrain")
 
 
@@ -237,7 +239,7 @@ class _Run:
         self.found.extend(Finding(name, rule, message) for rule, message in faults)
         if not faults:
             self._check_metadata(name, level, x, y, mesh)
-        return mesh if not faults else None
+        return mesh if all(rule in _COMPARABLE for rule, _ in faults) else None
 
     def _check_metadata(self, name: str, level: int, x: int, y: int, mesh: TileMesh) -> None:
         step = self.layer.document.get("metadataAvailability")
