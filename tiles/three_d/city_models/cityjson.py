@@ -27,7 +27,7 @@ from tiles.three_d.placement import Positions
 from tiles.three_d.report import ProblemLog
 
 VERSIONS = ("1.0", "1.1", "2.0")
-LARGE_BYTES = 48 << 20
+LARGE_BYTES = 16 << 20
 OBJECTS_A_BATCH = 1000
 CORNERS_A_BATCH = 120_000
 _LONGEST_LINE = 256 << 20
