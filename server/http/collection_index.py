@@ -36,11 +36,22 @@ class CollectionIndex:
     def __init__(self, collections: Sequence[Collection]) -> None:
         self.collections = list(collections)
 
-    def selected(self, words: Sequence[str], box: Box | None) -> list[Collection]:
-        """Those whose texts hold every word (casefolded already) and whose extent shares a point with the box."""
+    def selected(
+        self, words: Sequence[str], box: Box | None, heights: tuple[float, float] | None = None
+    ) -> list[Collection]:
+        """Those whose texts hold every word (casefolded already) and whose extent shares a point with the box.
+
+        `heights` (lowest, highest; metres) are the third dimension of the box; an extent without heights has all of them.
+        """
         found: Sequence[int] = range(len(self.collections))
         if box is not None:
             found = self._meeting(box)
+        if heights is not None:
+            lowest, highest = heights
+            bottoms, tops = self._heights
+            # Not the other way round: a comparison with NaN (no heights) is false.
+            apart = (bottoms > highest) | (tops < lowest)
+            found = [number for number in found if not apart[number]]
         if words:
             texts = self._texts
             found = [number for number in found if all(word in texts[number] for word in words)]
@@ -101,6 +112,15 @@ class CollectionIndex:
             elif box:
                 boxes[number] = box
         return boxes.T
+
+    @cached_property
+    def _heights(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """(2, n): bottom, top in metres; NaN without heights."""
+        heights = np.full((len(self.collections), 2), np.nan)
+        for number, collection in enumerate(self.collections):
+            if len(collection.bbox) == 6:
+                heights[number] = (collection.bbox[2], collection.bbox[5])
+        return heights.T
 
 
 class CollectionViews:

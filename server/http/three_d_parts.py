@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -181,13 +181,11 @@ class TilesetParts:
         return self._document(f"{version}/{name}", _with_suffix(document, self.request.suffix))
 
     def _explicit_document(self, at: Any, version: str) -> Document:
-        from tiles.three_d.explicit import EXPLICIT, VERSION_1_0, explicit_tileset
+        from tiles.three_d.explicit import ExplicitLayout, explicit_tileset
 
-        layout = (
-            EXPLICIT
-            if version == "1.1"
-            else replace(VERSION_1_0, content=f"content/{{level}}/{{x}}/{{y}}.{self._ending}")
-        )
+        stem = "../content" if version == "1.1" else "content"
+        ending = "glb" if version == "1.1" else self._ending
+        layout = ExplicitLayout(version, f"{stem}/{{level}}/{{x}}/{{y}}.{ending}")
         tileset = self._tileset()
         root = tileset["root"]
         implicit = next((one for one in (root, *root.get("children", ())) if "implicitTiling" in one), None)
@@ -199,8 +197,8 @@ class TilesetParts:
             return inner
         beside = [one for one in root["children"] if one is not implicit]
         for one in beside:
-            stem = one["content"]["uri"].removesuffix(".glb")
-            one["content"]["uri"] = f"../{stem}.glb" if version == "1.1" else f"{stem}.{self._ending}"
+            name = one["content"]["uri"].removeprefix("content/").removesuffix("glb")
+            one["content"]["uri"] = f"{stem}/{name}{ending}"
         return {
             **inner,
             "geometricError": tileset["geometricError"],
@@ -215,13 +213,17 @@ class TilesetParts:
 
     def _of_version10(self, name: str, asked: str) -> Part:
         """The content of a tile for clients of 3D Tiles 1.0. Raises NotFound."""
+        from tiles.three_d.live_moment import empty_b3dm, empty_glb
         from tiles.three_d.version10 import version10_tile
 
         piece = self._find(name)
 
         def render() -> bytes:
             whole = self._altered(piece) if self._alters_contents else self._packed(piece)
-            return version10_tile(gunzip_bytes(whole), composite=self._ending == "cmpt")
+            content = gunzip_bytes(whole)
+            if content == empty_glb():
+                return empty_b3dm()
+            return version10_tile(content, composite=self._ending == "cmpt")
 
         packed = self._kept(piece, f"3dtiles10{self._ending}", "b3dm", render)
         return Part(asked, self._etag(asked, piece.revision), packed=packed)

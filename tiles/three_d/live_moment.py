@@ -66,6 +66,15 @@ def empty_glb() -> bytes:
     return header + len(text).to_bytes(4, "little") + b"JSON" + text
 
 
+def empty_b3dm() -> bytes:
+    """The same for clients of 3D Tiles 1.0 (OGC 18-053r2, clause 9: header, feature table, glb)."""
+    table = b'{"BATCH_LENGTH":0}  '
+    content = empty_glb()
+    content += b"\x00" * (-(28 + len(table) + len(content)) % 8)
+    lengths = (1, 28 + len(table) + len(content), len(table), 0, 0, 0)
+    return b"b3dm" + b"".join(number.to_bytes(4, "little") for number in lengths) + table + content
+
+
 def parse_tile(name: str) -> tuple[str, TileAddress] | None:
     """ "content" or "subtrees" and the tile of a file's name, None for any other name."""
     match = _TILE.fullmatch(name)

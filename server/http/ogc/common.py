@@ -97,26 +97,38 @@ def _json(document: Any, media_type: str = MEDIA_TYPES["json"], *, private: bool
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
     """West, south, east, north of a CRS84 bbox with 4 or 6 numbers. Raises InvalidParameter."""
+    return parse_bbox3(text)[0]
+
+
+def parse_bbox3(text: str) -> tuple[tuple[float, float, float, float], tuple[float, float] | None]:
+    """The same, and the lowest and highest height (m) where there are 6 numbers. Raises InvalidParameter."""
+    heights = None
     try:
         numbers = [
             float(part) if text.isascii() and "_" not in text else math.nan for part in text.split(",")
         ]
     except ValueError:
         numbers = []
+    usable = all(map(math.isfinite, numbers))
     if len(numbers) == 6:
+        heights = numbers[2], numbers[5]
+        usable = usable and heights[0] <= heights[1]
         numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or numbers[1] > numbers[3]:
+    if len(numbers) != 4 or not usable or numbers[1] > numbers[3]:
         raise InvalidParameter(
             f"bbox={text[:80]!r}; allowed: west,south,east,north in degrees, or with heights six numbers"
         )
-    return numbers[0], numbers[1], numbers[2], numbers[3]
+    return (numbers[0], numbers[1], numbers[2], numbers[3]), heights
 
 
 def _selected(here: RequestContext, given: dict[str, str]) -> list[Collection]:
     words = given.get("q", "").casefold().replace(",", " ").split()
-    box = Box(*parse_bbox(given["bbox"])) if "bbox" in given else None
+    box, heights = None, None
+    if "bbox" in given:
+        sides, heights = parse_bbox3(given["bbox"])
+        box = Box(*sides)
     index = here.services.index(here.catalogue, here.scope, here.who)
-    return index.selected(words, box) if words or box is not None else index.collections
+    return index.selected(words, box, heights) if words or box is not None else index.collections
 
 
 def collections() -> Response:

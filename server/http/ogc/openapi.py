@@ -12,6 +12,7 @@ from server.http.ogc.documents import CATALOGUE_ID
 from server.http.ogc.map_query import LONGEST_SIDE
 from server.http.ogc.openapi_features import feature_parameters, feature_paths, feature_schemas
 from server.http.ogc.openapi_maps import map_parameters, map_paths
+from server.http.ogc.openapi_three_d import three_d_parameters, three_d_paths
 from server.http.scope import Scope
 
 Document = dict[str, Any]
@@ -190,7 +191,6 @@ def _other_paths() -> Document:
     }
     del operation["responses"]["304"]
     return {
-        f"{one}/3dtiles": _get("get3DTiles", "3D", "3D Tiles 1.1 tileset", ("json",), "collectionId"),
         f"{one}/terrain/layer.json": _get(
             "getTerrain", "3D", "Description of a quantized-mesh terrain", ("json",), "collectionId"
         ),
@@ -270,11 +270,16 @@ def openapi_document(root: str, scope: Scope) -> Document:
             **feature_paths(_get),
             **_tile_paths(),
             **map_paths(_get),
+            **three_d_paths(_get),
             **_other_paths(),
             **_of_others("paths", _get),
         },
         "components": {
-            "parameters": _parameters() | feature_parameters() | map_parameters() | _of_others("parameters"),
+            "parameters": _parameters()
+            | feature_parameters()
+            | map_parameters()
+            | three_d_parameters()
+            | _of_others("parameters"),
             "responses": {
                 "Problem": {
                     "description": "What was asked, what was found, what is allowed",

@@ -6,6 +6,11 @@ import gzip
 import json
 import math
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import shapely
 
 from providers.features.conformance import self_test
@@ -708,3 +714,124 @@ def test_both_lanes_answer_alike(town: Town) -> None:
             left = town.client.get(url("edited", name), accept_encoding="gzip", **headers)
             right = town.slow.get(url("edited", name), accept_encoding="gzip", **headers)
             assert (left.status, left.body, left.headers) == (right.status, right.body, right.headers)
+
+
+# --- several processes -----------------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+from providers.features.store import open_store
+from providers.three_d.edits import EmbeddedEdits
+from providers.three_d.recipes import read_recipe
+from tiles.three_d import live, live_store
+
+directory, moment = Path(sys.argv[1]), sys.argv[2]
+real = live_store.LiveStore._writing
+
+@contextmanager
+def killed(self):
+    with real(self) as connection:
+        yield connection
+        os.kill(os.getpid(), signal.SIGKILL)  # everything is written, nothing is committed
+
+if moment == "writing":
+    live_store.LiveStore._writing = killed
+else:
+    live._outlines = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+store = open_store(directory / "features.gpkg")
+live.LiveTileset(directory / "3dtiles", directory / "scene", read_recipe(directory), EmbeddedEdits(store), 0).current()
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "reading"])
+def test_killed_while_catching_up(town: Town, moment: str) -> None:
+    name = f"killed_{moment}"
+    publish_houses(town.registry, town.home, name, count=40)
+    other = town.store(name)
+    ids = other.read(fields=()).ids
+    other.edit([Edit(EditKind.DELETE, ids[0])])
+    assert len(walk(town.client, url(name)).features) == 39
+    other.edit([Edit(EditKind.DELETE, ids[1]), Edit(EditKind.UPDATE, ids[2], geometry=house(24.93, 60.17))])
+    command = [sys.executable, "-c", KILLED, str(town.directory(name)), moment]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    features = walk(town.client, url(name)).features
+    assert features.keys() == set(ids[2:])
+
+
+def test_too_many_edits_are_caught_up_with_aside(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.http.three_d_live import close_tilesets
+    from tiles.three_d import live
+
+    publish_houses(town.registry, town.home, "mass", count=60)
+    before = walk(town.client, url("mass"))
+    monkeypatch.setattr(live, "AT_ONCE", 7)
+    monkeypatch.setattr(live, "_REST", 0.0)
+    other = town.store("mass")
+    ids = other.read(fields=()).ids
+    other.edit([Edit(EditKind.UPDATE, one, properties={"name": "all"}) for one in ids])
+    assert town.client.get(url("mass")).status == 200  # the last good state, at once
+    deadline = time.monotonic() + 60
+    while any(one["name"] != "all" for one in walk(town.client, url("mass")).features.values()):
+        assert time.monotonic() < deadline
+    assert walk(town.client, url("mass")).features.keys() == before.features.keys()
+    close_tilesets()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_two_workers_show_every_edit_at_once(town: Town, wsgi_client: Any) -> None:
+    """Edits by HTTP, and by a process of their own: the next answer of either worker has them."""
+    publish_houses(town.registry, town.home, "shared", count=60)
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("chengtu")), "serve", "--home", str(town.home)]
+    process = subprocess.Popen([*command, "--port", str(port), "--workers", "2"])
+    address = f"http://127.0.0.1:{port}"
+    session = requests.Session()
+
+    class Reader:
+        """Asks with a connection of its own each time, so that either worker may answer."""
+
+        def get(self, path: str, **headers: str) -> Any:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            reply = requests.get(address + path, headers={"Connection": "close", **named}, timeout=30)
+            found = wsgi_client.get.__globals__["Reply"]
+            return found(reply.status_code, dict(reply.headers), reply.content)
+
+        def json(self, path: str, **headers: str) -> Any:
+            reply = self.get(path, **headers)
+            assert reply.status == 200, reply.body[:300]
+            return json.loads(reply.body)
+
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if session.get(f"{address}/health/ready", timeout=5).status_code == 200:
+                    break
+            except requests.ConnectionError:
+                pass
+            assert time.monotonic() < deadline, "the server did not come up"
+            time.sleep(0.1)
+        reader, other = Reader(), town.store("shared")
+        ids = other.read(fields=()).ids
+        for turn in range(6):
+            if turn % 2:
+                other.edit([Edit(EditKind.DELETE, ids[turn])])
+            else:
+                reply = requests.delete(
+                    f"{address}/t/demo/ogc/collections/shared/items/{ids[turn]}",
+                    headers={"Authorization": f"Bearer {town.token}", "If-Match": "*"},
+                    timeout=30,
+                )
+                assert reply.status_code in (200, 204), reply.text
+            for _ in range(2):
+                assert walk(reader, url("shared")).features.keys() == set(ids[turn + 1 :]), turn
+    finally:
+        process.terminate()
+        process.wait(20)
