@@ -10,12 +10,20 @@ import typer
 UNDERGROUND = "Pipes, tunnels, boreholes, bodies and geology in 3D"
 
 
-def pair(text: str) -> tuple[str, str]:
-    """What stands before and after the last "=". Raises typer.BadParameter."""
-    name, equals, value = (part.strip() for part in text.rpartition("="))
-    if not name or not equals or not value:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE.")
-    return name, value
+def meaning(text: str) -> tuple[str, str]:
+    """Meaning and field of MEANING=FIELD. Raises typer.BadParameter."""
+    name, _, field = (part.strip() for part in text.partition("="))
+    if not name or not field:
+        raise typer.BadParameter(f"{text!r} is not MEANING=FIELD, such as diameter=管径.")
+    return name, field
+
+
+def colour(text: str) -> tuple[str, str]:
+    """Name and colour of NAME=#RRGGBB. Raises typer.BadParameter."""
+    name, _, shade = (part.strip() for part in text.rpartition("="))
+    if not name or not shade:
+        raise typer.BadParameter(f"{text!r} is not NAME=#RRGGBB, such as water=#00A8F0.")
+    return name, shade
 
 
 def section_size(text: str) -> tuple[float, float]:
@@ -48,7 +56,7 @@ FieldMeans = Annotated[
         "--field-means",
         metavar="MEANING=FIELD",
         text="Which field it is, such as end_depth=终点埋深; may be repeated",
-        parser=pair,
+        parser=meaning,
     ),
 ]
 DepthTo = Annotated[
@@ -100,7 +108,7 @@ ColourOf = Annotated[
         "--colour-of",
         metavar="NAME=#RRGGBB",
         text="Colour of a kind of line, a soil, a rock or a layer; may be repeated",
-        parser=pair,
+        parser=colour,
     ),
 ]
 LayerName = Annotated[

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pyproj
-import shapely
 from numpy.typing import NDArray
 
-from providers.features.store import FeatureColumns, FeatureStore
+from providers.features.store import StoreSummary
 from providers.three_d.footprints import STOREY_METRES, FootprintRecipe
 from providers.three_d.ground import GROUND_FILE, clip_ground
 from providers.three_d.numbers import numbers_of
 from providers.three_d.object_features import FeaturesAt
 from providers.three_d.recipes import SCENE_FOLDER, StoredRecipe, write_recipe
+from providers.three_d.underground import Setting
 from server.publish.building import Task
 from server.publish.errors import OptionError
 from server.publish.feature_store import StoredFeatures
 from server.publish.request import SceneOptions
+from server.publish.underground import kind_asked, prepare_underground
 from server.registry.catalogue import Representation, RepresentationKind
 
 if TYPE_CHECKING:
@@ -54,20 +53,35 @@ def build_scene(task: Task, stored: StoredFeatures) -> Scene | None:
     """
     scene = task.request.scene
     wants_buildings = asks_for_buildings(scene)
-    wants_pipes = scene.diameter_field or scene.default_diameter is not None
-    if not (wants_buildings or wants_pipes):
+    underground = kind_asked(scene)
+    if not (wants_buildings or underground):
         return None
     check_fields(scene, stored.fields)
-    _check_dimension(stored.summary.geometry_type, 2 if wants_buildings else 1)
     task.stage("3dtiles")
-    if wants_buildings:
-        titles = {field.name: field.title for field in stored.fields if field.title}
-        ground = keep_ground(scene, stored.summary.bbox, task.folder)
-        features = FeaturesAt(task.folder)
-        return scene_of(task, footprint_recipe(scene, features, ground, titles))
-    summary = _pipes(task, stored, _all_columns(task, stored))
-    task.stage("3dtiles", 1.0)
-    return finished_scene(summary)
+    titles = {field.name: field.title for field in stored.fields if field.title}
+    features = FeaturesAt(task.folder)
+    if underground:
+        return _underground_scene(task, underground, features, stored.summary, titles)
+    _check_dimension(stored.summary.geometry_type, 2)
+    ground = keep_ground(scene, stored.summary.bbox, task.folder)
+    return scene_of(task, footprint_recipe(scene, features, ground, titles))
+
+
+def _underground_scene(
+    task: Task, kind: str, features: FeaturesAt, summary: StoreSummary, titles: Mapping[str, str]
+) -> Scene:
+    """What lies under the ground, by the recipe that the options describe."""
+    scene = task.request.scene
+    ground = keep_ground(scene, summary.bbox, task.folder)
+    setting = Setting(
+        vertical=vertical_reference(scene),
+        ground=None if ground is None else GROUND_FILE,
+        default_ground=ground or 0.0,
+        titles=titles,
+    )
+    prepared = prepare_underground(kind, scene, features, setting, summary.geometry_type)
+    made = scene_of(task, prepared.recipe)
+    return replace(made, warnings=(*prepared.warnings, *made.warnings))
 
 
 def scene_of(task: Task, recipe: StoredRecipe) -> Scene:
@@ -217,65 +231,3 @@ def _check_dimension(geometry_type: str, needed: int) -> None:
         f"{'Heights' if needed == 2 else 'Diameters'} were given for a 3D tileset, which needs "
         f"{'polygons' if needed == 2 else 'lines'}; these are {geometry_type}."
     )
-
-
-def _all_columns(task: Task, stored: StoredFeatures) -> FeatureColumns:
-    """The whole collection, in the order in which it is stored."""
-    store = FeatureStore(task.folder / "features.gpkg")
-    parts = list(store.slices())
-    return FeatureColumns(
-        keys=[key for part in parts for key in part.keys],
-        ids=[name for part in parts for name in part.ids],
-        geometries=np.concatenate([part.geometries for part in parts]),
-        columns={
-            field.name: [value for part in parts for value in part.columns[field.name]]
-            for field in stored.fields
-        },
-    )
-
-
-def _titles(stored: StoredFeatures) -> dict[str, str]:
-    return {field.name: field.title or field.name for field in stored.fields}
-
-
-def _pipes(task: Task, stored: StoredFeatures, columns: FeatureColumns) -> TilesetSummary:
-    from tiles.three_d import build_pipes
-
-    scene = task.request.scene
-    diameters = np.full(len(columns), np.nan)
-    if scene.diameter_field:
-        diameters = numbers_of(columns.columns[scene.diameter_field])
-    if scene.default_diameter is not None:
-        diameters = np.where(np.isnan(diameters), scene.default_diameter, diameters)
-    depth = numbers_of(columns.columns[scene.depth_field]) if scene.depth_field else None
-    if depth is None and not shapely.has_z(columns.geometries).any():
-        raise OptionError("Pipes need a depth field (--depth-field), or lines with heights of their own.")
-    return build_pipes(
-        task.folder / TILESET_FOLDER,
-        columns.geometries,
-        stored.crs,
-        depth,
-        diameters,
-        ids=columns.ids,
-        columns=columns.columns,
-        ground=_ground_function(scene, stored.crs),
-        vertical=vertical_reference(scene),
-        titles=_titles(stored),
-        attribution=task.request.attribution,
-    )
-
-
-def _ground_function(scene: SceneOptions, crs: pyproj.CRS) -> Any:
-    """What `build_pipes` takes as ground: 0, or a function of coordinates, the raster's median where it has no height."""
-    if scene.ground is None:
-        return 0.0
-    from tiles.terrain import sample_heights
-
-    sample = partial(sample_heights, scene.ground, crs=crs)
-
-    def ground(places: Numbers) -> Numbers:
-        heights = np.asarray(sample(places), dtype=np.float64)
-        known = heights[~np.isnan(heights)]
-        return np.where(np.isnan(heights), np.median(known) if len(known) else 0.0, heights)
-
-    return ground

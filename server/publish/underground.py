@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from providers.three_d.ground import GROUND_FILE
 from providers.three_d.object_features import FeaturesAt, ObjectFeatures
 from server.publish.errors import OptionError
 from server.publish.request import SceneOptions
@@ -38,6 +37,7 @@ _GEOMETRIES = {
     "bodies": ("Polygon",),
     "geology": ("Point",),
 }
+_WORDS = {"LineString": "lines", "Point": "points", "Polygon": "polygons"}
 _TUNNEL_SIZE = (6.0, 6.0)
 _TUNNEL_WALL = 0.3
 _HOLE_DIAMETER = 1.0
@@ -65,8 +65,8 @@ def prepare_underground(
     Raises OptionError where an option does not fit the data.
     """
     if not _fits(geometry_type, _GEOMETRIES[kind]):
-        needed = " or ".join(_GEOMETRIES[kind])
-        raise OptionError(f"{kind} in 3D are made of {needed} geometries; these are {geometry_type}.")
+        needed = " or ".join(_WORDS[word] for word in _GEOMETRIES[kind])
+        raise OptionError(f"A 3D tileset of {kind} needs {needed}; these are {geometry_type}.")
     return _MAKERS[kind](_Given(scene, features, setting))
 
 
@@ -174,6 +174,9 @@ def _pipe_rules(given: _Given, *, wall: float) -> PipeRules:
         raise OptionError(
             "No field of diameters was found. Name one with --diameter-field, or give --default-diameter."
         )
+    heights = {"start_depth", "end_depth", "start_level", "end_level", "well_depth", "bottom"}
+    if not heights & fields.keys() and options.default_depth is None and len(given.opened.bbox) != 6:
+        raise OptionError("Pipes need a depth field (--depth-field), or lines with heights of their own.")
     return PipeRules(
         diameter_field=_name(fields, "diameter"),
         size_field=_name(fields, "section"),
@@ -362,8 +365,3 @@ def prepare_layers(files: Sequence[Path], scene: SceneOptions, generation: Path)
     (generation / GRID_FILE).parent.mkdir(parents=True, exist_ok=True)
     made.grid.save(generation / GRID_FILE)
     return Prepared(GeologyRecipe(generation, made.said, dict(scene.underground.colours)), made.warnings)
-
-
-def ground_path(ground: float | None) -> str | None:
-    """Where the ground of a generation is, by what `keep_ground` has answered."""
-    return None if ground is None else GROUND_FILE

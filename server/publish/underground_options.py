@@ -57,7 +57,8 @@ def check_underground(options: UndergroundOptions) -> None:
             raise OptionError(f"{flag} is {word!r}. Allowed: {', '.join(allowed)}.")
     lengths = {"--wall": options.wall}
     if options.section_size is not None:
-        lengths["--section-size"] = min(options.section_size)
+        width, height = options.section_size
+        lengths["--section-size"] = width if not width > 0.0 else height
     for flag, metres in lengths.items():
         if metres is not None and not (math.isfinite(metres) and metres > 0.0):
             raise OptionError(f"{flag} is {metres:g}. Allowed: metres above 0.")

@@ -23,6 +23,7 @@ from server.publish import EditingOptions, PublishRequest, ReadingOptions, Scene
 from server.publish.errors import PublishCancelled
 from server.publish.point_clouds import Colour
 from server.publish.scenes import vertical_reference
+from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Access, Collection, Representation, RepresentationKind
 from server.registry.registry import Registry, open_registry
 from server.settings import load_settings
@@ -40,6 +41,9 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --read-only --no-if-match --create-by-put --tile-fields 0-11=名称,kind --tile-fields 12=
 --height-field 高度 --levels-field floors --default-height 4.5 --base-field ground --diameter-field 管径
 --default-diameter 0.2 --depth-field 埋深
+--underground pipes --field-means end_depth=终点埋深 --field-means kind=类=别 --depth-to bottom --size-unit mm
+--section box --section-size 6x5.5 --wall 0.4 --default-depth 1.2 --network-kind water --colour-of water=#0000FF
+--layer-name fill --layer-name clay --interpolation linear
 --terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
@@ -97,6 +101,20 @@ REQUESTED = PublishRequest(
         terrain_levels=12,
         point_tiles=False,
         point_colour="rgb",
+        underground=UndergroundOptions(
+            kind="pipes",
+            fields={"end_depth": "终点埋深", "kind": "类=别"},
+            depth_to="bottom",
+            size_unit="mm",
+            section="box",
+            section_size=(6.0, 5.5),
+            wall=0.4,
+            default_depth=1.2,
+            network_kind="water",
+            colours={"water": "#0000FF"},
+            layers=("fill", "clay"),
+            interpolation="linear",
+        ),
     ),
 )
 
@@ -196,6 +214,10 @@ def test_the_words_offered_are_those_that_publishing_knows(
         (["--field-title", "=Height"], "is not FIELD=TITLE"),
         (["--field-title", "height= "], "is not FIELD=TITLE"),
         (["--default-height", "high"], "--default-height"),
+        (["--field-means", "diameter"], "is not MEANING=FIELD"),
+        (["--colour-of", "=#00A8F0"], "is not NAME=#RRGGBB"),
+        (["--section-size", "wide"], "is not WIDTHxHEIGHT"),
+        (["--section-size", "1x2x3"], "is not WIDTHxHEIGHT"),
         (["--default-diameter", "wide"], "--default-diameter"),
     ],
 )

@@ -17,6 +17,7 @@ from server.publish.formats import FORMATS
 from server.publish.inputs import Input
 from server.publish.option_checks import OPTION_USES, OptionUse, check_options
 from server.publish.text_encoding import named_encoding
+from server.publish.underground_options import UndergroundOptions
 
 POINTS = json.dumps(
     {
@@ -51,12 +52,20 @@ GIVEN: dict[str, Any] = {
     "scene.terrain": True,
     "scene.terrain_levels": 9,
     "scene.point_tiles": False,
+    "scene.underground.section_size": (6.0, 5.5),
+    "scene.underground.wall": 0.4,
+    "scene.underground.default_depth": 1.0,
+    "scene.underground.fields": {"kind": "v"},
+    "scene.underground.colours": {"water": "#0000FF"},
+    "scene.underground.layers": ("fill",),
 }
 
 
 def asking(*paths: str) -> PublishRequest:
     """A request with a value for each of these options."""
-    parts: dict[str, dict[str, Any]] = {"reading": {}, "scene": {}, "editing": {}, "": {}}
+    parts: dict[str, dict[str, Any]] = {
+        section: {} for section in ("reading", "scene", "scene.underground", "editing", "")
+    }
     for path in paths:
         section, _, name = path.rpartition(".")
         parts[section][name] = GIVEN.get(path, "x")
@@ -66,7 +75,7 @@ def asking(*paths: str) -> PublishRequest:
         id="c",
         titles={"en": "T"},
         reading=ReadingOptions(**parts["reading"]),
-        scene=SceneOptions(**parts["scene"]),
+        scene=SceneOptions(underground=UndergroundOptions(**parts["scene.underground"]), **parts["scene"]),
         editing=EditingOptions(**parts["editing"]),
         **parts[""],
     )
@@ -74,7 +83,8 @@ def asking(*paths: str) -> PublishRequest:
 
 def test_every_option_about_the_data_says_what_it_is_for() -> None:
     asked = {f"reading.{field.name}" for field in dataclasses.fields(ReadingOptions)}
-    asked |= {f"scene.{field.name}" for field in dataclasses.fields(SceneOptions)}
+    asked |= {f"scene.{field.name}" for field in dataclasses.fields(SceneOptions)} - {"scene.underground"}
+    asked |= {f"scene.underground.{field.name}" for field in dataclasses.fields(UndergroundOptions)}
     asked |= {f"editing.{field.name}" for field in dataclasses.fields(EditingOptions)}
     asked |= {"style", "field_titles", "tile_fields"}
     assert sorted(use.path for use in OPTION_USES) == sorted(asked)
@@ -136,6 +146,16 @@ def test_each_option_is_refused_for_every_format_it_is_not_for(use: OptionUse) -
         ("a.geojson", {"scene": {"default_height": math.nan}}, "--default-height is nan"),
         ("a.geojson", {"scene": {"default_height": math.inf}}, "--default-height is inf"),
         ("a.geojson", {"scene": {"default_diameter": -0.1}}, "--default-diameter is -0.1"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(wall=0.3)}}, "--wall does nothing alone"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(kind="caves")}}, "--underground is 'caves'. Allowed: pipes"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(depth_to="moon")}}, "--depth-to is 'moon'"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(wall=0.0)}}, "--wall is 0"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(section_size=(1.0, math.nan))}}, "--section-size is nan"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(default_depth=math.inf)}}, "--default-depth is inf"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(fields={"colour": "v"})}}, "no meaning 'colour'. Allowed: diameter"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(colours={"water": "blue"})}}, "--colour-of water: 'blue' is no colour"),
+        ("a.geojson", {"scene": {"underground": UndergroundOptions(network_kind="beer")}}, "--network-kind is 'beer'. Allowed"),
+        ("a.las", {"scene": {"underground": UndergroundOptions(kind="pipes")}}, "--underground is for features"),
         ("a.las", {"scene": {"vertical": math.inf}}, "--height-reference is inf"),
         ("a.las", {"scene": {"vertical": "moon"}}, "cannot count from 'moon'"),
         ("a.las", {"scene": {"vertical": "egm96"}}, "point cloud cannot count from 'egm96'.*automatic"),

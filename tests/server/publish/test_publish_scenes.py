@@ -114,7 +114,7 @@ def test_pipes_below_a_dem(publisher: Any, tmp_path: Path) -> None:
     ("scene", "message"),
     [
         ({"height_field": "hoogte"}, "no field 'hoogte'"),
-        ({"diameter_field": "height", "depth_field": "floors"}, "needs lines; these are Polygon"),
+        ({"diameter_field": "height", "depth_field": "floors"}, "needs lines or points; these are Polygon"),
         ({"height_field": "height", "vertical": "moon"}, "cannot count from 'moon'"),
     ],
 )
