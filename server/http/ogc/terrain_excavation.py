@@ -75,7 +75,7 @@ def excavation(public_id: str) -> Response:
 
 def _given(here: RequestContext) -> tuple[str, dict[str, Any]]:
     """The form of the answer, and the parameters of the query or of a JSON body."""
-    query = here.only(*_PARAMETERS)
+    query = here.only(*_PARAMETERS, "v")  # Cesium adds the version of a tileset to the address of its content
     form = query.get("f", "json")
     if form not in _FORMS:
         words = ", ".join(_FORMS)
