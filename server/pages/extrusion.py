@@ -17,6 +17,8 @@ Kind = RepresentationKind
 _HEIGHTS = ("height", "building_height", "hoehe", "measuredHeight", "gao_du", "高度", "建筑高度")
 _BASES = ("min_height", "base_height", "base", "底高")
 _LEVELS = ("levels", "building_levels", "storeys", "floors", "层数", "楼层")
+_DRAWN = ("raster", "polygon", "line", "point", "mixed")
+"""Kinds of layers from the ground up."""
 _NUMBERS = ("number", "integer")
 STOREY = 3.2
 """Metres of a storey where only their count is known."""
@@ -28,8 +30,10 @@ def extrusion_settings(
     """The layers of the light view, its terrain and the box it looks at first."""
     scene = scene_settings(collections, links, messages)
     terrain = next((c for c in collections if Kind.TERRAIN in c.representations), None)
-    layers = [_layer(c, links, messages) for c in collections if _is_drawn(c, scene["bounds"])]
-    layers.sort(key=lambda layer: ("polygon", "line", "point", "mixed").index(layer["geometry"]))
+    pictures = [layer for layer in scene["layers"] if layer["type"] == "imagery" and layer["visible"]]
+    layers = [_picture(layer) for layer in pictures]
+    layers += [_layer(c, links, messages) for c in collections if _is_drawn(c, scene["bounds"])]
+    layers.sort(key=lambda layer: _DRAWN.index(layer["geometry"]))
     return {
         "bounds": scene["bounds"],
         "layers": layers,
@@ -42,6 +46,13 @@ def _is_drawn(collection: Collection, bounds: Any) -> bool:
     return Kind.TILES in collection.representations and (
         bounds is None or meet(bounds, flat_bbox(collection))
     )
+
+
+def _picture(layer: dict[str, Any]) -> dict[str, Any]:
+    """Imagery of the scene as a layer here."""
+    shared = ("id", "collection", "title", "href", "simulated", "bounds", "visible", "group")
+    drawn = {"geometry": "raster", "tiles": layer["url"], "minZoom": 0, "maxZoom": 20, "dates": []}
+    return {name: layer[name] for name in shared} | drawn
 
 
 def _layer(collection: Collection, links: Links, messages: Messages) -> dict[str, Any]:

@@ -5,7 +5,25 @@ import { mapSettings as settings } from "../page.js";
 import { text } from "../scene/texts.js";
 
 const REST_MS = 400;
+const METRES_A_DEGREE = 111_319.49; // of a great circle of MapLibre's sphere
+const METRES_A_PIXEL = 40_075_016.69 / 512; // at zoom 0 on the equator
 const STEEPEST = 80; // MapLibre tilts no further
+
+/** Where the camera is, in the words of the scene: its own place, not the place it looks at. */
+export function cameraOf(map) {
+  const { lng, lat } = map.getCenter();
+  const [tilt, bearing] = [(map.getPitch() * Math.PI) / 180, (map.getBearing() * Math.PI) / 180];
+  const pixels = map.getCanvas().clientHeight / 2 / Math.tan((map.getVerticalFieldOfView() * Math.PI) / 360);
+  const metres = (pixels * METRES_A_PIXEL * Math.cos((lat * Math.PI) / 180)) / 2 ** map.getZoom();
+  const [height, behind] = [metres * Math.cos(tilt) + map.getCenterElevation(), metres * Math.sin(tilt)];
+  return {
+    lon: lng - (behind * Math.sin(bearing)) / (METRES_A_DEGREE * Math.cos((lat * Math.PI) / 180)),
+    lat: lat - (behind * Math.cos(bearing)) / METRES_A_DEGREE,
+    height,
+    heading: (map.getBearing() + 360) % 360,
+    pitch: map.getPitch() - 90,
+  };
+}
 
 export class Follow {
   constructor(map, layers) {
@@ -29,15 +47,13 @@ export class Follow {
   }
 
   state() {
-    const { transform } = this.map;
-    const at = transform.getCameraLngLat();
     const changed = this.layers.all.filter((layer) => {
       const first = this.first.get(layer.settings.id);
       return layer.visible !== first.visible || layer.opacity !== first.opacity;
     });
     return {
       ...this.kept,
-      view: { lon: at.lng, lat: at.lat, height: transform.getCameraAltitude(), heading: (this.map.getBearing() + 360) % 360, pitch: this.map.getPitch() - 90 },
+      view: cameraOf(this.map),
       layers: { ...this.kept.layers, ...Object.fromEntries(changed.map(({ settings: { id }, visible, opacity }) => [id, { visible, opacity }])) },
       time: this.layers.year === null ? null : `${String(this.layers.year).padStart(4, "0")}-01-01`,
     };

@@ -40,8 +40,10 @@ export class RaisedLayers {
   add(layer) {
     const { settings } = layer;
     const { id, minZoom, maxZoom, bounds } = settings;
-    this.map.addSource(id, { type: "vector", tiles: [absolute(settings.tiles)], minzoom: minZoom, maxzoom: maxZoom, bounds });
-    this.map.addLayer({ id, source: id, "source-layer": settings.sourceLayer, layout: { visibility: layer.visible ? "visible" : "none" }, ...this.drawing(settings) });
+    const picture = settings.geometry === "raster";
+    const source = picture ? { type: "raster", tileSize: 256 } : { type: "vector" };
+    this.map.addSource(id, { ...source, tiles: [absolute(settings.tiles)], minzoom: minZoom, maxzoom: maxZoom, bounds });
+    this.map.addLayer({ id, source: id, ...(picture ? {} : { "source-layer": settings.sourceLayer }), layout: { visibility: layer.visible ? "visible" : "none" }, ...this.drawing(settings) });
   }
 
   drawing({ geometry, height, group }) {
@@ -52,6 +54,7 @@ export class RaisedLayers {
       const shade = ["interpolate", ["linear"], raised, 0, "#cfd6d4", 30, "#9fb4b5", 90, "#5f8a90"];
       return { type: "fill-extrusion", paint: { "fill-extrusion-height": raised, "fill-extrusion-base": base, "fill-extrusion-opacity": 0.95, "fill-extrusion-vertical-gradient": true, "fill-extrusion-color": shade } };
     }
+    if (geometry === "raster") return { type: "raster", paint: {} };
     if (geometry === "line") return { type: "line", paint: { "line-color": tint, "line-width": ["interpolate", ["linear"], ["zoom"], 12, 0.8, 18, 5] } };
     if (geometry === "point") return { type: "circle", paint: { "circle-color": tint, "circle-radius": ["interpolate", ["linear"], ["zoom"], 12, 2, 18, 6] } };
     return { type: "fill", paint: { "fill-color": tint, "fill-opacity": 0.5 } };

@@ -26,7 +26,7 @@ async function addTerrain(map) {
 
 /** Resolves when the layers are drawn. */
 export async function start() {
-  const map = makeMap(settings.bounds, { cooperativeGestures: false, maxPitch: 80, pitch: PITCH });
+  const map = makeMap(settings.bounds, { cooperativeGestures: false, maxPitch: 80, pitch: PITCH, padding: 0 });
   if (!map) return;
   await whenLoaded(map);
   await addTerrain(map);

@@ -33,7 +33,7 @@ export function pickOn(map, layers) {
     mark(null);
     panel.hide();
   };
-  const ids = layers.all.map(({ settings }) => settings.id);
+  const ids = layers.all.filter(({ settings }) => settings.geometry !== "raster").map(({ settings }) => settings.id);
   onPick(map, ids, async (feature, event) => {
     clear();
     if (!feature) return;

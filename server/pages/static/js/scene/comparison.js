@@ -70,8 +70,9 @@ export class Comparison {
     this.dropTwin(layer);
     const sides = this.compared && { left: this.compared.left, right: this.compared.right };
     const shown = sides && { left: !sides.left.hidden.includes(layer.id), right: !sides.right.hidden.includes(layer.id) };
-    if (!sides || (shown.left && shown.right && this.same(layer))) return this.give(layer, NONE);
+    if (!sides) return this.serve(layer, NONE, {}, turn);
     const query = (side) => this.queryOf(layer, side);
+    if (shown.left && shown.right && this.same(layer)) return this.serve(layer, NONE, query(sides.left), turn);
     if (!shown.left && !shown.right) layer.hidden = true;
     else if (!shown.right) await this.serve(layer, LEFT, query(sides.left), turn);
     else if (!shown.left) await this.serve(layer, RIGHT, query(sides.right), turn);
@@ -80,15 +81,6 @@ export class Comparison {
       await this.addTwin(layer, query(sides.right), turn);
     }
     return undefined;
-  }
-
-  give(layer, direction) {
-    layer.hidden = false;
-    layer.sideInstant = null;
-    this.restoreInstant(layer);
-    if (layer.imagery) layer.imagery.splitDirection = direction;
-    if (layer.tileset) layer.tileset.splitDirection = direction;
-    return this.serve(layer, direction, {}, this.turn);
   }
 
   /** The layer's own tileset in the state of a side. */
@@ -115,7 +107,7 @@ export class Comparison {
 
   /** Both sides show the layer alike. */
   same(layer) {
-    return JSON.stringify(this.queryOf(layer, this.compared.left)) === JSON.stringify(this.queryOf(layer, this.compared.right)) && !this.compared.left.datetime;
+    return JSON.stringify(this.queryOf(layer, this.compared.left)) === JSON.stringify(this.queryOf(layer, this.compared.right));
   }
 
   /** What a side asks of the server for a layer: `asof` where it has a history, `datetime` where it knows of time. */

@@ -13,6 +13,7 @@ export function makeGlobe(bounds) {
       Cesium.TileMapServiceImageryProvider.fromUrl(Cesium.buildModuleUrl("Assets/Textures/NaturalEarthII")),
     ),
     creditContainer: "globe-credits",
+    blurActiveElementOnCanvasFocus: false,
     requestRenderMode: true,
     maximumRenderTimeChange: Infinity,
     contextOptions: { webgl: { preserveDrawingBuffer: true } },
@@ -26,6 +27,8 @@ export function makeGlobe(bounds) {
   scene.globe.baseColor = Cesium.Color.fromCssColorString("#8a9a8b");
   scene.globe.undergroundColor = Cesium.Color.fromCssColorString("#20262a");
   scene.screenSpaceCameraController.maximumZoomDistance = 4e7;
+  // Whoever drags or draws goes on with the keys.
+  scene.canvas.addEventListener("pointerdown", () => document.getElementById("globe").focus({ preventScroll: true }));
   // A double click belongs to the end of a drawing, not to an entity that the camera then would follow.
   widget.screenSpaceEventHandler.removeInputAction(Cesium.ScreenSpaceEventType.LEFT_DOUBLE_CLICK);
   lightFrom(scene, bounds, SUN.azimuth, SUN.height);

@@ -17,7 +17,6 @@ export class Layer {
     this.visible = settings.visible;
     this.opacity = 1;
     this.failed = false;
-    this.side = null; // "left", "right": half of a comparison; null: all
     this.twin = null; // the other state of it, on the right of a comparison
     const first = FIRST_COLOURS[settings.content];
     this.colouring = first ? { mode: "single", colour: first } : null;
