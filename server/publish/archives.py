@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import lzma
 import stat
 import struct
@@ -42,6 +43,33 @@ def is_archive(path: Path) -> bool:
     """Whether the file starts as a ZIP archive does (an empty one too)."""
     with path.open("rb") as file:
         return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file is one gzip-compressed file by name and content."""
+    if path.suffix.lower() != ".gz":
+        return False
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def decompress(path: Path, folder: Path, limits: ArchiveLimits) -> Path:
+    """The file inside a gzip-compressed one, written into `folder` without the .gz of its name.
+
+    Raises ArchiveTooLarge and DamagedFile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / path.stem
+    written = 0
+    try:
+        with gzip.open(path) as source, target.open("xb") as sink:
+            while chunk := source.read(_CHUNK):
+                written += len(chunk)
+                _check_size(path, written, limits)
+                sink.write(chunk)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DamagedFile(f"{path.name} is not a sound gzip file: {error}.") from error
+    return target
 
 
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> list[Path]:

@@ -37,6 +37,7 @@ class CityObjectRows:
         self.crs: pyproj.CRS | None = None
         self.expected: int | None = 0
         self.warnings: list[str] = []
+        self.fields: tuple[Field, ...] = ()
         self._path = path
         self._file: BinaryIO = path.open("wb")
         self._kinds: dict[str, set[str]] = {}
@@ -66,9 +67,9 @@ class CityObjectRows:
         """No more objects come; their plans are in `crs`."""
         self._file.close()
         self.crs = crs
+        self.fields = self._fields()
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
+    def _fields(self) -> tuple[Field, ...]:
         """Measures first, then the attributes in the order in which they came."""
         own = (Field("type", "string"), Field("lod", "string"), Field("height", "number"))
         return own + tuple(

@@ -162,7 +162,7 @@ def _is_kml(sample: Sample) -> bool:
 
 
 def _is_gml(sample: Sample) -> bool:
-    # CityGML has the same namespace, but GDAL would flatten its solids: it is refused with a hint instead.
+    # CityGML has the same namespace, but GDAL would flatten its solids: it has a reader of its own.
     return (
         _xml_root(sample) == "FeatureCollection"
         and "opengis.net/gml" in sample.text
@@ -171,7 +171,7 @@ def _is_gml(sample: Sample) -> bool:
 
 
 def is_citygml(sample: Sample) -> bool:
-    """Whether this is CityGML, which is not read but deserves a better word than "unknown"."""
+    """Whether this is CityGML of any version."""
     return sample.text.lstrip().startswith("<") and "opengis.net/citygml" in sample.text
 
 
@@ -256,6 +256,15 @@ def _looks_like_ascii_grid(sample: Sample) -> bool:
     return sample.text.lstrip()[:5].lower() == "ncols" or sample.path.suffix.lower() == ".xyz"
 
 
+_SWMM_SECTION = re.compile(
+    r"^\[(JUNCTIONS|CONDUITS|OUTFALLS|XSECTIONS|SUBCATCHMENTS)\]\s*$", re.MULTILINE | re.IGNORECASE
+)
+
+
+def _is_swmm(sample: Sample) -> bool:
+    return sample.path.suffix.lower() == ".inp" and bool(_SWMM_SECTION.search(sample.text))
+
+
 def _is_csv(sample: Sample) -> bool:
     text = sample.text
     lines = text.splitlines()
@@ -279,6 +288,7 @@ FORMATS: dict[str, Format] = {
         Format("osm", "OpenStreetMap PBF", Family.VECTOR, _is_osm_pbf, "OSM"),
         Format("las", "LAS, LAZ or COPC", Family.POINT_CLOUD, _is_las),
         Format("cityjson", "CityJSON or CityJSONSeq", Family.CITY_MODEL, _is_cityjson),
+        Format("citygml", "CityGML", Family.CITY_MODEL, is_citygml),
         Format("geojsonseq", "GeoJSON text sequence", Family.VECTOR, _is_geojson_sequence, "GeoJSONSeq"),
         Format("geojson", "GeoJSON", Family.VECTOR, _is_geojson, "GeoJSON"),
         Format("kml", "KML", Family.VECTOR, _is_kml, "KML"),
@@ -286,6 +296,7 @@ FORMATS: dict[str, Format] = {
         Format("netcdf", "NetCDF-4 or HDF5", Family.RASTER, _is_netcdf),
         Format("zarr", "Zarr (version 2 or 3)", Family.RASTER, _is_zarr),
         Format("raster", "GeoTIFF and other GDAL rasters", Family.RASTER, _is_raster),
+        Format("swmm", "SWMM 5 drainage network (.inp)", Family.VECTOR, _is_swmm),
         Format("csv", "CSV with coordinates", Family.VECTOR, _is_csv),
     )
 }
@@ -313,9 +324,7 @@ def recognise_format(path: Path) -> Format:
         if item.recognise(sample):
             return item
     hint = ""
-    if is_citygml(sample):
-        hint = " It is CityGML: convert it to CityJSON first (citygml-tools to-cityjson)."
-    elif path.suffix.lower() in (".dbf", ".shx", ".prj", ".cpg"):
+    if path.suffix.lower() in (".dbf", ".shx", ".prj", ".cpg"):
         hint = f" It is a part of a Shapefile: give {path.with_suffix('.shp').name}."
     raise UnknownFormat(
         f"{path.name} is in no format that can be published.{hint} Allowed: {allowed_formats()}."

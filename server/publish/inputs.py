@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.publish.archives import ArchiveLimits, is_archive, unpack
+from server.publish.archives import ArchiveLimits, decompress, is_archive, is_gzip, unpack
 from server.publish.errors import (
     FileNotUsable,
     LayerChoice,
@@ -16,7 +16,16 @@ from server.publish.errors import (
     SchemaMismatch,
     UnknownFormat,
 )
-from server.publish.formats import FORMATS, Format, allowed_formats, named_format, recognise_format
+from server.publish.formats import (
+    FORMATS,
+    Family,
+    Format,
+    allowed_formats,
+    is_citygml,
+    named_format,
+    recognise_format,
+    take_sample,
+)
 
 _PART_SUFFIXES = frozenset(
     (
@@ -82,6 +91,8 @@ def find_inputs(
         if is_archive(path):
             inputs += _from_archive(path, workspace / f"unpacked-{number}", limits, format_key, layer)
         else:
+            if is_gzip(path):
+                path = decompress(path, workspace / f"unpacked-{number}", limits)  # noqa: PLW2901
             found = named_format(format_key) if format_key else recognise_format(path)
             inputs.append(Input(path, found, path.name))
     titles = sorted({item.format.title for item in inputs})
@@ -185,7 +196,7 @@ def _from_archive(
     if store is not None:
         return [Input(_held_store(store), FORMATS["zarr"], archive.name)]
     for path in unpacked:
-        if path.suffix.lower() in _PART_SUFFIXES:
+        if path.suffix.lower() in _PART_SUFFIXES and not _is_city_xml(path):
             continue
         try:
             found = named_format(format_key) if format_key else recognise_format(path)
@@ -196,7 +207,11 @@ def _from_archive(
         raise UnknownFormat(
             f"{archive.name} holds no dataset that can be published. Allowed: {allowed_formats()}."
         )
-    if len(candidates) == 1:
+    models = [item for item in candidates if item.format.family is Family.CITY_MODEL]
+    if models and layer is None:
+        # Images beside city models are their textures; a city often comes in many files.
+        candidates = models
+    if len(candidates) == 1 or (models and layer is None):
         return candidates
     names = [item.path.stem for item in candidates]
     chosen = [item for item in candidates if item.path.stem == layer]
@@ -206,3 +221,7 @@ def _from_archive(
             + (f"; {layer!r} is not one of them." if layer else ".")
         )
     return chosen
+
+
+def _is_city_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml" and is_citygml(take_sample(path))

@@ -46,7 +46,8 @@ class Atlas:
         """
         used = np.unique(images).tolist()
         low, high = _used_ranges(images, coordinates, used)
-        shared, single = [], []
+        shared: list[int] = []
+        single: list[int] = []
         for place, number in enumerate(used):
             repeats = low[place].min() < -_BEYOND or high[place].max() > 1.0 + _BEYOND
             (single if repeats or len(used) == 1 else shared).append(number)

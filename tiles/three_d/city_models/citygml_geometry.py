@@ -88,9 +88,7 @@ def polygons_of(
             )
         for inner in member:
             if local(inner) in GEOMETRIES:
-                yield from polygons_of(
-                    inner, find, names, turned=turned, referred=referred, depth=depth + 1
-                )
+                yield from polygons_of(inner, find, names, turned=turned, referred=referred, depth=depth + 1)
 
 
 class Ring(NamedTuple):
@@ -156,7 +154,9 @@ def _coordinates(item: Any) -> list[float]:
     """gml:coordinates: tuples apart by `ts`, numbers by `cs`."""
     between, apart = item.get("cs", ","), item.get("ts", " ")
     values: list[float] = []
-    for place in (item.text or "").replace("\n", " ").replace("\t", " ").split(apart if apart.strip() else None):
+    for place in (
+        (item.text or "").replace("\n", " ").replace("\t", " ").split(apart if apart.strip() else None)
+    ):
         numbers = list(map(float, place.strip().replace(item.get("decimal", "."), ".").split(between)))
         values += numbers if len(numbers) == 3 else _with_height(numbers)
     return values

@@ -40,7 +40,14 @@ _NOT_ENTERED = frozenset(
 _INTERIOR = frozenset(("InteriorWallSurface", "CeilingSurface", "FloorSurface"))
 _GENERIC = re.compile(r"(string|int|double|date|uri|measure)Attribute$", re.IGNORECASE)
 _NUMBERS = frozenset(
-    ("measuredHeight", "storeysAboveGround", "storeysBelowGround", "averageHeight", "trunkDiameter", "crownDiameter")
+    (
+        "measuredHeight",
+        "storeysAboveGround",
+        "storeysBelowGround",
+        "averageHeight",
+        "trunkDiameter",
+        "crownDiameter",
+    )
 )
 _YEARS = frozenset(("yearOfConstruction", "yearOfDemolition"))
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError)
@@ -126,7 +133,9 @@ class GMLReader:
         if missing - self.unresolved:
             raise UnresolvedError(*sorted(missing - self.unresolved))
         if missing:
-            self.log.add(self._name, f"{len(missing)} references to geometries that are not in the file", "repaired")
+            self.log.add(
+                self._name, f"{len(missing)} references to geometries that are not in the file", "repaired"
+            )
 
     def _walk(
         self, element: Any, family: _Family, member: int, kind: int, *, thematic: bool, depth: int
@@ -155,7 +164,9 @@ class GMLReader:
             return
         is_part = name.endswith("Part")
         family.is_part.append(is_part)
-        self._walk(inner, family, len(family.is_part) - 1, class_of(name, kind), thematic=False, depth=depth + 1)
+        self._walk(
+            inner, family, len(family.is_part) - 1, class_of(name, kind), thematic=False, depth=depth + 1
+        )
 
     def _levels(self, family: _Family, member: int) -> list[float]:
         return sorted({item.lod for item in family.geometries if item.member == member}, reverse=True)
@@ -165,7 +176,8 @@ class GMLReader:
         first = self.sink.surface_count
         levels = [self._levels(family, member) for member in range(len(family.is_part))]
         finest_part = max(
-            (lods[0] for lods, part in zip(levels, family.is_part, strict=True) if part and lods), default=-1.0
+            (lods[0] for lods, part in zip(levels, family.is_part, strict=True) if part and lods),
+            default=-1.0,
         )
         taken: list[float] = []
         for member, lods in enumerate(levels):
@@ -232,7 +244,9 @@ class GMLReader:
                     closed = local(solid) in SOLIDS
                     yield closed, list(polygons_of(solid, self._known))
         except _BROKEN as error:
-            self.log.add(self._name, f"a geometry cannot be read ({type(error).__name__}: {error})", "repaired")
+            self.log.add(
+                self._name, f"a geometry cannot be read ({type(error).__name__}: {error})", "repaired"
+            )
 
     def _known(self, name: str) -> Any:
         try:
@@ -254,7 +268,11 @@ class GMLReader:
                 return
             polygons = [(polygon, item.kind) for polygon in polygons_of(geometry, self._known)]
         except (*_BROKEN, StopIteration) as error:
-            self.log.add(self._name, f"an implicit geometry cannot be read ({type(error).__name__}: {error})", "repaired")
+            self.log.add(
+                self._name,
+                f"an implicit geometry cannot be read ({type(error).__name__}: {error})",
+                "repaired",
+            )
             return
         begin = len(self.coordinates)
         self._add(polygons, closed=local(geometry) in SOLIDS)
@@ -409,7 +427,13 @@ def _take_generic(item: Any, found: dict[str, Any]) -> None:
         return
     words = kind[1].lower()
     try:
-        typed: Any = int(value) if words == "int" else float(value) if words in ("double", "measure") else value.strip()
+        typed: Any = (
+            int(value)
+            if words == "int"
+            else float(value)
+            if words in ("double", "measure")
+            else value.strip()
+        )
     except ValueError:
         typed = value.strip()
     _put(found, name.strip(), typed)

@@ -67,12 +67,16 @@ class CityJSONFile:
         self.path = path
         self._workspace = workspace
         self._large = path.stat().st_size > large_bytes
-        self._head = _sequence_head(path)
-        self._is_sequence = self._head is not None
+        sequence = _sequence_head(path)
+        self._is_sequence = sequence is not None
         self._whole: dict[str, Any] | None = None
-        if self._head is None and not self._large:
+        self._members: dict[str, Member] = {}
+        self._head: dict[str, Any]
+        if sequence is not None:
+            self._head = sequence
+        elif not self._large:
             self._whole = self._head = _parsed(path.read_bytes(), path.name)
-        elif self._head is None:
+        else:
             with _mapped(path) as content:
                 self._members = members_of(content)
                 self._head = _small_members(content, self._members, path.name)

@@ -43,8 +43,8 @@ def shells_of(geometry: dict[str, Any], texture: Any, material: Any) -> Iterator
     if depth == 2:
         for number, solid in enumerate(boundaries):
             if solid:
-                inner = (_first(_at(item, number)) for item in (semantics, texture, material))
-                yield Shell(solid[0], *inner, closed=True)
+                said, drawn, made = (_first(_at(item, number)) for item in (semantics, texture, material))
+                yield Shell(solid[0], said, drawn, made, closed=True)
     elif depth == 1:
         if boundaries:
             yield Shell(boundaries[0], _first(semantics), _first(texture), _first(material), closed=True)

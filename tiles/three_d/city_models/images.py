@@ -56,8 +56,9 @@ class ImageReader:
         self._total += len(texture.content) if texture is not None else 0
         return texture
 
-    def _refused(self, name: str, why: str) -> None:
+    def _refused(self, name: str, why: str) -> Texture | None:
         self._log.add(f"texture {name}", f"not used: {why}", "repaired")
+        return None
 
     def _read(self, path: Path, shown: str) -> Texture | None:
         from PIL import Image, UnidentifiedImageError

@@ -167,7 +167,9 @@ class Collector:
         ring_counts = array("q", list(map(len, surfaces)))
         if not all(ring_counts) or len(classes) != len(ring_counts):
             raise ValueError("a surface has no ring")
-        self.add_rings(corners, array("q", list(map(len, rings))), ring_counts, array("B", classes), closed, look)
+        self.add_rings(
+            corners, array("q", list(map(len, rings))), ring_counts, array("B", classes), closed, look
+        )
 
     def add_rings(
         self,

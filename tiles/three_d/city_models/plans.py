@@ -75,13 +75,15 @@ def _joined(soup: Soup, rows: Numbers, number: Numbers) -> tuple[Numbers, NDArra
 def _coverage(polygons: NDArray[np.object_]) -> shapely.Geometry:
     """Many polygons joined: quickly where they meet edge by edge, as triangles do; else slowly; else their convex hull."""
     parts = shapely.get_parts(polygons)
-    joined = shapely.coverage_union_all(parts)
+    joined: shapely.Geometry = shapely.coverage_union_all(parts)
     area = float(shapely.area(parts).sum())
     if shapely.is_valid(joined) and abs(float(shapely.area(joined)) - area) <= _SAME_SHARE * area:
         return joined
     if len(parts) <= _MANY:
-        return shapely.union_all(parts)
-    return shapely.convex_hull(shapely.geometrycollections(parts))
+        whole: shapely.Geometry = shapely.union_all(parts)
+        return whole
+    hull: shapely.Geometry = shapely.convex_hull(shapely.geometrycollections(parts))
+    return hull
 
 
 def _polygonal(plans: NDArray[np.object_]) -> NDArray[np.object_]:

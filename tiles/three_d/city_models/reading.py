@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from tiles.three_d.city_models.classes import GROUND_SURFACE, ROOF_SURFACE
 from tiles.three_d.city_models.images import ImageLimits, ImageReader
-from tiles.three_d.city_models.model import NO_IMAGE, CityBatch
+from tiles.three_d.city_models.model import NO_IMAGE, NO_SHELL, CityBatch
 from tiles.three_d.city_models.prepare import PreparedBatch, prepare
 from tiles.three_d.city_models.reference import crs_of
 from tiles.three_d.city_models.store import ModelStoreWriter
 from tiles.three_d.errors import CityModelError, PlacementError
 from tiles.three_d.placement import Positions, to_longitude_latitude
 from tiles.three_d.report import ProblemLog
+from tiles.three_d.surfaces import PolygonSoup, surface_normals
 from tiles.three_d.vertical import VerticalReference
 
 # Degrees beyond a CRS's area of use in which data may still lie: areas are drawn for land.
@@ -115,7 +117,7 @@ def import_city_models(
         swap: bool | None = None
         for batch in file.batches(log):
             if swap is None:
-                swap = _is_swapped(batch.corners, crs, file, log)
+                swap = _is_swapped(batch, crs, file, log)
             if swap:
                 batch = replace(batch, corners=np.ascontiguousarray(batch.corners[:, [1, 0, 2]]))  # noqa: PLW2901
             prepared = prepare(batch, crs, vertical, log)
@@ -144,23 +146,41 @@ def _first_of_their_id(
     return keep
 
 
-def _is_swapped(corners: Positions, crs: CRS, file: CityModelFile, log: ProblemLog) -> bool:
-    """Whether northing comes before easting: as the file declares, unless only the other order leads to where the CRS is used."""
+def _is_swapped(batch: CityBatch, crs: CRS, file: CityModelFile, log: ProblemLog) -> bool:
+    """Whether northing comes before easting: as the file declares, unless only the other order leads to where the CRS is used, or (where both do) the
+    roofs would face down and the solids be inside out, for exchanged axes mirror everything."""
     declared = file.north_first and _north_first(crs)
+    corners = batch.corners
     step = max(1, len(corners) // _SAMPLE)
     sample = corners[::step, :2]
     sample = sample[np.isfinite(sample).all(axis=1)]
     if not len(sample):
         return declared
-    straight, turned = (_share_inside(crs, xy) for xy in (sample, sample[:, ::-1]))
-    said, other = (turned, straight) if declared else (straight, turned)
-    if said < 0.5 < other:
-        order = "easting first" if declared else "northing first"
+    straight, turned = (_share_inside(crs, xy) > 0.5 for xy in (sample, sample[:, ::-1]))
+    swapped = declared
+    if straight != turned:
+        swapped = turned
+    elif declared:
+        swapped = _facing(batch) <= 0.0
+    if swapped != declared:
+        order = "northing first" if swapped else "easting first"
         log.add(
-            file.path.name, f"its coordinates are {order}, against what is usual for it; read so", "repaired"
+            file.path.name, f"its coordinates are {order}, against what its CRS says; read so", "repaired"
         )
-        return not declared
-    return declared
+    return swapped
+
+
+def _facing(batch: CityBatch) -> float:
+    """Above 0 where roofs face up, grounds down and solids outwards with x before y, below 0 where they do with y before x."""
+    corners = batch.corners - batch.corners[0]
+    normals, areas = surface_normals(PolygonSoup(corners, batch.rings, batch.surfaces))
+    up = normals[:, 2] * areas
+    known = np.nansum(up[batch.classes == ROOF_SURFACE]) - np.nansum(up[batch.classes == GROUND_SURFACE])
+    if known != 0.0:
+        return float(known)
+    solid = batch.shells != NO_SHELL
+    first = corners[batch.rings[batch.surfaces[:-1]]]
+    return float(np.nansum(np.sum(first * normals, axis=1)[solid] * areas[solid]))
 
 
 def _north_first(crs: CRS) -> bool:

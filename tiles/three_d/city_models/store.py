@@ -90,7 +90,9 @@ def plan_digest(plans: NDArray[np.object_]) -> Numbers:
 
 def id_hashes(ids: Sequence[str]) -> Numbers:
     """64 bits of each id (n,)."""
-    digests = b"".join([blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids])
+    digests = b"".join(
+        [blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids]
+    )
     return np.frombuffer(digests, dtype="<i8")
 
 
