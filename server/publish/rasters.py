@@ -38,6 +38,10 @@ def build_raster(task: Task) -> Built:
 
         return build_arrays(task)
     task.stage("reading")
+    if task.request.scene.underground.kind is not None:
+        from server.publish.layered_rasters import build_layers
+
+        return build_layers(task)
     timed = task.request.reading.time is not None
     built = _build_mosaic(task) if len(task.inputs) > 1 or timed else _build_single(task)
     if task.request.scene.terrain:

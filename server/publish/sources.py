@@ -28,6 +28,10 @@ def open_vector_source(item: Input, options: ReadingOptions, workspace: Path) ->
         from server.publish.parquet_source import ParquetSource
 
         return ParquetSource(item, options)
+    if item.format.key == "swmm":
+        from server.publish.swmm_source import SwmmSource
+
+        return SwmmSource(item, options)
     from server.publish.csv_source import CsvSource
 
     return CsvSource(item, options)
