@@ -12,6 +12,8 @@ from tiles.three_d.check.findings import FileFindings
 from tiles.three_d.check.glb import MESHOPT, Gltf, integer, object_of
 
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+# More is a mistake, or an attack.
+_MOST_VALUES = 1 << 27
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
 
@@ -49,7 +51,7 @@ class Accessors:
             _WIDTHS.get(str(accessor.get("type"))),
         )
         count = integer(accessor.get("count"))
-        if kind is None or width is None or count < 1:
+        if kind is None or width is None or not 1 <= count <= _MOST_VALUES:
             self._findings.add("gltf-accessor", f"accessor {number} has no readable type, or no values")
             return None
         if decoded is not None:

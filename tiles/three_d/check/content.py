@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tiles.three_d.check.findings import FileFindings
+from tiles.three_d.check.findings import FileFindings, reading
 from tiles.three_d.check.glb import Resource
 from tiles.three_d.check.model import Shape, model_shapes
 from tiles.three_d.check.version10 import batched_shapes, composite_parts, instanced_shapes, point_shapes
@@ -39,6 +39,17 @@ def check_content(content: bytes, place: Place, resource: Resource, findings: Fi
     A region bounds the content on the globe, a box or sphere in the tile's own frame (OGC 22-025r4 clause 7.3.2).
     """
     worst = dict.fromkeys((bound.owner for bound in place.bounds), 0.0)
+    with reading(findings):
+        _measure(content, place, resource, findings, worst)
+    for owner, outside in worst.items():
+        if outside > 0.0:
+            findings.add("volume-content", f"a vertex lies {outside:.3f} m outside the {owner}")
+
+
+def _measure(
+    content: bytes, place: Place, resource: Resource, findings: FileFindings, worst: dict[str, float]
+) -> None:
+    """Check everything inside, and how far vertices stand out of each volume (m)."""
     for shape in _shapes(content, place.up, resource, findings):
         points = shape.points @ place.transform[:3, :3].T + place.transform[:3, 3]
         scale = float(np.linalg.norm(place.transform[:3, :3], axis=0).max())
@@ -47,9 +58,6 @@ def check_content(content: bytes, place: Place, resource: Resource, findings: Fi
             outside = farthest_outside(bound.volume, world)
             if outside > world.slack:
                 worst[bound.owner] = max(worst[bound.owner], outside)
-    for owner, outside in worst.items():
-        if outside > 0.0:
-            findings.add("volume-content", f"a vertex lies {outside:.3f} m outside the {owner}")
 
 
 def _shapes(content: bytes, up: str, resource: Resource, findings: FileFindings) -> Iterator[Shape]:

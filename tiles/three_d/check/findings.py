@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 type Severity = Literal["error", "remark"]
 
@@ -81,3 +86,24 @@ class FileFindings:
     def of(self, file: str) -> FileFindings:
         """Findings of another file in the same journal."""
         return FileFindings(file, self.journal)
+
+
+@contextmanager
+def reading(findings: FileFindings) -> Iterator[None]:
+    """Makes a finding of a file whose JSON has something else than the standard's types somewhere, or whose numbers are absurd.
+
+    What is read here may be anything: each member would need a check of its own before it is used.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        ArithmeticError,
+        struct.error,
+    ) as error:
+        findings.add("unreadable", f"it cannot be read any further: {type(error).__name__}: {error}")

@@ -17,7 +17,7 @@ from tiles.three_d.check.materials import texture_coordinates
 _UNIT_TOLERANCE = 0.02
 # Of a mesh's triangles: rounding makes some thin ones flat, more tell of a mistake.
 _MOST_DEGENERATE = 0.5
-_FEWEST_TO_JUDGE = 12
+_FEWEST_TO_JUDGE = 4
 _FLOAT, _NORMALIZED = {"<f4"}, {"i1", "u1", "<i2", "<u2"}
 _TYPES = {
     "POSITION": ("VEC3",),
@@ -82,6 +82,8 @@ def read_primitive(
         )
         _check_values(name, values, findings)
     _check_material(gltf, primitive, stated, findings)
+    if positions.values.shape[1] != 3:
+        return None
     indices = _indices(gltf, accessors, primitive, len(positions.values), corners, findings)
     _check_triangles(primitive, positions.stored, indices, findings)
     if not np.isfinite(positions.values).all():

@@ -225,7 +225,7 @@ class _Column:
         """Values as they are meant: normalized, then scaled, then moved."""
         real = numbers.astype(np.float64)
         stated = self._property.stated
-        if stated.get("normalized"):
+        if stated.get("normalized") and numbers.dtype.kind in "iu":
             highest = float(np.iinfo(numbers.dtype).max)
             real = np.maximum(real / highest, -1.0)
         scale = self._stored.get("scale", stated.get("scale", 1.0))

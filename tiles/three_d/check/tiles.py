@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.three_d.check.files import relative_path
+from tiles.three_d.check.findings import FileFindings, reading
 from tiles.three_d.check.glb import integer, object_of
 from tiles.three_d.check.implicit import ImplicitTile, available, cell, filled, is_template, parent
 from tiles.three_d.check.subtree import Subtree, SubtreeForm, read_subtree
@@ -135,7 +136,9 @@ class TileCheck:
             if content is None or path is None:
                 continue
             findings.count("subtrees")
-            subtree = read_subtree(content, found.form, self._run.resource(path), findings)
+            subtree = None
+            with reading(findings):
+                subtree = read_subtree(content, found.form, self._run.resource(path), findings)
             if subtree is None:
                 continue
             seen = _SubtreeWalk(self._run, self._document, found, subtree, findings.of(path)).walk(
@@ -194,7 +197,12 @@ class _SubtreeWalk:
     """The tiles of one subtree, and what holds below each of them."""
 
     def __init__(
-        self, run: TilesetCheck, document: Document, implicit: Implicit, subtree: Subtree, findings: Any
+        self,
+        run: TilesetCheck,
+        document: Document,
+        implicit: Implicit,
+        subtree: Subtree,
+        findings: FileFindings,
     ) -> None:
         self._run, self._document, self._implicit = run, document, implicit
         self._subtree, self._findings = subtree, findings

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tiles.three_d.check.content import Place, check_content, is_tileset
 from tiles.three_d.check.files import TilesetFiles, relative_path
-from tiles.three_d.check.findings import FileFindings, Journal
+from tiles.three_d.check.findings import FileFindings, Journal, reading
 from tiles.three_d.check.glb import Resource, is_index, object_of
 from tiles.three_d.check.metadata_schema import Classes, check_schema
 from tiles.three_d.check.volumes import Bound, Volume, placed, read_volume
@@ -112,7 +112,8 @@ class TilesetCheck:
             return
         findings.count("tilesets")
         self._open.append(name)
-        self._check_members(name, document, above, findings)
+        with reading(findings):
+            self._check_members(name, document, above, findings)
         self._open.pop()
 
     def _check_members(
