@@ -29,6 +29,7 @@ RECIPES: Mapping[str, str] = MappingProxyType(
         "boreholes": "providers.three_d.boreholes:BoreholeRecipe",
         "bodies": "providers.three_d.bodies:BodyRecipe",
         "geology": "providers.three_d.geology:GeologyRecipe",
+        "instances": "providers.three_d.instances:InstanceRecipe",
         "city_models": "providers.three_d.city_models:CityModelRecipe",
     }
 )

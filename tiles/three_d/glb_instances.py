@@ -15,6 +15,8 @@ from tiles.three_d.glb_primitives import write_model_primitive
 from tiles.three_d.objects import InstancePart, MeshPart
 from tiles.three_d.placement import LocalFrame, y_up
 
+_UPRIGHT = np.array([0, 0, 0, 32767])
+
 
 def write_instances(
     buffer: GlbBuffer,
@@ -44,8 +46,10 @@ def write_instances(
             continue
         meshes.append({"primitives": primitives})
         attributes = {"TRANSLATION": buffer.vectors(y_up(part.positions))}
-        if not _all_upright(part.rotations):
-            attributes["ROTATION"] = _rotations(buffer, part.rotations)
+        rotations = _rotations(part.rotations)
+        if not (np.abs(rotations) == _UPRIGHT).all():
+            view = buffer.view(rotations.tobytes(), target=ARRAY_BUFFER, stride=8)
+            attributes["ROTATION"] = buffer.accessor(view, SHORT, len(rotations), "VEC4", normalized=True)
         if not (part.scales == 1.0).all():
             attributes["SCALE"] = buffer.vectors(part.scales[:, [0, 2, 1]])
         attributes["_FEATURE_ID_0"] = buffer.feature_ids(part.feature_ids)
@@ -88,13 +92,7 @@ def _identity(piece: MeshPart) -> int:
     return id(piece)
 
 
-def _all_upright(rotations: NDArray[np.float64]) -> bool:
-    return bool((np.abs(rotations[:, 3]) == 1.0).all())
-
-
-def _rotations(buffer: GlbBuffer, rotations: NDArray[np.float64]) -> int:
+def _rotations(rotations: NDArray[np.float64]) -> NDArray[np.int16]:
     """Quaternions (n, 4) about east, north, up as normalised 16-bit ones about glTF's axes."""
     turned = rotations[:, [0, 2, 1, 3]] * np.array([1.0, 1.0, -1.0, 1.0])
-    packed = np.rint(turned * 32767.0).astype("<i2")
-    view = buffer.view(packed.tobytes(), target=ARRAY_BUFFER, stride=8)
-    return buffer.accessor(view, SHORT, len(packed), "VEC4", normalized=True)
+    return np.rint(turned * 32767.0).astype(np.int16)

@@ -16,11 +16,12 @@ from tiles.three_d.objects import MeshPart
 
 @dataclass(frozen=True, slots=True)
 class ModelType:
-    """One model: its names by language, and how it is made."""
+    """One model: its names by language, how it is made, and whether it looks alike from all sides (trees)."""
 
     id: str
     titles: Mapping[str, str]
     make: Callable[[], tuple[MeshPart, ...]]
+    round: bool = False
 
     @property
     def parts(self) -> tuple[MeshPart, ...]:
@@ -74,7 +75,12 @@ _ALL = (
 )
 
 MODELS: Mapping[str, ModelType] = MappingProxyType(
-    {name: ModelType(name, MappingProxyType({"en": en, "zh": zh}), make) for name, en, zh, make in _ALL}
+    {
+        name: ModelType(
+            name, MappingProxyType({"en": en, "zh": zh}), make, make.__module__ == vegetation.__name__
+        )
+        for name, en, zh, make in _ALL
+    }
 )
 
 
