@@ -80,4 +80,5 @@ _CHECKS = {
     "terrain": _whole_gzip,
     "glb": _whole_gzip,
     "b3dm": _whole_gzip,
+    "i3s": _whole_gzip,
 }

@@ -57,6 +57,7 @@ _MBTILES_FORMATS = {
     "terrain": "terrain",
     "glb": "glb",
     "b3dm": "b3dm",
+    "i3s": "i3s",
 }
 _WEBP_EXTENSION = "http://www.geopackage.org/spec121/#extension_tiles_webp"
 _UNDEFINED = "undefined"

@@ -22,9 +22,10 @@ EXTENSIONS = {
     "terrain": "application/vnd.quantized-mesh",
     "glb": "model/gltf-binary",
     "b3dm": "application/octet-stream",
+    "i3s": "application/octet-stream",
 }
 """Extensions of kept tiles with their media types."""
-GZIPPED = frozenset({"mvt", "terrain", "glb", "b3dm"})
+GZIPPED = frozenset({"mvt", "terrain", "glb", "b3dm", "i3s"})
 """Extensions whose tiles are kept gzip-compressed, so that they can be sent as they are."""
 
 

@@ -13,6 +13,7 @@ def blueprint_of(name: str) -> Blueprint:
         edr,
         features,
         files,
+        i3s,
         map_tiles,
         maps,
         processes,
@@ -38,6 +39,7 @@ def blueprint_of(name: str) -> Blueprint:
         terrain,
         three_d,
         three_d_dataset,
+        i3s,
         processes,
         profile,
     ):
