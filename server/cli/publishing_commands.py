@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from server.cli import instance_options as trees
 from server.cli import publishing_options as given
 from server.cli import underground_options as below
 from server.cli.options import Config, Home, settings_of, split_qualified
@@ -78,6 +79,13 @@ def publish(
     colour_of: below.ColourOf = None,
     layer_name: below.LayerName = None,
     interpolation: below.InterpolationMethod = None,
+    instances: trees.Instances = None,
+    model_field: trees.ModelField = None,
+    model_of: trees.ModelOf = None,
+    instance_height_field: trees.InstanceHeightField = None,
+    width_field: trees.WidthField = None,
+    scale_field: trees.ScaleField = None,
+    heading_field: trees.HeadingField = None,
     terrain: given.Terrain = False,
     water: given.Water = None,
     terrain_levels: given.TerrainLevels = None,
@@ -94,6 +102,7 @@ def publish(
     from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
     from server.publish import publish as publish_files
     from server.publish.constraint_files import read_constraints
+    from server.publish.instance_options import InstanceOptions
     from server.publish.underground_options import UndergroundOptions
     from server.registry.catalogue import Access
     from server.registry.registry import open_registry_that_is_there
@@ -168,6 +177,15 @@ def publish(
                 colours=dict(colour_of or ()),
                 layers=tuple(layer_name or ()),
                 interpolation=interpolation,
+            ),
+            instances=InstanceOptions(
+                model=instances,
+                model_field=model_field,
+                models=dict(model_of or ()),
+                height_field=instance_height_field,
+                width_field=width_field,
+                scale_field=scale_field,
+                heading_field=heading_field,
             ),
         ),
     )

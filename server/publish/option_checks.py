@@ -15,6 +15,7 @@ from operator import attrgetter
 from server.publish.errors import OptionError
 from server.publish.formats import FORMATS, Family
 from server.publish.inputs import Input
+from server.publish.instance_options import check_instances
 from server.publish.request import PublishRequest, SceneOptions
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import check_underground
@@ -57,6 +58,7 @@ class OptionUse:
 
 _BUILDINGS = "footprints in vector data, of which it makes buildings"
 _PIPES = "lines in vector data, of which it makes pipes"
+_INSTANCES = "points in vector data, of which it makes trees and street furniture"
 _UNDERGROUND = "features, or rasters of layers, of which it makes things under the ground"
 _COORDINATES = "CSV with its coordinates in columns"
 
@@ -96,7 +98,7 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.default_height", "--default-height", _VECTORS, _BUILDINGS),
     OptionUse("scene.min_height_field", "--min-height-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.base_field", "--base-field", _VECTORS, _BUILDINGS),
-    OptionUse("scene.ground", "--ground", _VECTORS, "vector data of which buildings or pipes are made"),
+    OptionUse("scene.ground", "--ground", _VECTORS, "vector data of which something in 3D is made"),
     OptionUse("scene.diameter_field", "--diameter-field", _VECTORS, _PIPES),
     OptionUse("scene.default_diameter", "--default-diameter", _VECTORS, _PIPES),
     OptionUse("scene.depth_field", "--depth-field", _VECTORS, _PIPES),
@@ -116,6 +118,13 @@ OPTION_USES: tuple[OptionUse, ...] = (
         "scene.underground.layers", "--layer-name", _VECTORS | _GRIDS, "geology, of which it has layers"
     ),
     OptionUse("scene.underground.interpolation", "--interpolation", _VECTORS, "geology between boreholes"),
+    OptionUse("scene.instances.model", "--instances", _VECTORS, _INSTANCES),
+    OptionUse("scene.instances.model_field", "--model-field", _VECTORS, _INSTANCES),
+    OptionUse("scene.instances.models", "--model-of", _VECTORS, _INSTANCES),
+    OptionUse("scene.instances.height_field", "--instance-height-field", _VECTORS, _INSTANCES),
+    OptionUse("scene.instances.width_field", "--width-field", _VECTORS, _INSTANCES),
+    OptionUse("scene.instances.scale_field", "--scale-field", _VECTORS, _INSTANCES),
+    OptionUse("scene.instances.heading_field", "--heading-field", _VECTORS, _INSTANCES),
     OptionUse("scene.vertical", "--height-reference", _EVERYTHING, "data of which something in 3D is made"),
     OptionUse("scene.terrain", "--terrain", _GRIDS, "rasters of heights, of which it makes a terrain"),
     OptionUse("scene.water", "--water", _GRIDS, "rasters of heights, of which a terrain is made"),
@@ -130,6 +139,11 @@ OPTION_USES: tuple[OptionUse, ...] = (
 _FLAGS = {use.path: use.flag for use in OPTION_USES}
 _MAKE_BUILDINGS = ("scene.height_field", "scene.levels_field", "scene.default_height")
 _MAKE_PIPES = ("scene.diameter_field", "scene.default_diameter", "scene.underground.kind")
+_MAKE_INSTANCES = ("scene.instances.model", "scene.instances.model_field")
+_OF_INSTANCES = tuple(
+    f"scene.instances.{name}"
+    for name in ("models", "height_field", "width_field", "scale_field", "heading_field")
+)
 _OF_THE_UNDERGROUND = tuple(
     f"scene.underground.{name}"
     for name in (
@@ -139,13 +153,14 @@ _OF_THE_UNDERGROUND = tuple(
 )  # fmt: skip
 
 _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
-    ("scene.base_field", _VECTORS, _MAKE_BUILDINGS),
+    ("scene.base_field", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_INSTANCES)),
     ("scene.min_height_field", _VECTORS, _MAKE_BUILDINGS),
     ("scene.depth_field", _VECTORS, _MAKE_PIPES),
-    ("scene.ground", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
-    ("scene.vertical", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
+    ("scene.ground", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES, *_MAKE_INSTANCES)),
+    ("scene.vertical", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES, *_MAKE_INSTANCES)),
     ("scene.vertical", _RASTERS, ("scene.terrain", "scene.underground.kind")),
     *((path, _VECTORS | _GRIDS, _MAKE_PIPES) for path in _OF_THE_UNDERGROUND),
+    *((path, _VECTORS, _MAKE_INSTANCES) for path in _OF_INSTANCES),
     ("scene.water", _RASTERS, ("scene.terrain",)),
     ("scene.terrain_levels", _RASTERS, ("scene.terrain",)),
 )
@@ -153,6 +168,7 @@ _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
 
 _EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (_MAKE_BUILDINGS, _MAKE_PIPES),
+    (_MAKE_INSTANCES, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
     (("scene.base_field",), ("scene.ground",)),
     (("reading.wkt_column",), ("reading.x_column", "reading.y_column")),
     (("scene.point_tiles",), ("scene.point_colour", "scene.vertical")),
@@ -169,6 +185,7 @@ def check_values(request: PublishRequest) -> None:
         named_encoding(request.reading.encoding)
     check_scene_values(request.scene)
     check_underground(request.scene.underground)
+    check_instances(request.scene.instances)
     _check_rasters(request)
 
 

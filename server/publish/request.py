@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from server.publish.instance_options import InstanceOptions
 from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Access, Collection, Interval, RepresentationKind
 
@@ -78,7 +79,8 @@ class SceneOptions:
     number of metres to add. `terrain` makes a terrain of a raster; its `water` is where it has no heights ("nodata"), what is not
     above a height ("0.5"), or in a file or collection of polygons or a raster; `terrain_levels` is the deepest level of tiles that
     are written rather than made on request (None: two minutes' worth). `point_tiles` a tileset of a point cloud, whose points
-    are coloured by `point_colour` ("class", "height", "rgb", "intensity"). `underground` is about what lies under the ground.
+    are coloured by `point_colour` ("class", "height", "rgb", "intensity"). `underground` is about what lies under the ground,
+    `instances` about points that become trees and street furniture.
     """
 
     height_field: str | None = None
@@ -97,6 +99,7 @@ class SceneOptions:
     point_tiles: bool = True
     point_colour: str = "class"
     underground: UndergroundOptions = field(default_factory=UndergroundOptions)
+    instances: InstanceOptions = field(default_factory=InstanceOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ def build_scene(task: Task, stored: StoredFeatures) -> Scene | None:
     scene = task.request.scene
     wants_buildings = asks_for_buildings(scene)
     underground = kind_asked(scene)
-    if not (wants_buildings or underground):
+    if not (wants_buildings or underground or scene.instances.asked):
         return None
     check_fields(scene, stored.fields)
     task.stage("3dtiles")
@@ -62,6 +62,8 @@ def build_scene(task: Task, stored: StoredFeatures) -> Scene | None:
     features = FeaturesAt(task.folder)
     if underground:
         return _underground_scene(task, underground, features, stored.summary, titles)
+    if scene.instances.asked:
+        return _instance_scene(task, features, stored.summary, titles)
     _check_dimension(stored.summary.geometry_type, 2)
     ground = keep_ground(scene, stored.summary.bbox, task.folder)
     return scene_of(task, footprint_recipe(scene, features, ground, titles))
@@ -82,6 +84,24 @@ def _underground_scene(
     prepared = prepare_underground(kind, scene, features, setting, summary.geometry_type)
     made = scene_of(task, prepared.recipe)
     return replace(made, warnings=(*prepared.warnings, *made.warnings))
+
+
+def _instance_scene(
+    task: Task, features: FeaturesAt, summary: StoreSummary, titles: Mapping[str, str]
+) -> Scene:
+    """Trees and street furniture, by the recipe that the options describe."""
+    from server.publish.instances import instance_recipe
+
+    scene = task.request.scene
+    recipe = instance_recipe(
+        scene,
+        features,
+        summary.geometry_type,
+        ground=keep_ground(scene, summary.bbox, task.folder),
+        vertical=vertical_reference(scene),
+        titles=titles,
+    )
+    return scene_of(task, recipe)
 
 
 def scene_of(task: Task, recipe: StoredRecipe) -> Scene:
@@ -215,6 +235,7 @@ def check_fields(scene: SceneOptions, fields: Any) -> None:
         scene.base_field,
         scene.diameter_field,
         scene.depth_field,
+        *scene.instances.fields,
     ):
         if wanted is not None and wanted not in names:
             raise OptionError(

@@ -95,4 +95,4 @@ def _identity(piece: MeshPart) -> int:
 def _rotations(rotations: NDArray[np.float64]) -> NDArray[np.int16]:
     """Quaternions (n, 4) about east, north, up as normalised 16-bit ones about glTF's axes."""
     turned = rotations[:, [0, 2, 1, 3]] * np.array([1.0, 1.0, -1.0, 1.0])
-    return np.rint(turned * 32767.0).astype(np.int16)
+    return np.asarray(np.rint(turned * 32767.0), dtype=np.int16)
