@@ -63,8 +63,8 @@ def take_snapshot(source: FeatureSource, path: Path, progress: Progress | None =
         )
         connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         connection.execute("BEGIN")
-        for page in _pages(source):
-            count += _insert(connection, page, fields)
+        for page in pages_of(source):
+            count += insert_page(connection, page, fields)
             if progress is not None:
                 progress(count)
         described = {
@@ -94,7 +94,7 @@ def refresh_snapshot(source: FeatureSource, path: Path, ids: Sequence[str]) -> K
             connection.execute("DELETE FROM object WHERE key = ?", (key,))
             found = source.item(name)
             if found is not None:
-                _insert(connection, _as_columns(name, found.body, source, fields), fields)
+                insert_page(connection, _as_columns(name, found.body, source, fields), fields)
         connection.execute("COMMIT")
     return np.array(keys, dtype=np.int64)
 
@@ -164,7 +164,8 @@ class SnapshotFeatures:
         return FeatureRows(np.array(keys, dtype=np.int64), list(ids), geometries, columns)
 
 
-def _pages(source: FeatureSource) -> Iterator[FeatureColumns]:
+def pages_of(source: FeatureSource) -> Iterator[FeatureColumns]:
+    """All features of a source, page by page."""
     query = ItemQuery(limit=CHUNK)
     while True:
         page = source.columns(query)
@@ -175,17 +176,21 @@ def _pages(source: FeatureSource) -> Iterator[FeatureColumns]:
         query = replace(query, cursor=page.cursor)
 
 
-def _insert(connection: sqlite3.Connection, page: FeatureColumns, fields: Sequence[FieldDefinition]) -> int:
+def insert_page(
+    connection: sqlite3.Connection, page: FeatureColumns, fields: Sequence[FieldDefinition]
+) -> int:
+    """Write features into a snapshot that does not have them; their number."""
     marks = ", ".join("?" * (3 + len(fields)))
     blobs = shapely.to_wkb(page.geometries).tolist()
-    columns = [[_stored(value) for value in page.columns[item.name]] for item in fields]
+    columns = [[stored_value(value) for value in page.columns[item.name]] for item in fields]
     keys = [key_of(name) for name in page.ids]
     # A feature may come twice where the source changes while it is read: the first counts.
     statement = f"INSERT OR IGNORE INTO object VALUES ({marks})"  # noqa: S608 - question marks
     return connection.executemany(statement, zip(keys, page.ids, blobs, *columns, strict=True)).rowcount
 
 
-def _stored(value: Any) -> Any:
+def stored_value(value: Any) -> Any:
+    """A JSON value as a snapshot keeps it."""
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
     # SQLite keeps no integer beyond 64 bits.

@@ -16,7 +16,7 @@ from providers.features.source import refuse_what_it_cannot
 from server.http.errors import InvalidParameter
 from server.http.features import FeatureRequest
 from server.http.parameters import only
-from server.http.three_d_live import live_tileset, past_tileset
+from server.http.three_d_live import live_tileset, past_root, past_tileset, tileset_root
 from server.http.tile_forms import rights_digest
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection, RepresentationKind
@@ -134,8 +134,8 @@ class TilesetRequest:
         if change == source.change():
             return live.current()
         past = self.features.past
-        directory = self.collection.directory if past is None else past.directory
-        return live.at(change, recipe_at(read_recipe(directory), asof))
+        root = tileset_root(self.collection) if past is None else past_root(past.directory)
+        return live.at(change, recipe_at(read_recipe(root or self.collection.directory), asof))
 
     def _unfiltered(self) -> UnsupportedQuery:
         return UnsupportedQuery(

@@ -39,6 +39,7 @@ PATIENCE = 2.0
 """Seconds that a request waits for another one, or another process, that is catching up."""
 _PART = 5_000
 _REST = 1.0
+_QUIET = 60.0
 _PAST_MOMENTS = 8
 _LOCK = "lock"
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class LiveTileset:
 
         Raises ThreeDError where there is no plan, so that edits cannot be followed.
         """
-        self._failures = (ThreeDError, *failures)
+        self._failures: tuple[type[Exception], ...] = (ThreeDError, *failures)
         self._files = files
         self._edits = edits
         self._options = read_options(private)
@@ -100,14 +101,19 @@ class LiveTileset:
         self._past_lock = threading.Lock()
         self._background: threading.Thread | None = None
         self._resting_until = 0.0
+        self._quiet_until = 0.0
 
     def current(self) -> TilesetMoment:
         """The tileset with every edit that was committed before this call, or the last good one where that would take too long.
 
         Raises LiveTilesetError where not even that can be read.
         """
-        change = self._edits.change()
         known = self._moment
+        try:
+            change = self._edits.change()
+        except self._failures as error:
+            self._complain(error)
+            return known or self._read()
         if known is not None and known.change == change:
             return known
         if known is not None and time.monotonic() < self._resting_until:
@@ -163,10 +169,7 @@ class LiveTileset:
                 if keys is not None and len(keys) <= AT_ONCE:
                     return self._bring(moment, keys, change)
             except self._failures as error:
-                _log.warning(
-                    "a 3D tileset could not follow edits",
-                    extra={"folder": str(self._files), "reason": str(error)},
-                )
+                self._complain(error)
                 self._resting_until = time.monotonic() + _REST
                 return moment
         self._catch_up_aside()
@@ -215,10 +218,18 @@ class LiveTileset:
                 if moment.change != change:
                     self._bring(moment, self._keys(moment, change), change)
         except Exception as error:  # noqa: BLE001 - the last line of defence of a thread: the next request starts another
-            _log.warning(
-                "a 3D tileset could not follow edits",
-                extra={"folder": str(self._files), "reason": f"{type(error).__name__}: {error}"},
-            )
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """One line in the log, and none for a minute."""
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return
+        self._quiet_until = now + _QUIET
+        _log.warning(
+            "a 3D tileset could not follow edits",
+            extra={"folder": str(self._files), "reason": f"{type(error).__name__}: {error}"},
+        )
 
     def _read(self) -> TilesetMoment:
         """The state on disk."""

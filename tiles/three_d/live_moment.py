@@ -300,7 +300,8 @@ def union_of_regions(regions: list[list[float]]) -> list[float]:
     # What lies west of Greenwich one turn further east: narrower where the regions lie around the antimeridian.
     shift = np.where(west < 0, 2 * np.pi, 0.0)
     turned = ((west + shift).min(), (east + shift).max())
-    low, high = min(plain, turned, key=lambda pair: float(pair[1] - pair[0]))
+    # Turning rounds, so it has to be worth it.
+    low, high = turned if turned[1] - turned[0] < plain[1] - plain[0] - 1e-9 else plain
     if high - low >= 2 * np.pi:
         low, high = -np.pi, np.pi
     wrap = [float(value - 2 * np.pi) if value > np.pi else float(value) for value in (low, high)]

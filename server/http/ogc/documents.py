@@ -179,6 +179,16 @@ def _map_links(url: str, whole: bool) -> list[Document]:
     ]
 
 
+def _terrain_links(url: str) -> list[Document]:
+    forms = (
+        ("terrain/layer.json", "Quantized-mesh terrain in EPSG:4326"),
+        ("terrain/WebMercatorQuad/layer.json", "Quantized-mesh terrain in EPSG:3857"),
+        ("terrain-rgb", "TileJSON of heights as colours (Mapbox Terrain-RGB)"),
+        ("terrain-rgb/terrarium", "TileJSON of heights as colours (Terrarium)"),
+    )
+    return [link(f"{url}/{path}", f"{REL}terrain", _JSON, title) for path, title in forms]
+
+
 def _representation_links(
     collection: Collection, kind: RepresentationKind, url: str, whole: bool
 ) -> list[Document]:
@@ -194,7 +204,7 @@ def _representation_links(
         case Kind.TILESET_3D:
             return geovolumes_links(collection, url)
         case Kind.TERRAIN:
-            return [link(f"{url}/terrain/layer.json", f"{REL}terrain", _JSON, "Quantized-mesh terrain")]
+            return _terrain_links(url)
         case Kind.POINT_CLOUD:
             copc = link(
                 f"{url}/pointcloud.copc.laz", "enclosure", "application/vnd.laszip+copc", "Point cloud (COPC)"
