@@ -153,8 +153,9 @@ def _terrain_check(folder: Path) -> Callable[[int | None, Callable[[int], None]]
         from tiles.three_d.check import Report
 
         found = tuple(check_terrain(folder))
-        files = sum(1 for _ in folder.rglob("*.terrain"))
-        return Report(found[:most], (), {"files": files}, complete=most is None or len(found) <= most)
+        sizes = [file.stat().st_size for file in folder.rglob("*.terrain")]
+        counts = {"files": len(sizes), "tiles": len(sizes), "bytes": sum(sizes)}
+        return Report(found[:most], (), counts, complete=most is None or len(found) <= most)
 
     return check
 
