@@ -21,6 +21,7 @@ from server.cli import run
 from server.cli.publishing_options import HEIGHT_REFERENCES, PointColour
 from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
 from server.publish.errors import PublishCancelled
+from server.publish.instance_options import InstanceOptions
 from server.publish.point_clouds import Colour
 from server.publish.scenes import vertical_reference
 from server.publish.underground_options import UndergroundOptions
@@ -44,6 +45,8 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --underground pipes --field-means end_depth=终点埋深 --field-means kind=类=别 --depth-to bottom --size-unit mm
 --section box --section-size 6x5.5 --wall 0.4 --default-depth 1.2 --network-kind water --colour-of water=#0000FF
 --layer-name fill --layer-name clay --interpolation linear
+--instances broadleaf_tree --model-field 树种 --model-of 杉=conifer --model-of a=b=palm --instance-height-field 树高 --width-field 冠幅
+--scale-field k --heading-field 方向
 --terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
@@ -114,6 +117,15 @@ REQUESTED = PublishRequest(
             colours={"water": "#0000FF"},
             layers=("fill", "clay"),
             interpolation="linear",
+        ),
+        instances=InstanceOptions(
+            model="broadleaf_tree",
+            model_field="树种",
+            models={"杉": "conifer", "a=b": "palm"},
+            height_field="树高",
+            width_field="冠幅",
+            scale_field="k",
+            heading_field="方向",
         ),
     ),
 )

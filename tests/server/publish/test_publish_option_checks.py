@@ -15,6 +15,7 @@ from server.publish import EditingOptions, PublishRequest, ReadingOptions, Scene
 from server.publish.errors import OptionError
 from server.publish.formats import FORMATS
 from server.publish.inputs import Input
+from server.publish.instance_options import InstanceOptions
 from server.publish.option_checks import OPTION_USES, OptionUse, check_options
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import UndergroundOptions
@@ -52,6 +53,7 @@ GIVEN: dict[str, Any] = {
     "scene.terrain": True,
     "scene.terrain_levels": 9,
     "scene.point_tiles": False,
+    "scene.instances.models": {"oak": "broadleaf_tree"},
     "scene.underground.section_size": (6.0, 5.5),
     "scene.underground.wall": 0.4,
     "scene.underground.default_depth": 1.0,
@@ -64,7 +66,7 @@ GIVEN: dict[str, Any] = {
 def asking(*paths: str) -> PublishRequest:
     """A request with a value for each of these options."""
     parts: dict[str, dict[str, Any]] = {
-        section: {} for section in ("reading", "scene", "scene.underground", "editing", "")
+        section: {} for section in ("reading", "scene", "scene.underground", "scene.instances", "editing", "")
     }
     for path in paths:
         section, _, name = path.rpartition(".")
@@ -75,7 +77,11 @@ def asking(*paths: str) -> PublishRequest:
         id="c",
         titles={"en": "T"},
         reading=ReadingOptions(**parts["reading"]),
-        scene=SceneOptions(underground=UndergroundOptions(**parts["scene.underground"]), **parts["scene"]),
+        scene=SceneOptions(
+            underground=UndergroundOptions(**parts["scene.underground"]),
+            instances=InstanceOptions(**parts["scene.instances"]),
+            **parts["scene"],
+        ),
         editing=EditingOptions(**parts["editing"]),
         **parts[""],
     )
@@ -83,7 +89,9 @@ def asking(*paths: str) -> PublishRequest:
 
 def test_every_option_about_the_data_says_what_it_is_for() -> None:
     asked = {f"reading.{field.name}" for field in dataclasses.fields(ReadingOptions)}
-    asked |= {f"scene.{field.name}" for field in dataclasses.fields(SceneOptions)} - {"scene.underground"}
+    asked |= {f"scene.{field.name}" for field in dataclasses.fields(SceneOptions)}
+    asked -= {"scene.underground", "scene.instances"}
+    asked |= {f"scene.instances.{field.name}" for field in dataclasses.fields(InstanceOptions)}
     asked |= {f"scene.underground.{field.name}" for field in dataclasses.fields(UndergroundOptions)}
     asked |= {f"editing.{field.name}" for field in dataclasses.fields(EditingOptions)}
     asked |= {"style", "field_titles", "tile_fields"}
