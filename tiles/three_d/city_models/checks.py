@@ -72,9 +72,23 @@ def drop_flat(soup: Soup, places: Positions, report: SurfaceReport) -> Positions
     """Leave out surfaces without an area; `places` (v, 3) are metres. Gives the unit normals (s, 3) of the others."""
     normals, areas = surface_normals(soup.polygons(places))
     flat = areas <= SMALLEST_AREA
+    for row in np.flatnonzero(flat).tolist():
+        limits_of = soup.corner_limits()[row : row + 2]
+        normal = _normal_of_spread(places[soup.corners[limits_of[0] : limits_of[1]]])
+        if normal is not None:
+            normals[row], flat[row] = normal, False
     report.tell(soup.level[flat], "{} surfaces left out: they have no area", "repaired")
     soup.keep(~flat)
     return normals[~flat]
+
+
+def _normal_of_spread(corners: Positions) -> Positions | None:
+    """The direction (3,) in which corners (n, 3) spread least; None where they lie on a line. A bow tie has no area, but such a plane."""
+    _, spread, axes = np.linalg.svd(corners - corners.mean(axis=0), full_matrices=False)
+    if len(spread) < 3 or spread[0] * spread[1] <= SMALLEST_AREA or spread[1] < 0.01:
+        return None
+    normal: Positions = axes[2]
+    return normal
 
 
 def drop_duplicates(soup: Soup, report: SurfaceReport) -> Flags:

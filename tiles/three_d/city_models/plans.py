@@ -75,15 +75,14 @@ def _joined(soup: Soup, rows: Numbers, number: Numbers) -> tuple[Numbers, NDArra
 def _coverage(polygons: NDArray[np.object_]) -> shapely.Geometry:
     """Many polygons joined: quickly where they meet edge by edge, as triangles do; else slowly; else their convex hull."""
     parts = shapely.get_parts(polygons)
-    joined: shapely.Geometry = shapely.coverage_union_all(parts)
+    joined = shapely.coverage_union_all(parts[None, :], axis=1)[0]
     area = float(shapely.area(parts).sum())
     if shapely.is_valid(joined) and abs(float(shapely.area(joined)) - area) <= _SAME_SHARE * area:
         return joined
     if len(parts) <= _MANY:
-        whole: shapely.Geometry = shapely.union_all(parts)
-        return whole
-    hull: shapely.Geometry = shapely.convex_hull(shapely.geometrycollections(parts))
-    return hull
+        whole: NDArray[np.object_] = shapely.union_all(parts[None, :], axis=1)
+        return whole[0]
+    return shapely.convex_hull(shapely.geometrycollections(parts))
 
 
 def _polygonal(plans: NDArray[np.object_]) -> NDArray[np.object_]:

@@ -24,7 +24,7 @@ from tiles.three_d.surfaces import PolygonSoup, surface_normals
 from tiles.three_d.vertical import VerticalReference
 
 # Degrees beyond a CRS's area of use in which data may still lie: areas are drawn for land.
-_MARGIN = 3.0
+_MARGIN = 0.5
 _SAMPLE = 500
 
 
