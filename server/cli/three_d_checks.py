@@ -173,17 +173,11 @@ class _Served:
         def check(most: int | None, progress: Callable[[int], None]) -> Report:
             from tiles.three_d.check import CallFiles, inspect_tileset
 
-            folder, _, document = urlsplit(address).path.rpartition("/")
-            query = urlsplit(address).query
-
-            def fetch(path: str) -> bytes | None:
-                return self._get(f"{folder}/{path}", query)
-
-            return inspect_tileset(CallFiles(fetch), document, most=most, progress=progress)
+            return inspect_tileset(CallFiles(self._get), address.lstrip("/"), most=most, progress=progress)
 
         return check
 
-    def _get(self, path: str, query: str) -> bytes | None:
+    def _get(self, address: str) -> bytes | None:
         """The body of a 200, None for a 404. Raises CheckTargetError for any other answer."""
         if self._client is None:
             from werkzeug.test import Client
@@ -195,8 +189,10 @@ class _Served:
         headers = {}
         if token.is_file():
             headers["Authorization"] = f"Bearer {token.read_text(encoding='ascii').strip()}"
-        answer = self._client.get(path, query_string=query, headers=headers)
+        answer = self._client.get(f"/{address}", headers=headers)
         if answer.status_code not in (_FOUND, _MISSING):
-            raise CheckTargetError(f"{path} answered {answer.status}: {answer.get_data(as_text=True)[:300]}")
+            raise CheckTargetError(
+                f"/{address} answered {answer.status}: {answer.get_data(as_text=True)[:300]}"
+            )
         body: bytes = answer.get_data()
         return body if answer.status_code == _FOUND else None

@@ -6,13 +6,17 @@ import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 _PARTS = {".glb", ".gltf", ".b3dm", ".i3dm", ".cmpt", ".pnts", ".subtree", ".json"}
 
 
 class TilesetFiles(Protocol):
-    """The files of one tileset by their path relative to its root folder, with "/" between names."""
+    """The files of one tileset by their path relative to its root, with "/" between names."""
+
+    def locate(self, uri: str, file: str) -> str | None:
+        """The path of what `uri` in `file` refers to (RFC 3986); None where that is on another server or above the root."""
+        ...
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, None where there is none."""
@@ -32,6 +36,14 @@ class FolderFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
+
+    def locate(self, uri: str, file: str) -> str | None:
+        """As TilesetFiles. A query is left out: files have none."""
+        parts = urlsplit(uri)
+        if parts.scheme or parts.netloc or parts.path.startswith("/"):
+            return None
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), unquote(parts.path)))
+        return None if path.startswith("..") or path == "." else path
 
     def read(self, path: str) -> bytes | None:
         """As TilesetFiles. A path out of the folder is none."""
@@ -56,6 +68,14 @@ class CallFiles:
     def __init__(self, fetch: Callable[[str], bytes | None]) -> None:
         self._fetch = fetch
 
+    def locate(self, uri: str, file: str) -> str | None:
+        """As TilesetFiles. Paths start at the server's root, and keep their query."""
+        parts = urlsplit(urljoin(f"//server/{file}", uri))
+        if parts.scheme or parts.netloc != "server":
+            return None
+        path = unquote(parts.path).lstrip("/")
+        return f"{path}?{parts.query}" if parts.query else path
+
     def read(self, path: str) -> bytes | None:
         """As TilesetFiles."""
         return self._fetch(path)
@@ -67,15 +87,3 @@ class CallFiles:
     def paths(self) -> Iterable[str]:
         """Nothing: what is not asked for cannot be known."""
         return ()
-
-
-def relative_path(uri: str, file: str) -> str | None:
-    """The path in the tileset of what `uri` in `file` refers to (RFC 3986), without its query.
-
-    None where it is on another server, or above the tileset's folder.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme or parts.netloc or parts.path.startswith("/"):
-        return None
-    path = posixpath.normpath(posixpath.join(posixpath.dirname(file), unquote(parts.path)))
-    return None if path.startswith("..") or path == "." else path

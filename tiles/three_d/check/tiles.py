@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tiles.three_d.check.files import relative_path
 from tiles.three_d.check.findings import FileFindings, reading
 from tiles.three_d.check.glb import integer, object_of
 from tiles.three_d.check.implicit import ImplicitTile, available, cell, filled, is_template, parent
@@ -129,7 +128,7 @@ class TileCheck:
         while waiting:
             top, root, above = waiting.pop()
             name = filled(found.subtrees, top, root)
-            path = relative_path(name, self._document.file)
+            path = self._run.locate(name, self._document.file)
             findings = self._findings.of(path or name)
             content = None if path is None else self._run.read(path, findings)
             self._findings.require(path is not None, "content-uri", f"{name!r} is no place in the tileset")

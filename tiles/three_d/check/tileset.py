@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tiles.three_d.check.content import Place, check_content, is_tileset
-from tiles.three_d.check.files import TilesetFiles, relative_path
+from tiles.three_d.check.files import TilesetFiles
 from tiles.three_d.check.findings import FileFindings, Journal, reading
 from tiles.three_d.check.glb import Resource, is_index, object_of
 from tiles.three_d.check.metadata_schema import Classes, check_schema
@@ -88,12 +88,16 @@ class TilesetCheck:
                 findings.require(same, "file-gzip", f"{name}.gz holds something else")
         return content
 
+    def locate(self, uri: str, file: str) -> str | None:
+        """The path of what `uri` in `file` refers to, None where that is not in the tileset."""
+        return self._files.locate(uri, file)
+
     def resource(self, file: str) -> Resource:
         """What URIs in a file refer to."""
         return partial(self._resource, file)
 
     def _resource(self, file: str, uri: str) -> bytes | None:
-        path = relative_path(uri, file)
+        path = self._files.locate(uri, file)
         content = None if path is None else self._files.read(path)
         if path is not None and content is not None:
             self._used.add(path)
@@ -177,7 +181,7 @@ class TilesetCheck:
 
     def check_content(self, document: Document, uri: Any, above: Above, where: str) -> None:
         """What a tile's content URI points to: another tileset, or something to draw."""
-        path = relative_path(uri, document.file) if isinstance(uri, str) else None
+        path = self.locate(uri, document.file) if isinstance(uri, str) else None
         if path is None:
             document.findings.add("content-uri", f"{where}: {uri!r} is no place in the tileset")
             return
