@@ -252,7 +252,7 @@ def test_the_help_fits_a_terminal_and_groups_the_options(
     assert [line for line in lines if len(line) > 80] == []
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
     assert (headings[0], headings[1], headings[-1]) == ("Arguments:", "The collection:", "Options:")
-    assert len(headings) == 9
+    assert len(headings) == 11
     (pipes,) = [number for number, line in enumerate(lines) if line.startswith("Lines to pipes")]
     assert lines[pipes + 1].lstrip().startswith("--diameter-field FIELD")
 
