@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,7 +27,7 @@ _DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}")
 
 
 class CityObjectRows:
-    """Rows of city objects in a temporary file: `add` while reading, then a `VectorSource`.
+    """Rows of city objects in a temporary file: `add` while reading, then a `VectorSource`. A context manager, which closes the file.
 
     Fields are `type`, `lod` (the finest level of detail), `height` (m, the attribute of that name where it is a number, else top minus bottom), and
     every attribute; what has no type of its own becomes JSON text.
@@ -41,6 +42,14 @@ class CityObjectRows:
         self._path = path
         self._file: BinaryIO = path.open("wb")
         self._kinds: dict[str, set[str]] = {}
+
+    def __enter__(self) -> CityObjectRows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
 
     def add(self, prepared: PreparedBatch, keep: NDArray[np.bool_]) -> None:
         """Keep the objects marked in `keep` (n,)."""

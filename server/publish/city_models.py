@@ -29,8 +29,11 @@ _EXAMPLES = 5
 
 def build_city_model(task: Task) -> Built:
     """Footprints as FEATURES, TILES and MAP, and the objects as 3D Tiles. Raises PublishError and ThreeDError."""
-    with Problems(task.folder / SCENE_FOLDER / PROBLEMS_FILE) as problems:
-        rows = _import(task, problems)
+    with (
+        Problems(task.folder / SCENE_FOLDER / PROBLEMS_FILE) as problems,
+        CityObjectRows(task.workspace / "city-objects", _name_of(task.inputs)) as rows,
+    ):
+        _import(task, rows, problems)
         task.stage("features")
         stored = store_features(
             [rows],
@@ -49,14 +52,13 @@ def build_city_model(task: Task) -> Built:
     return built
 
 
-def _import(task: Task, problems: Problems) -> CityObjectRows:
+def _import(task: Task, rows: CityObjectRows, problems: Problems) -> None:
     """All objects of the inputs in the models store, and as rows of features."""
     from providers.three_d.city_models import MODELS_FILE
     from tiles.three_d.city_models import ModelStoreWriter, common_crs, import_city_models, open_city_model
 
     task.stage("reading")
     asked = task.request.reading.crs
-    rows = CityObjectRows(task.workspace / "city-objects", _name_of(task.inputs))
     try:
         files = [open_city_model(item.path, task.workspace) for item in task.inputs]
         crs = parse_crs(asked) if asked else common_crs(files)
@@ -81,7 +83,6 @@ def _import(task: Task, problems: Problems) -> CityObjectRows:
         reason = f" ({first[0].id}: {first[0].problem})" if first else ""
         raise EmptyDataset(f"{rows.name} holds no city object that can be drawn{reason}.")
     rows.finish(imported.crs)
-    return rows
 
 
 def _name_of(inputs: Sequence[Input]) -> str:

@@ -74,15 +74,21 @@ def _joined(soup: Soup, rows: Numbers, number: Numbers) -> tuple[Numbers, NDArra
 
 def _coverage(polygons: NDArray[np.object_]) -> shapely.Geometry:
     """Many polygons joined: quickly where they meet edge by edge, as triangles do; else slowly; else their convex hull."""
-    parts = shapely.get_parts(polygons)
-    joined = shapely.coverage_union_all(parts[None, :], axis=1)[0]
+    parts = shapely.get_parts(polygons)[None, :]
+    joined: NDArray[np.object_] = np.asarray(shapely.coverage_union_all(parts, axis=1))
     area = float(shapely.area(parts).sum())
-    if shapely.is_valid(joined) and abs(float(shapely.area(joined)) - area) <= _SAME_SHARE * area:
-        return joined
-    if len(parts) <= _MANY:
-        whole: NDArray[np.object_] = shapely.union_all(parts[None, :], axis=1)
-        return whole[0]
-    return shapely.convex_hull(shapely.geometrycollections(parts))
+    if shapely.is_valid(joined)[0] and abs(float(shapely.area(joined)[0]) - area) <= _SAME_SHARE * area:
+        return _only(joined)
+    if parts.size <= _MANY:
+        joined = np.asarray(shapely.union_all(parts, axis=1))
+    else:
+        joined = np.asarray(shapely.convex_hull(shapely.geometrycollections(parts)))
+    return _only(joined)
+
+
+def _only(geometries: NDArray[np.object_]) -> shapely.Geometry:
+    one: shapely.Geometry = geometries.item()
+    return one
 
 
 def _polygonal(plans: NDArray[np.object_]) -> NDArray[np.object_]:
