@@ -305,8 +305,8 @@ def test_the_scene_orders_layers_and_looks_at_the_buildings(
     layers = {layer["id"]: layer for layer in settings["layers"]}
     assert [layer["content"] for layer in settings["layers"] if layer["type"] == "tileset"] == [
         "buildings",
-        "points",
         "pipes",
+        "points",
     ]
     assert settings["bounds"] == [24.90, 60.15, 24.98, 60.19]
     assert layers["imagery-ortho"]["visible"] is True

@@ -27,7 +27,10 @@ async function addTerrain(map) {
 /** Resolves when the layers are drawn. */
 export async function start() {
   const map = makeMap(settings.bounds, { cooperativeGestures: false, maxPitch: 80, pitch: PITCH, padding: 0 });
-  if (!map) return;
+  if (!map) {
+    status.textContent = "";
+    return; // the map itself says why
+  }
   await whenLoaded(map);
   await addTerrain(map);
   const layers = new RaisedLayers(map, settings.layers);

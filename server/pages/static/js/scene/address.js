@@ -87,7 +87,7 @@ export class Address {
       this.restoring = false;
     }
     this.city.emit("layers");
-    if (ignored.length) this.city.say(text("address_ignored", { parts: ignored.join(", ") }));
+    if (ignored.length) this.city.warn(text("address_ignored", { parts: ignored.join(", ") }));
     return ignored;
   }
 

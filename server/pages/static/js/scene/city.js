@@ -3,6 +3,9 @@
 // News: "loaded" (layer, content) a tile came; "learned" (layer) its attributes are known; "styled" (layer) its look is new;
 // "tileset" (layer, tileset) one more draws it; "layers" the list changed; "changed" the state of the scene did (a step of its history).
 
+const NEWS_MS = 8_000;
+const WARNING_MS = 90_000;
+
 export class City {
   constructor({ widget, budget }, settings) {
     this.widget = widget;
@@ -26,13 +29,18 @@ export class City {
     for (const listener of this.listeners.get(news) ?? []) listener(...what);
   }
 
+  /** Tell the reader what went wrong; it stays a good while. */
+  warn(words) {
+    this.say(words, WARNING_MS);
+  }
+
   /** Tell the reader; screen readers say it. */
-  say(words) {
+  say(words, milliseconds = NEWS_MS) {
     delete this.status.dataset.loading;
     this.status.textContent = words;
     clearTimeout(this.silence);
     // A hint stays while it is needed; news go.
-    this.silence = setTimeout(() => !this.busy && (this.status.textContent = ""), 8000);
+    this.silence = setTimeout(() => !this.busy && (this.status.textContent = ""), milliseconds);
   }
 
   changed() {

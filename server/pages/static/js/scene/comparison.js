@@ -142,7 +142,7 @@ export class Comparison {
       layer.twin = { tileset, instant: dated };
       layer.fields.watch(tileset);
     } catch (error) {
-      this.city.say(text("variant_failed", { what: layer.settings.title, why: error.message ?? String(error) }));
+      this.city.warn(text("variant_failed", { what: layer.settings.title, why: error.message ?? String(error) }));
     }
   }
 

@@ -64,7 +64,7 @@ export class Excavation {
 
   /** Walls and floor from the server; without them the hole stays a hole, and the reader is told. */
   async build(pit, turn) {
-    if (!this.service) return this.city.say(text("pit_no_service"));
+    if (!this.service) return this.city.warn(text("pit_no_service"));
     try {
       const url = new URL(this.service, location.origin);
       url.search = new URLSearchParams({ polygon: wkt(pit.ring), depth: String(pit.depth), f: "json" });
@@ -77,7 +77,7 @@ export class Excavation {
       this.walls = this.city.scene.primitives.add(walls);
       this.exclude = this.city.tools.cuts.include(walls);
     } catch (error) {
-      if (turn === this.asked) this.city.say(text("pit_failed", { why: error.message ?? String(error) }));
+      if (turn === this.asked) this.city.warn(text("pit_failed", { why: error.message ?? String(error) }));
     }
     return undefined;
   }

@@ -43,7 +43,7 @@ export class Flight {
       localStorage.setItem(`${KEEP} ${location.pathname}`, JSON.stringify(this.viewpoints));
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
-      this.city.say(text("tour_not_kept"));
+      this.city.warn(text("tour_not_kept"));
     }
     this.draw();
   }

@@ -33,7 +33,7 @@ export class Sharing {
 
   async download() {
     const blob = await this.picture();
-    if (!blob) return this.city.say(text("picture_failed"));
+    if (!blob) return this.city.warn(text("picture_failed"));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = `${location.pathname.split("/").filter(Boolean).join("-")}-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.png`;

@@ -30,7 +30,7 @@ export class Variants {
       layer.apply();
     } catch (error) {
       this.shown.delete(layer);
-      this.city.say(text("variant_failed", { what: layer.settings.title, why: error.message ?? String(error) }));
+      this.city.warn(text("variant_failed", { what: layer.settings.title, why: error.message ?? String(error) }));
     }
   }
 }
