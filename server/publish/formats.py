@@ -28,6 +28,7 @@ class Family(StrEnum):
     RASTER = "raster"
     POINT_CLOUD = "point cloud"
     CITY_MODEL = "city model"
+    TILESET = "3D tileset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +262,14 @@ _SWMM_SECTION = re.compile(
 )
 
 
+_TILESET_MEMBERS = ('"asset"', '"root"', '"geometricError"', '"boundingVolume"')
+
+
+def _is_tileset(sample: Sample) -> bool:
+    text = sample.text
+    return text.lstrip().startswith("{") and all(member in text for member in _TILESET_MEMBERS)
+
+
 def _is_swmm(sample: Sample) -> bool:
     return sample.path.suffix.lower() == ".inp" and bool(_SWMM_SECTION.search(sample.text))
 
@@ -287,6 +296,7 @@ FORMATS: dict[str, Format] = {
         Format("geoparquet", "GeoParquet", Family.VECTOR, _is_parquet),
         Format("osm", "OpenStreetMap PBF", Family.VECTOR, _is_osm_pbf, "OSM"),
         Format("las", "LAS, LAZ or COPC", Family.POINT_CLOUD, _is_las),
+        Format("3dtiles", "3D Tiles (tileset.json, an archive of one, 3TZ)", Family.TILESET, _is_tileset),
         Format("cityjson", "CityJSON or CityJSONSeq", Family.CITY_MODEL, _is_cityjson),
         Format("citygml", "CityGML", Family.CITY_MODEL, is_citygml),
         Format("geojsonseq", "GeoJSON text sequence", Family.VECTOR, _is_geojson_sequence, "GeoJSONSeq"),

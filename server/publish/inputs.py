@@ -195,6 +195,11 @@ def _from_archive(
     store = next((place for place in (folder, *folder.iterdir()) if is_zarr_store(place)), None)
     if store is not None:
         return [Input(_held_store(store), FORMATS["zarr"], archive.name)]
+    first = [folder / "tileset.json", *(place / "tileset.json" for place in sorted(folder.iterdir()))]
+    whole = next((path for path in first if path in unpacked), None)
+    if whole is not None and format_key in (None, "3dtiles"):
+        # Thousands of tiles need not be looked at, each of which might be taken for a dataset.
+        return [Input(whole, FORMATS["3dtiles"], f"{archive.name}/{whole.relative_to(folder)}")]
     for path in unpacked:
         if path.suffix.lower() in _PART_SUFFIXES and not _is_city_xml(path):
             continue
@@ -203,6 +208,10 @@ def _from_archive(
         except UnknownFormat:
             continue
         candidates.append(Input(path, found, f"{archive.name}/{path.relative_to(folder)}"))
+    tilesets = [item for item in candidates if item.format.family is Family.TILESET]
+    if tilesets:
+        # The others are its tiles and what is beside them.
+        return [min(tilesets, key=lambda item: (len(item.path.parts), item.path.name != "tileset.json", item.name))]
     if not candidates:
         raise UnknownFormat(
             f"{archive.name} holds no dataset that can be published. Allowed: {allowed_formats()}."

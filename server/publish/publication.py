@@ -143,6 +143,10 @@ def _builder(family: Family) -> Builder:
         from server.publish.point_clouds import build_point_cloud
 
         return build_point_cloud
+    if family is Family.TILESET:
+        from server.publish.tilesets import build_tileset_taken_over
+
+        return build_tileset_taken_over
     from server.publish.city_models import build_city_model
 
     return build_city_model
