@@ -312,28 +312,40 @@ def pieces_of(axes: Axes, rows: NDArray[np.intp], frame: LocalFrame) -> AxisPiec
 
 
 def outlines_of(
-    axes: Axes, rows: NDArray[np.intp], keys: Keys, reach: Numbers, ring_vertices: NDArray[np.int64]
+    axes: Axes,
+    rows: NDArray[np.intp],
+    keys: Keys,
+    reach: Numbers,
+    rise: Numbers,
+    ring_vertices: NDArray[np.int64],
 ) -> Outlines:
-    """Outlines of the line objects `rows` (m,), widened by `reach` (m,) metres; `ring_vertices` (m,) for the weight."""
+    """Outlines of the line objects `rows` (m,), widened by `reach` (m,) metres to the sides and `rise` (m,) up and down;
+    `ring_vertices` (m,) for the weight."""
     starts = np.searchsorted(axes.owner, rows)
     if len(rows) == 0:
-        return outlines_around(np.empty((0, 3)), np.empty((0, 3)), keys, reach, ring_vertices)
+        return outlines_around(np.empty((0, 3)), np.empty((0, 3)), keys, reach, ring_vertices, rise)
     # An owner of a line is in `rows`, so that neighbouring starts limit an object.
     low = np.minimum.reduceat(axes.place, starts, axis=0)
     high = np.maximum.reduceat(axes.place, starts, axis=0)
     corners = np.searchsorted(axes.owner, rows, side="right") - starts
-    return outlines_around(low, high, keys, reach, (corners * 2 * ring_vertices).astype(np.int64))
+    return outlines_around(low, high, keys, reach, (corners * 2 * ring_vertices).astype(np.int64), rise)
 
 
 def outlines_around(
-    low: Positions, high: Positions, keys: Keys, reach: Numbers, weights: NDArray[np.int64]
+    low: Positions,
+    high: Positions,
+    keys: Keys,
+    reach: Numbers,
+    weights: NDArray[np.int64],
+    rise: Numbers | float = 0.0,
 ) -> Outlines:
-    """Outlines of boxes from `low` to `high` (m, 3; degrees and metres), widened by `reach` (m,) metres on all sides."""
+    """Outlines of boxes from `low` to `high` (m, 3; degrees and metres), widened by `reach` (m,) metres to the sides and by
+    `rise` up and down."""
     north = reach / METRES_PER_DEGREE
     latitude = np.clip(np.maximum(np.abs(low[:, 1]), np.abs(high[:, 1])), 0.0, 89.0)
     east = north / np.cos(np.radians(latitude))
     boxes = np.column_stack((low[:, 0] - east, low[:, 1] - north, high[:, 0] + east, high[:, 1] + north))
-    bottoms, tops = low[:, 2] - reach, high[:, 2] + reach
+    bottoms, tops = low[:, 2] - rise, high[:, 2] + rise
     shrink = np.cos(np.radians((boxes[:, 1] + boxes[:, 3]) / 2.0)) * METRES_PER_DEGREE
     sizes = np.sqrt(
         ((boxes[:, 2] - boxes[:, 0]) * shrink) ** 2

@@ -29,7 +29,7 @@ from tiles.three_d.underground.profiles import FINE_SIDES, PROFILES, Section
 from tiles.three_d.underground.sweep import Pieces, drums, sweep
 
 _POINT = 0
-# A mitre reaches out of the axis by at most half the diagonal of the section times the tangent of 60 degrees.
+# A mitre at a joint of 120 degrees, the sharpest there is, lies twice as far from the axis as the section.
 _MITRE_REACH = 2.0
 # Pipes from this width (m) on are drawn with more corners and flat lids.
 _FINE_FROM = 0.8
@@ -90,12 +90,16 @@ class Network:
         return _merged(lines, points, wells)
 
     def _line_outlines(self, rows: NDArray[np.intp], keys: Keys) -> Outlines:
-        diagonal = np.hypot(self.sizes.width[rows], self.sizes.height[rows]) / 2.0
-        round_ones = self.sizes.section[rows] == Section.CIRCLE
-        reach = np.where(round_ones, self.sizes.width[rows] / 2.0, diagonal) * _MITRE_REACH
+        width, height = self.sizes.width[rows], self.sizes.height[rows]
+        is_round = self.sizes.section[rows] == Section.CIRCLE
+        half = np.maximum(width, height) / 2.0
+        diagonal = np.hypot(width, height) / 2.0
+        # Upright sections are mitred to the sides only; a steep one is square to its axis, and has no mitre.
+        reach = np.where(is_round, half * _MITRE_REACH, np.maximum(width / 2.0 * _MITRE_REACH, diagonal))
+        rise = np.where(is_round, half * _MITRE_REACH, diagonal)
         corners = np.array([len(PROFILES[section].points) for section in Section])[self.sizes.section[rows]]
         weight = corners * (2 if self.sizes.wall > 0.0 else 1)
-        return outlines_of(self.axes, rows, keys, reach, weight.astype(np.int64))
+        return outlines_of(self.axes, rows, keys, reach, rise, weight.astype(np.int64))
 
     def parts(self, frame: LocalFrame) -> list[MeshPart]:
         """All of it in a tile's frame; feature ids count along `rows`. One part for each colour."""
