@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -17,14 +17,12 @@ from providers.three_d.numbers import numbers_of
 from providers.three_d.object_features import FeatureRows, FeaturesAt, property_specs, take
 from providers.three_d.placing import chosen_path
 from providers.three_d.source_state import SourceState
-from tiles.three_d.attributes import PropertyTable
-from tiles.three_d.buildings import BUILDING_COLOUR, sizes_of
-from tiles.three_d.extrude import VERTICES_PER_CORNER, extrude
-from tiles.three_d.footprints import clean_footprints, to_ragged
-from tiles.three_d.objects import Detail, Keys, Material, MeshPart, Outlines, Part
-from tiles.three_d.placement import LocalFrame, horizontal_paths
+from tiles.three_d.buildings import LoadedBuildings, building_outlines, sizes_of
+from tiles.three_d.footprints import clean_footprints
+from tiles.three_d.objects import Detail, Keys, Outlines
+from tiles.three_d.placement import horizontal_paths
 from tiles.three_d.report import ProblemLog, Survivors
-from tiles.three_d.schema import PropertySpec, SchemaBuilder
+from tiles.three_d.schema import PropertySpec, SchemaBuilder, TableSchema
 from tiles.three_d.vertical import VerticalReference, to_ellipsoid
 
 STOREY_METRES = 3.2
@@ -134,19 +132,27 @@ class FootprintSource:
         self._state = state
         for rows in self._features.chunks():
             built = self._built(rows, state, self.problems)
-            schema.add({":height": built.rise, **built.rows.columns})
+            schema.add({_HEIGHT.key: built.rise, **built.rows.columns})
             yield built.outlines()
         if SourceState.read(self._generation) is None:
             self._state = SourceState(schema.finish(), state.path, state.height_reference, state.ground)
             self._state.save(self._generation)
 
-    def load(self, keys: Keys) -> LoadedFootprints:
+    def load(self, keys: Keys) -> LoadedBuildings:
         """The buildings of these keys."""
         state = self._known()
-        return LoadedFootprints(self._built(self._features.rows(keys), state, ProblemLog()), state)
+        return self._built(self._features.rows(keys), state, ProblemLog()).loaded(state.schema)
 
     def _specs(self) -> list[PropertySpec]:
-        return [_HEIGHT, *property_specs(self._features.fields, self._recipe.titles)]
+        recipe = self._recipe
+        specs = property_specs(self._features.fields, recipe.titles)
+        only_field = recipe.levels_field is None and recipe.default_height is None
+        drawn = next((spec for spec in specs if spec.name == recipe.height_field == _HEIGHT.name), None)
+        if drawn is None or not only_field or drawn.type not in ("number", "integer"):
+            return [_HEIGHT, *specs]
+        # The field is the height that is drawn: twice in every tile would only cost bytes.
+        same = replace(drawn, titles=drawn.titles or _HEIGHT.titles, unit=drawn.unit or _HEIGHT.unit)
+        return [same if spec is drawn else spec for spec in specs]
 
     def _known(self) -> SourceState:
         if self._state is None:
@@ -189,7 +195,7 @@ class FootprintSource:
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2.0
         ground, _ = to_ellipsoid(self._features.crs, middles, base[kept], self._recipe.vertical)
         return _Buildings(
-            take(rows, kept), geometries, boxes, ground + lowest[kept], ground + rise[kept],
+            take(rows, kept), geometries, ground + lowest[kept], ground + rise[kept],
             rise[kept], lowest[kept] > 0.0,
         )  # fmt: skip
 
@@ -250,53 +256,21 @@ class FootprintSource:
 
 @dataclass(frozen=True, slots=True)
 class _Buildings:
-    """n buildings: rows, polygons in longitude and latitude, their boxes (n, 4), ellipsoidal heights and height (m, (n,))."""
+    """n buildings: their rows, polygons in longitude and latitude, ellipsoidal heights, height above ground (m, (n,))."""
 
     rows: FeatureRows
     geometries: NDArray[np.object_]
-    boxes: NDArray[np.float64]
     bottoms: NDArray[np.float64]
     tops: NDArray[np.float64]
     rise: NDArray[np.float64]
     lifted: NDArray[np.bool_]
 
     def outlines(self) -> Outlines:
-        corners = shapely.get_num_coordinates(self.geometries).astype(np.int64)
-        sizes = sizes_of(self.boxes, self.tops - self.bottoms)
-        return Outlines(
-            self.rows.keys, self.boxes, self.bottoms, self.tops, sizes, corners * VERTICES_PER_CORNER
-        )
-
-
-class LoadedFootprints:
-    """Some buildings in memory."""
-
-    def __init__(self, buildings: _Buildings, state: SourceState) -> None:
-        self._buildings = buildings
-        self._state = state
-
-    @property
-    def keys(self) -> Keys:
-        """The keys of those that are here."""
-        return self._buildings.rows.keys
-
-    @property
-    def table(self) -> PropertyTable:
-        """Their attributes."""
-        rows = self._buildings.rows
-        return self._state.schema.table(rows.ids, {":height": self._buildings.rise, **rows.columns})
-
-    def outlines(self) -> Outlines:
         """Where they are."""
-        return self._buildings.outlines()
+        return building_outlines(self.rows.keys, self.geometries, self.bottoms, self.tops)
 
-    def parts(self, frame: LocalFrame, detail: Detail) -> Sequence[Part]:
-        """Their walls and roofs, in any detail the same."""
-        found = self._buildings
-        if not len(found.geometries):
-            return ()
-        mesh = extrude(
-            to_ragged(found.geometries), 0, len(found.geometries), frame,
-            bottom=found.bottoms, top=found.tops, lifted=found.lifted,
-        )  # fmt: skip
-        return (MeshPart(mesh, Material(colour=(*BUILDING_COLOUR, 1.0))),)
+    def loaded(self, schema: TableSchema) -> LoadedBuildings:
+        """With their attributes, ready to be drawn."""
+        rows = self.rows
+        table = schema.table(rows.ids, {_HEIGHT.key: self.rise, **rows.columns})
+        return LoadedBuildings(rows.keys, self.geometries, self.bottoms, self.tops, table, lifted=self.lifted)

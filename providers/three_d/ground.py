@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -88,7 +89,7 @@ def clip_ground(raster: Path, bbox84: tuple[float, ...], target: Path) -> float:
     return float(np.median(values))
 
 
-def _window_of(source: object, bounds: tuple[float, float, float, float]) -> object | None:
+def _window_of(source: Any, bounds: tuple[float, float, float, float]) -> Any:
     """The pixels of a raster below CRS84 bounds, with a margin; None where there are none."""
     from rasterio.warp import transform_bounds
     from rasterio.windows import Window

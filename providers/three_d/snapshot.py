@@ -151,7 +151,7 @@ class SnapshotFeatures:
 
     def _rows(self, rows: Sequence[tuple[Any, ...]]) -> FeatureRows:
         if not rows:
-            none = {item.name: [] for item in self.fields}
+            none: dict[str, list[Any]] = {item.name: [] for item in self.fields}
             return FeatureRows(np.empty(0, dtype=np.int64), [], np.empty(0, dtype=object), none)
         keys, ids, blobs, *values = zip(*rows, strict=True)
         columns = {

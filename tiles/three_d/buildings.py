@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 import numpy as np
@@ -12,19 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from tiles.three_d.attributes import property_table
+from tiles.three_d.attributes import PropertyTable, property_table
+from tiles.three_d.build import BuildOptions, build_tileset
+from tiles.three_d.build_tile import TileOptions
 from tiles.three_d.errors import AttributeTableError, NothingToBuildError
 from tiles.three_d.extrude import VERTICES_PER_CORNER, extrude
 from tiles.three_d.footprints import clean_footprints, to_ragged
-from tiles.three_d.glb import Appearance
-from tiles.three_d.mesh import Mesh
+from tiles.three_d.glb import GlbOptions
+from tiles.three_d.objects import Detail, Keys, Material, MeshPart, Outlines, Part
 from tiles.three_d.placement import LocalFrame, Positions, as_crs
 from tiles.three_d.report import ProblemLog, ReportProblem, Survivors, TilesetSummary
-from tiles.three_d.tileset import Features, TilesetFiles, cut_into_tiles, write_tileset
 from tiles.three_d.vertical import VerticalReference, to_ellipsoid
 
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 BUILDING_COLOUR = (0.72, 0.70, 0.66)
+BUILDING_MATERIAL = Material(colour=(*BUILDING_COLOUR, 1.0))
 _METRES_PER_DEGREE = 111_320.0
 
 
@@ -70,28 +74,105 @@ def build_buildings(
     boxes = shapely.bounds(clean.geometries)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2.0
     bottom, said = to_ellipsoid(system, middles, ground[kept], vertical or VerticalReference.ellipsoidal())
-    top = bottom + rise[kept]
     kept_ids = [ids[row] for row in kept.tolist()]
     taken = {name: take_rows(values, kept, count, name) for name, values in columns.items()}
-    table = property_table("building", kept_ids, {"height": rise[kept]}, taken, titles)
-    corners = shapely.get_num_coordinates(clean.geometries).astype(np.int64)
-    features = Features(boxes, bottom, top, sizes_of(boxes, rise[kept]), corners * VERTICES_PER_CORNER, table)
-    tiled = cut_into_tiles(features)
-    features = features.take(tiled.order)
-    polygons = to_ragged(clean.geometries[tiled.order])
+    buildings = MemoryBuildings(
+        clean.geometries,
+        bottom,
+        bottom + rise[kept],
+        property_table("building", kept_ids, {"height": rise[kept]}, taken, titles),
+        f"{said}; {clean.description}",
+        survivors.log,
+        colour,
+    )
+    options = BuildOptions(TileOptions(GlbOptions(attribution)), processes=1)
+    with TemporaryDirectory() as private:
+        return build_tileset(out_dir, Path(private), buildings, options)
 
-    def mesh_of(start: int, stop: int, frame: LocalFrame) -> Mesh:
-        return extrude(polygons, start, stop, frame, bottom=features.bottoms, top=features.tops)
 
-    reference = f"{said}; {clean.description}"
-    appearance = Appearance(colour=colour)
-    return write_tileset(
-        TilesetFiles(out_dir, "buildings", appearance, attribution),
-        features,
-        tiled,
-        mesh_of,
-        log=survivors.log,
-        height_reference=reference,
+class MemoryBuildings:
+    """Buildings in memory as a source of objects, and its own recipe; keys are rows. For one process."""
+
+    content = "buildings"
+    details: tuple[Detail, ...] = (Detail.LOD1,)
+
+    def __init__(
+        self,
+        geometries: NDArray[np.object_],
+        bottoms: NDArray[np.float64],
+        tops: NDArray[np.float64],
+        table: PropertyTable,
+        height_reference: str,
+        problems: ProblemLog,
+        colour: tuple[float, float, float],
+    ) -> None:
+        """`geometries` (n,) in longitude and latitude; `bottoms`, `tops` (n,) ellipsoidal heights; `table` has n rows."""
+        self._geometries, self._bottoms, self._tops, self._table = geometries, bottoms, tops, table
+        self._material = Material(colour=(*colour, 1.0))
+        self.height_reference = height_reference
+        self.problems = problems
+
+    def open(self) -> MemoryBuildings:
+        """Itself."""
+        return self
+
+    def outlines(self) -> Iterator[Outlines]:
+        """Where all of them are."""
+        yield self.load(np.arange(len(self._geometries))).outlines()
+
+    def load(self, keys: Keys) -> LoadedBuildings:
+        """The buildings of some rows."""
+        return LoadedBuildings(
+            keys,
+            self._geometries[keys],
+            self._bottoms[keys],
+            self._tops[keys],
+            self._table.take(keys),
+            self._material,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBuildings:
+    """n buildings in memory. `geometries` (n,) polygons in longitude and latitude; `bottoms`, `tops` (n,) ellipsoidal heights.
+
+    `lifted` (n,): which stand above a passage and have a floor; None where none does.
+    """
+
+    keys: Keys
+    geometries: NDArray[np.object_]
+    bottoms: NDArray[np.float64]
+    tops: NDArray[np.float64]
+    table: PropertyTable
+    material: Material = BUILDING_MATERIAL
+    lifted: NDArray[np.bool_] | None = None
+
+    def outlines(self) -> Outlines:
+        """Where they are."""
+        return building_outlines(self.keys, self.geometries, self.bottoms, self.tops)
+
+    def parts(self, frame: LocalFrame, detail: Detail) -> Sequence[Part]:
+        """Their walls and roofs, in any detail the same."""
+        if not len(self.geometries):
+            return ()
+        mesh = extrude(
+            to_ragged(self.geometries), 0, len(self.geometries), frame,
+            bottom=self.bottoms, top=self.tops, lifted=self.lifted,
+        )  # fmt: skip
+        return (MeshPart(mesh, self.material),)
+
+
+def building_outlines(
+    keys: Keys,
+    geometries: NDArray[np.object_],
+    bottoms: NDArray[np.float64],
+    tops: NDArray[np.float64],
+) -> Outlines:
+    """Outlines of polygons (n,) in longitude and latitude that are raised from `bottoms` to `tops` (m, (n,))."""
+    boxes = shapely.bounds(geometries).reshape(-1, 4)
+    corners = shapely.get_num_coordinates(geometries).astype(np.int64)
+    return Outlines(
+        keys, boxes, bottoms, tops, sizes_of(boxes, tops - bottoms), corners * VERTICES_PER_CORNER
     )
 
 
