@@ -238,12 +238,8 @@ def test_cityjson(publisher: Any, tmp_path: Path) -> None:
     path = tmp_path / "house.json"
     path.write_text(json.dumps(CUBE))
     result = publisher.publish(path)
-    assert (result.count, tileset(result)[0]["content"]) == (1, "cityjson")
+    assert (result.count, tileset(result)[0]["content"]) == (1, "cityobjects")
     rows = publisher.columns(result)
     assert rows["house"]["storeys"] == 3
     assert rows["house"]["用途"] == "住宅"
     assert result.collection.bbox[5] - result.collection.bbox[2] == pytest.approx(9, abs=0.2)
-    copy = tmp_path / "copy.json"
-    copy.write_text(json.dumps(CUBE))
-    with pytest.raises(OptionError, match="cjio merge"):
-        publisher.publish(path, copy, collection="two")

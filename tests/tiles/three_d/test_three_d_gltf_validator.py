@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import shapely
 
-from tiles.three_d import VerticalReference, build_buildings, build_cityjson, build_pipes
+from tiles.three_d import build_buildings, build_pipes
 
 pytestmark = pytest.mark.clients
 
@@ -50,13 +50,6 @@ def test_pipes(root: Path, tmp_path: Path) -> None:
     lines = [shapely.LineString(np.cumsum(step, axis=0) + start) for step in steps]
     ids = [str(number) for number in range(200)]
     build_pipes(tmp_path, lines, "EPSG:3879", 2.0, generator.uniform(0.1, 2.0, 200), ids=ids, columns={})
-    assert errors(root, tmp_path) == {}
-
-
-@pytest.mark.parametrize("name", ["delft.json", "rotterdam_subset.json", "3dbag_b2.city.jsonl"])
-def test_real_cityjson(name: str, root: Path, tmp_path: Path, sample_data: Path) -> None:
-    path = sample_data / "cityjson" / name
-    build_cityjson(tmp_path, path, crs="EPSG:7415", vertical=VerticalReference.offset(43.3))
     assert errors(root, tmp_path) == {}
 
 
