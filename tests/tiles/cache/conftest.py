@@ -197,6 +197,8 @@ def body_of() -> Callable[..., bytes]:
         "jpeg": jpeg,
         "mvt": lambda seed: packed(struct.pack("<I", seed) * 50),
         "terrain": lambda seed: packed(struct.pack("<I", seed) * 60),
+        "glb": lambda seed: packed(struct.pack("<I", seed) * 70),
+        "b3dm": lambda seed: packed(struct.pack("<I", seed) * 80),
     }
     return lambda extension="png", seed=0: makers[extension](seed)
 
