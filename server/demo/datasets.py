@@ -12,12 +12,13 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
 from providers.sensors.store import SeriesStore, Span, rfc3339
-from server.demo import buildings, city_layers, pipes, sources, survey
+from server.demo import buildings, city_layers, pipes, sources, survey, underground
 from server.demo.auckland import PARAMETER
 from server.demo.openstreetmap import CITY_GRID
 from server.demo.vector_files import Column, write_layer
 from server.demo.workshop import Workshop
 from server.publish import ExtraRepresentation, ReadingOptions, RepresentationBuilder, SceneOptions
+from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Interval, RepresentationKind
 
 GEOID_METRES = 16.0
@@ -76,6 +77,10 @@ _STREETS = _Layer("streets", city_layers.STREET_COLUMNS, "LineString")
 _ADDRESSES = _Layer("addresses", city_layers.ADDRESS_COLUMNS, "Point")
 _PLACES = _Layer("places", city_layers.PLACE_COLUMNS, "Point")
 _PIPES = _Layer("pipes", pipes.COLUMNS, "3D LineString", CITY_GRID)
+_MANHOLES = _Layer("manholes", underground.MANHOLE_COLUMNS, "3D Point", CITY_GRID)
+_BOREHOLES = _Layer("boreholes", underground.BOREHOLE_COLUMNS, "3D Point", CITY_GRID)
+_TUNNEL = _Layer("tunnel", underground.TUNNEL_COLUMNS, "3D LineString", CITY_GRID)
+_DRILLED = {"intervals": "intervals", "hole": "borehole_id", "top": "孔口高程"}
 _COUNTERS = _Layer("counters", COUNTER_COLUMNS, "Point")
 
 
@@ -123,7 +128,59 @@ def _pipes(workshop: Workshop) -> Material:
     return Material(
         file=_PIPES.write(workshop, features),
         reading=ReadingOptions(id_field="pipe_id"),
-        scene=SceneOptions(diameter_field="diameter", vertical=GEOID_METRES),
+        scene=SceneOptions(
+            diameter_field="diameter",
+            vertical=GEOID_METRES,
+            underground=UndergroundOptions(fields={"kind": "kind"}, size_unit="m"),
+        ),
+    )
+
+
+def _manholes(workshop: Workshop) -> Material:
+    features = underground.manhole_features(workshop.extract, workshop.ground)
+    return Material(
+        file=_MANHOLES.write(workshop, features),
+        reading=ReadingOptions(id_field="manhole_id"),
+        scene=SceneOptions(
+            underground=UndergroundOptions(
+                kind="pipes",
+                fields={"diameter": "井径", "kind": "kind", "well_depth": "井深", "top": "地面高程"},
+                size_unit="m",
+            ),
+            vertical=GEOID_METRES,
+        ),
+    )
+
+
+def _boreholes(workshop: Workshop) -> Material:
+    colours = underground.BOREHOLE_COLOURS
+    return _drilled(workshop, UndergroundOptions(kind="boreholes", fields=_DRILLED, colours=colours), 4.0)
+
+
+def _geology(workshop: Workshop) -> Material:
+    layers = tuple(underground.BOREHOLE_COLOURS)
+    options = UndergroundOptions(
+        kind="geology", fields=_DRILLED, colours=underground.BOREHOLE_COLOURS, layers=layers
+    )
+    return _drilled(workshop, options, None)
+
+
+def _drilled(workshop: Workshop, options: UndergroundOptions, diameter: float | None) -> Material:
+    features = underground.borehole_features(workshop.ground)
+    return Material(
+        file=_BOREHOLES.write(workshop, features),
+        reading=ReadingOptions(id_field="borehole_id"),
+        scene=SceneOptions(underground=options, default_diameter=diameter, vertical=GEOID_METRES),
+    )
+
+
+def _tunnel(workshop: Workshop) -> Material:
+    options = UndergroundOptions(
+        kind="tunnels", fields={"width": "width", "height": "height"}, size_unit="m", wall=0.4
+    )
+    return Material(
+        file=_TUNNEL.write(workshop, underground.tunnel_features(workshop.ground)),
+        scene=SceneOptions(underground=options, vertical=GEOID_METRES),
     )
 
 
@@ -194,6 +251,10 @@ DATASETS: tuple[Dataset, ...] = (
     Dataset("helsinki", "addresses", sources.helsinki_extract, _addresses),
     Dataset("helsinki", "places", sources.helsinki_extract, _places),
     Dataset("helsinki", "pipes", sources.helsinki_extract, _pipes),
+    Dataset("helsinki", "manholes", sources.helsinki_extract, _manholes),
+    Dataset("helsinki", "boreholes", sources.helsinki_extract, _boreholes),
+    Dataset("helsinki", "geology", sources.helsinki_extract, _geology),
+    Dataset("helsinki", "tunnel", sources.helsinki_extract, _tunnel),
     Dataset("helsinki", "terrain", sources.helsinki_extract, _terrain),
     Dataset("helsinki", "ortho", sources.helsinki_extract, _ortho),
     Dataset("helsinki", "lidar", sources.helsinki_extract, _lidar),

@@ -35,7 +35,18 @@ def test_every_collection_of_the_demo_is_described(collections_file: Path) -> No
     simulated = {key for key, text in texts.collections.items() if text.simulated}
     assert simulated == {
         f"helsinki/{name}"
-        for name in ("terrain", "ortho", "lidar", "pipes", "survey-cgcs2000", "survey-control-points")
+        for name in (
+            "terrain",
+            "ortho",
+            "lidar",
+            "pipes",
+            "manholes",
+            "boreholes",
+            "geology",
+            "tunnel",
+            "survey-cgcs2000",
+            "survey-control-points",
+        )
     }
     for key, text in texts.collections.items():
         assert text.simulated == ("simulated" in text.keywords), key

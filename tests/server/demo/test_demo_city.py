@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import fiona
@@ -24,6 +26,7 @@ from server.demo.lidar import BUILDING, GROUND, HIGH_VEGETATION, WATER, scan, wr
 from server.demo.openstreetmap import parse_tags, read_extract
 from server.demo.orthophoto import draw_orthophoto
 from server.demo.pipes import NETWORKS, pipe_features
+from server.demo.underground import borehole_features, manhole_features, tunnel_features
 from server.demo.workshop import Workshop
 
 
@@ -240,6 +243,29 @@ def test_pipes_lie_under_the_ground_and_meet(workshop: Workshop) -> None:
         first[0].equals(second[0]) and first[1] == second[1]
         for first, second in zip(features, repeated, strict=True)
     )
+
+
+def test_what_else_lies_under_the_city(workshop: Workshop) -> None:
+    ground = workshop.ground
+    manholes = list(manhole_features(workshop.extract, ground))
+    assert len({values["manhole_id"] for _, values in manholes}) == len(manholes) > 100
+    assert all(values["pipes"] >= 3 and values["井深"] > 2.0 for _, values in manholes)
+    boreholes = list(borehole_features(ground))
+    assert len(boreholes) > 20
+    for point, values in boreholes:
+        intervals = json.loads(values["intervals"])
+        assert intervals[0]["from"] == 0.0
+        assert intervals[-1]["lithology"] == "granite"
+        assert all(one["to"] == two["from"] for one, two in pairwise(intervals))
+        assert point.z == pytest.approx(ground.sample(np.array([point.x]), np.array([point.y]))[0], abs=0.1)
+    tubes = [line for line, _ in tunnel_features(ground)]
+    assert len(tubes) == 2
+    assert tubes[0].distance(tubes[1]) == pytest.approx(14.0, abs=0.5)
+    for tube in tubes:
+        x, y, z = shapely.get_coordinates(tube, include_z=True).T
+        assert (ground.sample(x, y) - z).min() > 15.0
+    again = list(borehole_features(ground))
+    assert [values for _, values in again] == [values for _, values in boreholes]
 
 
 def test_a_missing_package_says_how_to_get_it() -> None:
