@@ -327,7 +327,9 @@ def _integers(array: pa.Array, no_data: int | None) -> NDArray[Any] | None:
     low, high = _limits(array)
     if low <= _INT32.min or high > _INT32.max:
         return None
-    filled = pc.fill_null(array.cast(pa.int64()), int(_INT32.min)) if array.null_count else array.cast(pa.int64())
+    filled = (
+        pc.fill_null(array.cast(pa.int64()), int(_INT32.min)) if array.null_count else array.cast(pa.int64())
+    )
     return _values(filled, np.int64).astype("<i4")
 
 

@@ -196,32 +196,18 @@ class FeatureStore:
 
     def read_keys(self, keys: Sequence[int], fields: Sequence[str] | None = None) -> FeatureColumns:
         """The features of these keys as columns, ascending by key; keys without a feature are left out."""
+        from providers.features.store.by_key import read_keys
+
         chosen = self._chosen(fields)
-        names = _columns_payload(chosen, with_geometry=True).columns
-        # The keys come first: a lookup each. As one bound text they need no limit on the number of parameters.
-        statement = (
-            f"SELECT a.key{names} FROM json_each(?) AS asked CROSS JOIN feature a ON a.key = asked.value"  # noqa: S608 - quoted names
-        )
-        ordered = sorted(keys)
-        rows: list[Row] = []
-        for start in range(0, len(ordered), _PART):
-            with self.borrowed() as connection:
-                rows += connection.execute(statement, (orjson.dumps(ordered[start : start + _PART]),)).fetchall()
-        return _as_columns(rows, chosen)
+        payload = _columns_payload(chosen, with_geometry=True)
+        return _as_columns(read_keys(self, keys, payload), chosen)
 
     def column(self, field: str) -> list[Any]:
-        """The values of one field of all features, in any order."""
+        """The values of one field of all features, ascending by key."""
+        from providers.features.store.by_key import column
+
         (chosen,) = self._chosen([field])
-        values: list[Any] = []
-        cursor = -1
-        statement = f"SELECT a.key, a.{quote(chosen.column)} FROM feature a WHERE a.key > ? ORDER BY a.key LIMIT ?"  # noqa: S608 - quoted names
-        while True:
-            with self.borrowed() as connection:
-                rows = connection.execute(statement, (cursor, _PART * 5)).fetchall()
-            values += shown_values(chosen, [value for _, value in rows])
-            if len(rows) < _PART * 5:
-                return values
-            cursor = rows[-1][0]
+        return column(self, chosen)
 
     # --- edits and history -----------------------------------------------------------------------------------------
 
