@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli import instance_options as trees
+from server.cli import placement_options as models
 from server.cli import publishing_options as given
 from server.cli import underground_options as below
 from server.cli.options import Config, Home, settings_of, split_qualified
@@ -86,6 +87,9 @@ def publish(
     width_field: trees.WidthField = None,
     scale_field: trees.ScaleField = None,
     heading_field: trees.HeadingField = None,
+    place: models.Place = None,
+    heading: models.Heading = 0.0,
+    model_scale: models.ModelScale = 1.0,
     terrain: given.Terrain = False,
     water: given.Water = None,
     terrain_levels: given.TerrainLevels = None,
@@ -103,6 +107,7 @@ def publish(
     from server.publish import publish as publish_files
     from server.publish.constraint_files import read_constraints
     from server.publish.instance_options import InstanceOptions
+    from server.publish.placement_options import PlacementOptions
     from server.publish.underground_options import UndergroundOptions
     from server.registry.catalogue import Access
     from server.registry.registry import open_registry_that_is_there
@@ -187,6 +192,7 @@ def publish(
                 scale_field=scale_field,
                 heading_field=heading_field,
             ),
+            placement=PlacementOptions(place=place, heading=heading, scale=model_scale),
         ),
     )
     title_of_work = f"Publishing {tenant}.{id_}"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,11 +16,16 @@ from server.publish.errors import CrsError, DamagedFile, EmptyDataset
 from server.publish.feature_store import store_features
 from server.publish.features import FEATURES_FILE, describe_features
 from server.publish.inputs import Input
+from server.publish.placement_options import model_placement
 from server.publish.reference_systems import parse_crs
 from server.publish.scenes import TILESET_FOLDER, Scene, finished_scene, vertical_reference
 from tiles.three_d.errors import CityModelError, VerticalReferenceError
 from tiles.three_d.errors import PlacementError as ScenePlacementError
 from tiles.three_d.report import ObjectProblem, ProblemLog
+
+if TYPE_CHECKING:
+    from tiles.three_d.city_models import CityModelFile
+    from tiles.three_d.placed_models import ModelPlacement
 
 SCENE_FOLDER = "scene"
 PROBLEMS_FILE = "problems.jsonl"
@@ -55,12 +61,13 @@ def build_city_model(task: Task) -> Built:
 def _import(task: Task, rows: CityObjectRows, problems: Problems) -> None:
     """All objects of the inputs in the models store, and as rows of features."""
     from providers.three_d.city_models import MODELS_FILE
-    from tiles.three_d.city_models import ModelStoreWriter, common_crs, import_city_models, open_city_model
+    from tiles.three_d.city_models import ModelStoreWriter, common_crs, import_city_models
 
     task.stage("reading")
     asked = task.request.reading.crs
     try:
-        files = [open_city_model(item.path, task.workspace) for item in task.inputs]
+        placement = model_placement(task.request.scene.placement, task.request.scene.ground)
+        files = [_opened(item, placement, task.workspace) for item in task.inputs]
         crs = parse_crs(asked) if asked else common_crs(files)
         with ModelStoreWriter(task.folder / MODELS_FILE) as writer:
             imported = import_city_models(
@@ -77,12 +84,29 @@ def _import(task: Task, rows: CityObjectRows, problems: Problems) -> None:
     except VerticalReferenceError:
         raise
     except ScenePlacementError as error:
-        raise CrsError(f"{error}. Name the CRS with --crs.") from error
+        placed = task.inputs[0].format.key in ("ifc", "gltf", "obj", "ply", "stl")
+        hint = "with --place LON,LAT,HEIGHT" if placed else "Name the CRS with --crs"
+        raise CrsError(f"{error} ({hint})." if placed else f"{error}. {hint}.") from error
     if imported.count == 0:
         first = problems.log.listed
         reason = f" ({first[0].id}: {first[0].problem})" if first else ""
         raise EmptyDataset(f"{rows.name} holds no city object that can be drawn{reason}.")
     rows.finish(imported.crs)
+
+
+def _opened(item: Input, placement: ModelPlacement | None, workspace: Path) -> CityModelFile:
+    """The reader of a file. Raises CityModelError, PlacementError."""
+    if item.format.key == "ifc":
+        from tiles.three_d.placed_models.ifc import IFCFile
+
+        return IFCFile(item.path, placement, workspace)
+    if item.format.key in ("gltf", "obj", "ply", "stl"):
+        from tiles.three_d.placed_models.meshes import MeshFile
+
+        return MeshFile(item.path, placement, workspace)
+    from tiles.three_d.city_models import open_city_model
+
+    return open_city_model(item.path, workspace)
 
 
 def _name_of(inputs: Sequence[Input]) -> str:

@@ -265,6 +265,35 @@ _SWMM_SECTION = re.compile(
 _TILESET_MEMBERS = ('"asset"', '"root"', '"geometricError"', '"boundingVolume"')
 
 
+def _is_ifc(sample: Sample) -> bool:
+    return sample.head.lstrip().startswith(b"ISO-10303-21") and b"IFC" in sample.head[:4096].upper()
+
+
+def _is_gltf(sample: Sample) -> bool:
+    if sample.head.startswith(b"glTF"):
+        return True
+    text = sample.text
+    return sample.path.suffix.lower() == ".gltf" and text.lstrip().startswith("{") and '"asset"' in text
+
+
+_OBJ_VERTEX = re.compile(r"^v(\s+[-+0-9.eE]+){3}", re.MULTILINE)
+
+
+def _is_obj(sample: Sample) -> bool:
+    return sample.path.suffix.lower() == ".obj" and bool(_OBJ_VERTEX.search(sample.text))
+
+
+def _is_ply(sample: Sample) -> bool:
+    return sample.head.startswith((b"ply\n", b"ply\r\n")) and b"\nelement face " in sample.head[:4096]
+
+
+def _is_stl(sample: Sample) -> bool:
+    if sample.path.suffix.lower() != ".stl":
+        return False
+    count = int.from_bytes(sample.head[80:84], "little")
+    return sample.size == 84 + 50 * count or sample.head.lstrip().startswith(b"solid")
+
+
 def _is_tileset(sample: Sample) -> bool:
     text = sample.text
     return text.lstrip().startswith("{") and all(member in text for member in _TILESET_MEMBERS)
@@ -298,6 +327,11 @@ FORMATS: dict[str, Format] = {
         Format("las", "LAS, LAZ or COPC", Family.POINT_CLOUD, _is_las),
         Format("3dtiles", "3D Tiles (tileset.json, an archive of one, 3TZ)", Family.TILESET, _is_tileset),
         Format("cityjson", "CityJSON or CityJSONSeq", Family.CITY_MODEL, _is_cityjson),
+        Format("ifc", "IFC (building information model)", Family.CITY_MODEL, _is_ifc),
+        Format("gltf", "glTF 2.0 (.glb, .gltf)", Family.CITY_MODEL, _is_gltf),
+        Format("obj", "Wavefront OBJ", Family.CITY_MODEL, _is_obj),
+        Format("ply", "PLY mesh", Family.CITY_MODEL, _is_ply),
+        Format("stl", "STL", Family.CITY_MODEL, _is_stl),
         Format("citygml", "CityGML", Family.CITY_MODEL, is_citygml),
         Format("geojsonseq", "GeoJSON text sequence", Family.VECTOR, _is_geojson_sequence, "GeoJSONSeq"),
         Format("geojson", "GeoJSON", Family.VECTOR, _is_geojson, "GeoJSON"),

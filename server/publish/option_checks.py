@@ -16,6 +16,7 @@ from server.publish.errors import OptionError
 from server.publish.formats import FORMATS, Family
 from server.publish.inputs import Input
 from server.publish.instance_options import check_instances
+from server.publish.placement_options import check_placement
 from server.publish.request import PublishRequest, SceneOptions
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import check_underground
@@ -31,6 +32,7 @@ _VECTORS = _formats_of(Family.VECTOR)
 _FEATURES = _formats_of(Family.VECTOR, Family.CITY_MODEL)
 _RASTERS = _formats_of(Family.RASTER)
 _GRIDS = frozenset({"raster"})
+_MODELS = frozenset({"gltf", "obj", "ply", "stl", "ifc"})
 _ARRAYS = frozenset({"netcdf", "zarr"})
 _POINT_CLOUDS = _formats_of(Family.POINT_CLOUD)
 _EVERYTHING = frozenset(FORMATS)
@@ -60,6 +62,7 @@ _BUILDINGS = "footprints in vector data, of which it makes buildings"
 _PIPES = "lines in vector data, of which it makes pipes"
 _INSTANCES = "points in vector data, of which it makes trees and street furniture"
 _UNDERGROUND = "features, or rasters of layers, of which it makes things under the ground"
+_PLACED = "models drawn in coordinates of their own"
 _COORDINATES = "CSV with its coordinates in columns"
 
 OPTION_USES: tuple[OptionUse, ...] = (
@@ -98,7 +101,7 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.default_height", "--default-height", _VECTORS, _BUILDINGS),
     OptionUse("scene.min_height_field", "--min-height-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.base_field", "--base-field", _VECTORS, _BUILDINGS),
-    OptionUse("scene.ground", "--ground", _VECTORS, "vector data of which something in 3D is made"),
+    OptionUse("scene.ground", "--ground", _VECTORS | _MODELS, "data of which something in 3D is made"),
     OptionUse("scene.diameter_field", "--diameter-field", _VECTORS, _PIPES),
     OptionUse("scene.default_diameter", "--default-diameter", _VECTORS, _PIPES),
     OptionUse("scene.depth_field", "--depth-field", _VECTORS, _PIPES),
@@ -125,6 +128,9 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("scene.instances.width_field", "--width-field", _VECTORS, _INSTANCES),
     OptionUse("scene.instances.scale_field", "--scale-field", _VECTORS, _INSTANCES),
     OptionUse("scene.instances.heading_field", "--heading-field", _VECTORS, _INSTANCES),
+    OptionUse("scene.placement.place", "--place", _MODELS, _PLACED),
+    OptionUse("scene.placement.heading", "--heading", _MODELS, _PLACED),
+    OptionUse("scene.placement.scale", "--model-scale", _MODELS, _PLACED),
     OptionUse("scene.vertical", "--height-reference", _EVERYTHING, "data of which something in 3D is made"),
     OptionUse("scene.terrain", "--terrain", _GRIDS, "rasters of heights, of which it makes a terrain"),
     OptionUse("scene.water", "--water", _GRIDS, "rasters of heights, of which a terrain is made"),
@@ -161,6 +167,7 @@ _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("scene.vertical", _RASTERS, ("scene.terrain", "scene.underground.kind")),
     *((path, _VECTORS | _GRIDS, _MAKE_PIPES) for path in _OF_THE_UNDERGROUND),
     *((path, _VECTORS, _MAKE_INSTANCES) for path in _OF_INSTANCES),
+    ("scene.ground", _MODELS, ("scene.placement.place",)),
     ("scene.water", _RASTERS, ("scene.terrain",)),
     ("scene.terrain_levels", _RASTERS, ("scene.terrain",)),
 )
@@ -186,6 +193,7 @@ def check_values(request: PublishRequest) -> None:
     check_scene_values(request.scene)
     check_underground(request.scene.underground)
     check_instances(request.scene.instances)
+    check_placement(request.scene.placement)
     _check_rasters(request)
 
 

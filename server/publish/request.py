@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from server.publish.instance_options import InstanceOptions
+from server.publish.placement_options import PlacementOptions
 from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Access, Collection, Interval, RepresentationKind
 
@@ -80,7 +81,7 @@ class SceneOptions:
     above a height ("0.5"), or in a file or collection of polygons or a raster; `terrain_levels` is the deepest level of tiles that
     are written rather than made on request (None: two minutes' worth). `point_tiles` a tileset of a point cloud, whose points
     are coloured by `point_colour` ("class", "height", "rgb", "intensity"). `underground` is about what lies under the ground,
-    `instances` about points that become trees and street furniture.
+    `instances` about points that become trees and street furniture, `placement` about models drawn in coordinates of their own.
     """
 
     height_field: str | None = None
@@ -100,6 +101,7 @@ class SceneOptions:
     point_colour: str = "class"
     underground: UndergroundOptions = field(default_factory=UndergroundOptions)
     instances: InstanceOptions = field(default_factory=InstanceOptions)
+    placement: PlacementOptions = field(default_factory=PlacementOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,8 @@ _SAMPLE = 500
 
 class CityModelFile(Protocol):
     """An open file of city models. `reference_system` names its CRS, None where it says none; `north_first`: its coordinates are given in
-    the order of a CRS whose first axis points north; `fraction` is how much of it has been read, 0 to 1."""
+    the order of a CRS whose first axis points north; `fraction` is how much of it has been read, 0 to 1. One whose textures are not beside it
+    names their folder as `image_folder`."""
 
     path: Path
     reference_system: str | None
@@ -113,7 +114,7 @@ def import_city_models(
     bottoms: list[NDArray[np.float64]] = []
     said = ""
     for number, file in enumerate(files):
-        images = ImageReader(file.path.parent, log, image_limits)
+        images = ImageReader(getattr(file, "image_folder", file.path.parent), log, image_limits)
         swap: bool | None = None
         for batch in file.batches(log):
             if swap is None:
