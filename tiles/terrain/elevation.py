@@ -51,6 +51,7 @@ class ElevationModel:
         self.width, self.height = self._raster.width, self._raster.height
         self._transform = self._raster.transform
         self._inverse = ~self._raster.transform
+        self._wraps = self._is_around_the_world()
         self._blocks: OrderedDict[tuple[int, int, int], _Block] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -71,6 +72,14 @@ class ElevationModel:
     def parts84(self) -> list[Box84]:
         """The boxes of what the model is made of in longitude and latitude; [] where it is one file."""
         return self._raster.parts84()
+
+    def _is_around_the_world(self) -> bool:
+        """Whether the model's last column lies beside its first, so that the ground goes on between them."""
+        if not self.horizontal.is_geographic or self._transform.b or self._transform.d:
+            return False
+        degrees = float(np.degrees(self.horizontal.axis_info[0].unit_conversion_factor))
+        step = abs(self._transform.a) * degrees
+        return bool(abs(step * self.width - 360.0) < step / 100.0)
 
     def pixel_size(self) -> float:
         """The shorter side of a pixel in metres (a degree counts as 111,320 m)."""
@@ -133,8 +142,13 @@ class ElevationModel:
     def _bilinear(self, column: Heights, row: Heights, coarseness: int, shape: tuple[int, int]) -> Heights:
         """Between pixel centres; the outer half of the border's pixels is as high as they are."""
         high, wide = shape
-        column, row = np.clip(column, 0.0, wide - 1.0), np.clip(row, 0.0, high - 1.0)
-        left = np.minimum(column.astype(np.int64), max(wide - 2, 0))
+        row = np.clip(row, 0.0, high - 1.0)
+        if self._wraps:
+            column = np.mod(column, self.width / coarseness)
+            left = np.minimum(column.astype(np.int64), wide - 1)
+        else:
+            column = np.clip(column, 0.0, wide - 1.0)
+            left = np.minimum(column.astype(np.int64), max(wide - 2, 0))
         top = np.minimum(row.astype(np.int64), max(high - 2, 0))
         part_x, part_y = column - left, row - top
         block_row, block_column = top // self._block, left // self._block
@@ -170,6 +184,10 @@ class ElevationModel:
         columns, rows = min(size, self.width - left), min(size, self.height - top)
         shape = (-(-rows // coarseness), -(-columns // coarseness))
         values = self._raster.read(left, top, columns, rows, shape)
+        if self._wraps and columns < size:
+            first = self._raster.read(0, top, min(coarseness, self.width), rows, (shape[0], 1))
+            values = np.concatenate((values, first), axis=1)
+            shape = values.shape
         if min(shape) < 2:
             values = np.pad(values, ((0, int(shape[0] < 2)), (0, int(shape[1] < 2))), mode="edge")
         return _Block(values, bool(np.isfinite(values).all()))

@@ -105,12 +105,12 @@ def excavation_of(
     if not shapely.is_valid(geometry):
         raise ExcavationError(f"the polygon is not valid: {shapely.is_valid_reason(geometry)}")
     source = horizontal_part(as_crs(crs))
-    placed = shapely.transform(shapely.force_2d(geometry), lambda xy: to_longitude_latitude(source, xy)[0])
-    coordinates = shapely.get_coordinates(placed)
+    coordinates = to_longitude_latitude(source, shapely.get_coordinates(geometry.exterior))[0]
     if not np.isfinite(coordinates).all() or np.abs(coordinates[:, 1]).max() > 89.9:
         raise ExcavationError("the polygon lies outside the area of its CRS, or at a pole")
     if np.ptp(coordinates[:, 0]) > 180.0:
         raise ExcavationError("the polygon crosses the antimeridian; cut it there into two")
+    placed = shapely.Polygon(coordinates)
     return Excavation(shapely.orient_polygons(placed), floor, depth, slope)
 
 
@@ -227,8 +227,8 @@ def _mesh(rim: Numbers, tops: Numbers, bottom: Any, floor: float, plane: _Plane,
         # Counter-clockwise around the pit, seen from inside it.
         walls = np.concatenate(
             (
-                np.column_stack((after, at, at + count)),
-                np.column_stack((after, at + count, after + count)),
+                np.column_stack((after + count, at + count, at)),
+                np.column_stack((after + count, at, after)),
             )
         )
         positions = np.concatenate((upper, lower))
