@@ -4,6 +4,7 @@
 // `settled()` does so again after a move, `setUnderground(on)`, `setVisible(id, on)` and `pick(x, y)` do what the tools do.
 
 import { mapSettings as settings } from "./page.js";
+import { keepStateInLanguageLinks } from "./scene/languages.js";
 import { isWeak } from "./scene/weak.js";
 import { text } from "./scene/texts.js";
 
@@ -37,4 +38,5 @@ async function boot() {
   }
 }
 
+keepStateInLanguageLinks();
 window.chengtuScene = { ready: boot() };
