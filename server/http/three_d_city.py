@@ -131,8 +131,12 @@ def city_tileset(entries: Sequence[Entry]) -> dict[str, Any]:
     else:
         ordered = sorted(entries, key=lambda entry: (_place(entry.root.region), entry.uri))
         root = _group(ordered)
+    from tiles.three_d.subtree import TILE_SCHEMA
+
     return {
         "asset": {"version": "1.1", "generator": "chengtu"},
+        # CesiumJS reads the metadata in subtrees of external tilesets by the schema of the outermost one.
+        "schema": TILE_SCHEMA,
         "geometricError": root["geometricError"],
         "root": root,
     }

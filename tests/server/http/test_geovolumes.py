@@ -193,6 +193,7 @@ def leaves(tile: dict[str, Any], parent: dict[str, Any] | None = None) -> Iterat
 def test_tileset_of_a_view(volumes: Volumes) -> None:
     document = volumes.client.json("/t/demo/ogc/3dtiles/tileset.json")
     assert document["asset"]["version"] == "1.1"
+    assert "tile" in document["schema"]["classes"]
     found = {tile["content"]["uri"]: tile for tile in leaves(document["root"])}
     assert set(found) == {f"../collections/{name}/3dtiles/tileset.json" for name in ("high", "deep", "boxed")}
     assert found["../collections/high/3dtiles/tileset.json"]["geometricError"] == 90.0
