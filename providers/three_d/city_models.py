@@ -29,7 +29,7 @@ from tiles.three_d.city_models.store import ModelStore, Records, plan_digest
 from tiles.three_d.extrude import VERTICES_PER_CORNER
 from tiles.three_d.footprints import clean_footprints
 from tiles.three_d.objects import Detail, Keys, MeshPart, Outlines, Part
-from tiles.three_d.placement import HorizontalPath, LocalFrame, horizontal_paths
+from tiles.three_d.placement import HorizontalPath, LocalFrame, horizontal_paths, unwrap_longitudes
 from tiles.three_d.report import ProblemLog, Survivors
 from tiles.three_d.schema import PropertySpec, SchemaBuilder
 
@@ -163,6 +163,7 @@ class _Objects:
     bottoms: NDArray[np.float64]
     tops: NDArray[np.float64]
     _plans: tuple[NDArray[np.intp], NDArray[np.object_]] | None = None
+    _boxed: NDArray[np.object_] | None = None
 
     def with_raised(self, ground: float, log: ProblemLog) -> _Objects:
         """These objects with heights and boxes of those that are raised; what cannot be is left out."""
@@ -199,10 +200,27 @@ class _Objects:
     def plans(self) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
         """(rows, plans in longitude and latitude) of the objects that have one."""
         if self._plans is None:
-            survivors = Survivors.all_of(self.rows.ids, ProblemLog())
-            clean = clean_footprints(self.rows.geometries, self.crs, survivors, self.path)
-            self._plans = clean.kept, clean.geometries
+            if self.modelled.all():
+                self._plans = self._stored_plans()
+            else:
+                survivors = Survivors.all_of(self.rows.ids, ProblemLog())
+                clean = clean_footprints(self.rows.geometries, self.crs, survivors, self.path)
+                self._plans = clean.kept, clean.geometries
         return self._plans
+
+    def _stored_plans(self) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+        """Plans that are as they were published: valid, and known to lie where their CRS is used."""
+        kept = np.flatnonzero(shapely.area(self.rows.geometries) > 0.0)
+        plans = shapely.force_2d(self.rows.geometries[kept])
+        lonlat = self.path.forward(shapely.get_coordinates(plans))
+        lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
+        return kept, shapely.set_coordinates(plans, lonlat)
+
+    def boxed(self) -> NDArray[np.object_]:
+        """Turned boxes around the plans."""
+        if self._boxed is None:
+            self._boxed = turned_boxes(self.plans()[1])
+        return self._boxed
 
 
 class LoadedCityObjects:
@@ -313,6 +331,6 @@ class LoadedCityObjects:
         classes = np.array([*numbers, ROOF_SURFACE], dtype=np.uint8)[
             np.where(known, found.stored["type"][rows], len(numbers))
         ]
-        shapes = turned_boxes(plans) if boxes else plans
+        shapes = found.boxed()[chosen[found.plans()[0]]] if boxes else plans
         mesh = raised(shapes, found.bottoms[rows], tops[rows], rows, classes, frame)
         return [MeshPart(mesh, SURFACE_MATERIAL)], drawn

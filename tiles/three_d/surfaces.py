@@ -96,15 +96,16 @@ def in_plane(soup: PolygonSoup, normals: Positions) -> Positions:
 
 
 def _convex(soup: PolygonSoup, flat: Positions) -> NDArray[np.bool_]:
-    """True (s,) for surfaces of one ring that turns left at every corner (c, 2) and goes around once."""
+    """True (s,) for surfaces of one ring that nowhere turns right at its corners (c, 2) and goes around once."""
     nexts = following(soup.rings)
     edges = flat[nexts] - flat
     after = edges[nexts]
     across = edges[:, 0] * after[:, 1] - edges[:, 1] * after[:, 0]
     starts = soup.surface_limits()[:-1]
-    left = np.logical_and.reduceat(across > 0.0, starts) & (np.diff(soup.surfaces) == 1)
-    # Five corners or more can turn left everywhere and go around twice.
-    many = left & (np.diff(soup.surface_limits()) > 4)
+    # Corners on a straight line are common: where a wall meets its neighbour's.
+    left = np.logical_and.reduceat(across > -_SMALLEST_AREA, starts) & (np.diff(soup.surfaces) == 1)
+    # Four corners or more can turn left (or not at all) everywhere and go around twice, or back and forth.
+    many = left & (np.diff(soup.surface_limits()) > 3)
     if many.any():
         turns = np.arctan2(across, np.sum(edges * after, axis=1))
         left &= ~many | (np.abs(np.add.reduceat(turns, starts) - 2.0 * np.pi) < 0.1)

@@ -116,14 +116,16 @@ def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tupl
     edges = flat[next_corner] - flat
     nexts = edges[next_corner]
     across = edges[:, 0] * nexts[:, 1] - edges[:, 1] * nexts[:, 0]
-    along = np.sum(edges * nexts, axis=1)
-    lengths = np.hypot(edges[:, 0], edges[:, 1]) * np.hypot(nexts[:, 0], nexts[:, 1])
-    starts = soup.rings[:-1]
-    left = np.logical_and.reduceat(across >= -_STRAIGHT * lengths, starts)
-    turns = np.add.reduceat(np.arctan2(across, along), starts)
-    # Convex rings that go around once cannot cross themselves.
-    convex = left & (np.abs(turns - _FULL_TURN) < 0.1)
-    doubtful = np.flatnonzero(~convex[soup.surfaces[:-1]] | (np.diff(soup.surfaces) > 1))
+    straight = _STRAIGHT * np.sqrt(np.sum(edges * edges, axis=1) * np.sum(nexts * nexts, axis=1))
+    single = np.diff(soup.surfaces) == 1
+    starts = soup.corner_limits()[:-1]
+    left = single & np.logical_and.reduceat(across >= -straight, starts)
+    # Convex rings that go around once cannot cross themselves; three corners always do.
+    many = left & (np.diff(soup.corner_limits()) > 3)
+    if many.any():
+        turns = np.add.reduceat(np.arctan2(across, np.sum(edges * nexts, axis=1)), starts)
+        left &= ~many | (np.abs(turns - _FULL_TURN) < 0.1)
+    doubtful = np.flatnonzero(~left)
     if not len(doubtful):
         return doubtful, flat
     valid = shapely.is_valid(flat_polygons(soup, flat, doubtful))

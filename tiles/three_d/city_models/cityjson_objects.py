@@ -83,7 +83,8 @@ class ObjectReader:
             isinstance(parent, str) and self._find(parent) is not None for parent in parents
         ):
             return
-        members = [self._member(name, member) for member in self._family(name, value)]
+        family = self._family(name, value) if value.get("children") else (value,)
+        members = [self._member(name, member) for member in family]
         if not any(member.geometries for member in members):
             self._log.add(name, "no geometry", "skipped")
             return

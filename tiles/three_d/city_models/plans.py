@@ -92,10 +92,9 @@ def _only(geometries: NDArray[np.object_]) -> shapely.Geometry:
 
 
 def _polygonal(plans: NDArray[np.object_]) -> NDArray[np.object_]:
-    """The polygons of each geometry, turned counter-clockwise outside."""
+    """The polygons of each geometry."""
     mixed = np.flatnonzero(shapely.get_type_id(plans) == shapely.GeometryType.GEOMETRYCOLLECTION)
     for row in mixed.tolist():
         parts = [part for part in shapely.get_parts(plans[row]) if shapely.get_dimensions(part) == 2]
         plans[row] = shapely.union_all(parts) if parts else None
-    turned: NDArray[np.object_] = shapely.orient_polygons(plans)
-    return turned
+    return plans
