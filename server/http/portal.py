@@ -67,7 +67,9 @@ def portal() -> Response:
 def scene() -> Response:
     """The 3D scene of a tenant."""
     here, tenant, visible = _shown_in_three_dimensions()
-    return respond(html_answer(here.services.pages.scene(here.page_request(), tenant, visible), scene=True))
+    services = SceneServices(profile=f"{here.root}/profile")
+    page = here.services.pages.scene(here.page_request(), tenant, visible, services)
+    return respond(html_answer(page, scene=True))
 
 
 def extrusion() -> Response:
