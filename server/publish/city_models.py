@@ -84,7 +84,7 @@ def _import(task: Task, rows: CityObjectRows, problems: Problems) -> None:
     except VerticalReferenceError:
         raise
     except ScenePlacementError as error:
-        placed = task.inputs[0].format.key in ("ifc", "gltf", "obj", "ply", "stl")
+        placed = task.inputs[0].format.key in ("ifc", "gltf", "obj", "ply", "stl", "indoorgml")
         hint = "with --place LON,LAT,HEIGHT" if placed else "Name the CRS with --crs"
         raise CrsError(f"{error} ({hint})." if placed else f"{error}. {hint}.") from error
     if imported.count == 0:
@@ -104,6 +104,10 @@ def _opened(item: Input, placement: ModelPlacement | None, workspace: Path) -> C
         from tiles.three_d.placed_models.meshes import MeshFile
 
         return MeshFile(item.path, placement, workspace)
+    if item.format.key == "indoorgml":
+        from tiles.three_d.placed_models.indoorgml import IndoorGMLFile
+
+        return IndoorGMLFile(item.path, placement)
     from tiles.three_d.city_models import open_city_model
 
     return open_city_model(item.path, workspace)

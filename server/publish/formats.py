@@ -265,6 +265,15 @@ _SWMM_SECTION = re.compile(
 _TILESET_MEMBERS = ('"asset"', '"root"', '"geometricError"', '"boundingVolume"')
 
 
+def _is_indoorgml(sample: Sample) -> bool:
+    return b"opengis.net/indoorgml" in sample.head and sample.text.lstrip().startswith("<")
+
+
+def _is_imdf(sample: Sample) -> bool:
+    """Never of a file: it is an archive of several, which `inputs` finds."""
+    return False
+
+
 def _is_ifc(sample: Sample) -> bool:
     return sample.head.lstrip().startswith(b"ISO-10303-21") and b"IFC" in sample.head[:4096].upper()
 
@@ -327,6 +336,8 @@ FORMATS: dict[str, Format] = {
         Format("las", "LAS, LAZ or COPC", Family.POINT_CLOUD, _is_las),
         Format("3dtiles", "3D Tiles (tileset.json, an archive of one, 3TZ)", Family.TILESET, _is_tileset),
         Format("cityjson", "CityJSON or CityJSONSeq", Family.CITY_MODEL, _is_cityjson),
+        Format("indoorgml", "IndoorGML", Family.CITY_MODEL, _is_indoorgml),
+        Format("imdf", "IMDF (indoor mapping, zipped)", Family.VECTOR, _is_imdf),
         Format("ifc", "IFC (building information model)", Family.CITY_MODEL, _is_ifc),
         Format("gltf", "glTF 2.0 (.glb, .gltf)", Family.CITY_MODEL, _is_gltf),
         Format("obj", "Wavefront OBJ", Family.CITY_MODEL, _is_obj),

@@ -26,6 +26,7 @@ from server.publish.formats import (
     recognise_format,
     take_sample,
 )
+from server.publish.imdf import imdf_folder, units_of
 
 _PART_SUFFIXES = frozenset(
     (
@@ -195,6 +196,9 @@ def _from_archive(
     store = next((place for place in (folder, *folder.iterdir()) if is_zarr_store(place)), None)
     if store is not None:
         return [Input(_held_store(store), FORMATS["zarr"], archive.name)]
+    indoors = imdf_folder(folder)
+    if indoors is not None and format_key in (None, "imdf"):
+        return [Input(units_of(indoors, folder / "imdf-units.geojson"), FORMATS["imdf"], archive.name)]
     first = [folder / "tileset.json", *(place / "tileset.json" for place in sorted(folder.iterdir()))]
     whole = next((path for path in first if path in unpacked), None)
     if whole is not None and format_key in (None, "3dtiles"):
@@ -211,7 +215,11 @@ def _from_archive(
     tilesets = [item for item in candidates if item.format.family is Family.TILESET]
     if tilesets:
         # The others are its tiles and what is beside them.
-        return [min(tilesets, key=lambda item: (len(item.path.parts), item.path.name != "tileset.json", item.name))]
+        return [
+            min(
+                tilesets, key=lambda item: (len(item.path.parts), item.path.name != "tileset.json", item.name)
+            )
+        ]
     if not candidates:
         raise UnknownFormat(
             f"{archive.name} holds no dataset that can be published. Allowed: {allowed_formats()}."

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from server.publish.request import (
     PublishRequest,
     PublishResult,
     Report,
+    SceneOptions,
     never_cancelled,
     report_nothing,
 )
@@ -120,6 +122,7 @@ def _prepare(
         request.files, staging.workspace, limits, format_key=reading.format, layer=reading.layer
     )
     check_options(request, inputs)
+    request = with_heights(request, inputs[0].format.key)
     check_style_fits(request, inputs[0], settings)
     check_free_space(settings.home, [item.path for item in inputs])
     task = Task(
@@ -127,6 +130,14 @@ def _prepare(
     )
     task.stage("checking", 1.0)
     return task
+
+
+def with_heights(request: PublishRequest, format_key: str) -> PublishRequest:
+    """The request, with the heights of rooms for IMDF where it does not say itself what to make in three dimensions."""
+    if format_key != "imdf" or request.scene != SceneOptions():
+        return request
+    reading = request.reading if request.reading.id_field else replace(request.reading, id_field="unit_id")
+    return replace(request, reading=reading, scene=SceneOptions(height_field="top", min_height_field="base"))
 
 
 def _builder(family: Family) -> Builder:

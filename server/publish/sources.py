@@ -20,7 +20,7 @@ def open_vector_source(item: Input, options: ReadingOptions, workspace: Path) ->
         from server.publish.ogr_source import OgrSource
 
         return OgrSource(item, options, workspace)
-    if item.format.key in ("geojson", "geojsonseq"):
+    if item.format.key in ("geojson", "geojsonseq", "imdf"):
         from server.publish.geojson_source import GeoJSONSource
 
         return GeoJSONSource(item, options)
