@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from server.http.context import RequestContext, context, html_answer, respond
 from server.http.errors import NotFound
 from server.http.services import Services
-from server.pages import Asset, has_scene
+from server.pages import Asset, SceneServices, has_scene
 from server.registry.catalogue import Collection, Tenant
 
 
