@@ -110,6 +110,13 @@ class GlbDocument:
             raise GlbError(f"accessor {number} runs out of its buffer view of {len(content)} bytes")
         return np.ndarray((count, width), kind, content, offset, (stride, item))
 
+    def indices(self, number: object, most: int) -> NDArray[np.int64]:
+        """The values of an accessor of vertex indices (count,). Raises GlbError."""
+        values = self.accessor(number, most)
+        if values.dtype.kind != "u" or values.shape[1] != 1:
+            raise GlbError(f"accessor {number} has no indices but values of type {values.dtype}")
+        return values[:, 0].astype(np.int64)
+
     def numbers(self, number: object, most: int) -> NDArray[np.float64]:
         """The values of an accessor (count, width) as they are meant: normalised integers as -1 to 1."""
         values = self.accessor(number, most)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tiles.three_d.errors import GlbError
 from tiles.three_d.glb_document import GlbDocument, ReadLimits
 
+# Metres, and factors. What is larger can only overflow.
+_FARTHEST = 1e12
+
 
 class PlacedNode(NamedTuple):
     """A node with a mesh, and the matrix (4, 4; column vectors) from it to the scene."""
@@ -53,8 +56,8 @@ def node_matrix(node: dict[str, Any]) -> NDArray[np.float64]:
         matrix[:3, 3] = np.array(node.get("translation", (0.0, 0.0, 0.0)), dtype=np.float64).reshape(3)
     except (TypeError, ValueError) as error:
         raise GlbError(f"the transform of a node cannot be read ({error})") from error
-    if not np.isfinite(matrix).all():
-        raise GlbError("the transform of a node has a number that is none")
+    if not (np.abs(matrix) < _FARTHEST).all():
+        raise GlbError("the transform of a node has a number that is none, or is far beyond the globe")
     return matrix
 
 

@@ -86,7 +86,7 @@ class PrimitiveReader:
         values = {name: self.document.numbers(number, most) for name, number in attributes.items()}
         corners = np.arange(len(values["POSITION"]))
         if "indices" in primitive:
-            corners = self.document.accessor(primitive["indices"], 6 * most)[:, 0].astype(np.int64)
+            corners = self.document.indices(primitive["indices"], 6 * most)
         return values, _as_triangles(corners, mode)
 
     def _decompressed(

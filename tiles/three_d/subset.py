@@ -172,7 +172,7 @@ class _Subset:
             values = {name: self.document.accessor(number, most) for name, number in attributes.items()}
             if "indices" not in primitive:
                 return values, None
-            return values, self.document.accessor(primitive["indices"], 6 * most)[:, 0].astype(np.int64)
+            return values, self.document.indices(primitive["indices"], 6 * most)
         from tiles.three_d.draco import decode_draco
 
         decoded = decode_draco(bytes(self.document.view(draco["bufferView"])), most)
