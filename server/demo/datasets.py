@@ -12,12 +12,13 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
 from providers.sensors.store import SeriesStore, Span, rfc3339
-from server.demo import buildings, city_layers, pipes, sources, survey, underground
+from server.demo import buildings, city_layers, furniture, greenery, pipes, sources, survey, underground
 from server.demo.auckland import PARAMETER
 from server.demo.openstreetmap import CITY_GRID
 from server.demo.vector_files import Column, write_layer
 from server.demo.workshop import Workshop
 from server.publish import ExtraRepresentation, ReadingOptions, RepresentationBuilder, SceneOptions
+from server.publish.instance_options import InstanceOptions
 from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Interval, RepresentationKind
 
@@ -81,6 +82,8 @@ _MANHOLES = _Layer("manholes", underground.MANHOLE_COLUMNS, "3D Point", CITY_GRI
 _BOREHOLES = _Layer("boreholes", underground.BOREHOLE_COLUMNS, "3D Point", CITY_GRID)
 _TUNNEL = _Layer("tunnel", underground.TUNNEL_COLUMNS, "3D LineString", CITY_GRID)
 _DRILLED = {"intervals": "intervals", "hole": "borehole_id", "top": "孔口高程"}
+_TREES = _Layer("trees", greenery.TREE_COLUMNS, "3D Point", CITY_GRID)
+_FURNITURE = _Layer("street-furniture", furniture.COLUMNS, "3D Point", CITY_GRID)
 _COUNTERS = _Layer("counters", COUNTER_COLUMNS, "Point")
 
 
@@ -184,6 +187,28 @@ def _tunnel(workshop: Workshop) -> Material:
     )
 
 
+def _trees(workshop: Workshop) -> Material:
+    features = greenery.tree_features(workshop.trees, workshop.ground)
+    models = InstanceOptions(
+        model="broadleaf_tree", model_field="kind", height_field="height", width_field="crown"
+    )
+    return Material(
+        file=_TREES.write(workshop, features),
+        reading=ReadingOptions(id_field="tree_id"),
+        scene=SceneOptions(instances=models, vertical=GEOID_METRES),
+    )
+
+
+def _street_furniture(workshop: Workshop) -> Material:
+    features = furniture.furniture_features(workshop.extract, workshop.ground)
+    models = InstanceOptions(model_field="kind", heading_field="heading")
+    return Material(
+        file=_FURNITURE.write(workshop, features),
+        reading=ReadingOptions(id_field="osm_id"),
+        scene=SceneOptions(instances=models, vertical=GEOID_METRES),
+    )
+
+
 def _survey(workshop: Workshop) -> Material:
     path = workshop.folder / "survey.zip"
     survey.write_parcels(path)
@@ -255,6 +280,8 @@ DATASETS: tuple[Dataset, ...] = (
     Dataset("helsinki", "boreholes", sources.helsinki_extract, _boreholes),
     Dataset("helsinki", "geology", sources.helsinki_extract, _geology),
     Dataset("helsinki", "tunnel", sources.helsinki_extract, _tunnel),
+    Dataset("helsinki", "trees", sources.helsinki_extract, _trees),
+    Dataset("helsinki", "street-furniture", sources.helsinki_extract, _street_furniture),
     Dataset("helsinki", "terrain", sources.helsinki_extract, _terrain),
     Dataset("helsinki", "ortho", sources.helsinki_extract, _ortho),
     Dataset("helsinki", "lidar", sources.helsinki_extract, _lidar),

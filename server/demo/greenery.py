@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from server.demo.ground import Ground
 from server.demo.openstreetmap import Extract
+from server.demo.vector_files import Column
 
 Array = NDArray[np.float64]
+TREE_COLUMNS = (
+    Column("tree_id", "str:24"),
+    Column("kind", "str:20"),
+    Column("height", "float"),
+    Column("crown", "float"),
+    Column("origin", "str:10"),
+    Column("genus", "str:40"),
+    Column("species", "str:80"),
+)
 _SEED = 60171
+_BUSHES_BELOW = 3.6
 
 
 class _Planting(NamedTuple):
@@ -37,22 +51,21 @@ _PLANTINGS = {
 class Trees:
     """Crowns as spheres: centre (x, y in the city grid), `radius` and `height` of the top above ground, in metres.
 
-    All arrays have one value a tree.
+    All arrays have one value a tree. The first trees are the mapped ones: `mapped` has the id and the tags of each.
     """
 
     x: Array
     y: Array
     radius: Array
     height: Array
+    mapped: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
 
 def find_trees(extract: Extract, obstacles: BaseGeometry) -> Trees:
     """Mapped trees with simulated sizes, and simulated trees in green areas clear of `obstacles`; always the same."""
     random = np.random.default_rng(_SEED)
-    mapped = np.array(
-        [(one.planar.x, one.planar.y) for one in extract.points if one.tags.get("natural") == "tree"]
-    )
-    mapped = mapped.reshape(-1, 2)
+    known = [one for one in extract.points if one.tags.get("natural") == "tree"]
+    mapped = np.array([(one.planar.x, one.planar.y) for one in known]).reshape(-1, 2)
     parts = [(mapped, random.uniform(7.0, 14.0, len(mapped)))]
     for (key, value), planting in _PLANTINGS.items():
         area = unary_union([one.planar for one in extract.areas if one.tags.get(key) == value]).difference(
@@ -65,7 +78,36 @@ def find_trees(extract: Extract, obstacles: BaseGeometry) -> Trees:
     places = np.vstack([part[0] for part in parts])
     height = np.concatenate([part[1] for part in parts])
     radius = np.clip(height * random.uniform(0.24, 0.36, len(height)), 0.6, 5.0)
-    return Trees(places[:, 0], places[:, 1], radius, height)
+    return Trees(places[:, 0], places[:, 1], radius, height, tuple((one.osm_id, one.tags) for one in known))
+
+
+def tree_features(trees: Trees, ground: Ground) -> Iterator[tuple[BaseGeometry, dict[str, Any]]]:
+    """Trees as points of the city grid on the ground, with the attributes of `TREE_COLUMNS`; all sizes are simulated."""
+    level = ground.sample(trees.x, trees.y)
+    for number, (x, y, radius, height) in enumerate(
+        zip(trees.x.tolist(), trees.y.tolist(), trees.radius.tolist(), trees.height.tolist(), strict=True)
+    ):
+        is_mapped = number < len(trees.mapped)
+        osm_id, tags = trees.mapped[number] if is_mapped else (f"T-{number:05d}", {})
+        yield (
+            Point(round(x, 2), round(y, 2), round(float(level[number]), 2)),
+            {
+                "tree_id": osm_id,
+                "kind": _kind_of(tags, height),
+                "height": round(height, 1),
+                "crown": round(2.0 * radius, 1),
+                "origin": "mapped" if is_mapped else "simulated",
+                "genus": tags.get("genus"),
+                "species": tags.get("species"),
+            },
+        )
+
+
+def _kind_of(tags: Mapping[str, str], height: float) -> str:
+    """The model that shows a tree."""
+    if height < _BUSHES_BELOW:
+        return "bush"
+    return "conifer" if tags.get("leaf_type") == "needleleaved" else "broadleaf_tree"
 
 
 def _scatter(area: BaseGeometry, count: int, random: np.random.Generator) -> Array:

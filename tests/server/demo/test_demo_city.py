@@ -21,6 +21,8 @@ from server.demo.buildings import building_features, height_of, parse_metres
 from server.demo.city_layers import address_features, place_features, street_features
 from server.demo.datasets import DATASETS
 from server.demo.errors import DemoDataMissing, DemoDataUnreadable
+from server.demo.furniture import furniture_features
+from server.demo.greenery import tree_features
 from server.demo.ground import gaussian_blur, smooth_noise
 from server.demo.lidar import BUILDING, GROUND, HIGH_VEGETATION, WATER, scan, write_scan
 from server.demo.openstreetmap import parse_tags, read_extract
@@ -28,6 +30,7 @@ from server.demo.orthophoto import draw_orthophoto
 from server.demo.pipes import NETWORKS, pipe_features
 from server.demo.underground import borehole_features, manhole_features, tunnel_features
 from server.demo.workshop import Workshop
+from tiles.three_d.models import MODELS
 
 
 def test_nothing_of_the_file_is_lost(workshop: Workshop) -> None:
@@ -280,6 +283,33 @@ def test_a_damaged_extract_is_refused(tmp_path: Path) -> None:
     path.write_bytes(sources.helsinki_extract().read_bytes()[:2000])
     with pytest.raises(DemoDataUnreadable):
         read_extract(path)
+
+
+def test_trees_and_furniture_stand_on_the_ground_as_models(workshop: Workshop) -> None:
+    trees = list(tree_features(workshop.trees, workshop.ground))
+    mapped = [values for _, values in trees if values["origin"] == "mapped"]
+    assert len(mapped) == sum(one.tags.get("natural") == "tree" for one in workshop.extract.points) == 649
+    assert len({values["tree_id"] for _, values in trees}) == len(trees)
+    furniture = list(furniture_features(workshop.extract, workshop.ground))
+    kinds = Counter(values["kind"] for _, values in furniture)
+    assert (kinds["street_lamp"], kinds["bench"], kinds["bus_shelter"]) == (586, 162, 30)
+    assert {values["kind"] for _, values in (*trees, *furniture)} <= set(MODELS)
+    for point, _ in (*trees[::50], *furniture[::50]):
+        ground = workshop.ground.sample(np.array([point.x]), np.array([point.y]))[0]
+        assert point.z == pytest.approx(ground, abs=0.02)
+
+
+def test_lamps_reach_over_their_street(workshop: Workshop) -> None:
+    streets = shapely.union_all([one.planar for one in workshop.extract.lines if "highway" in one.tags])
+    nearer = []
+    for point, values in furniture_features(workshop.extract, workshop.ground):
+        if values["kind"] != "street_lamp" or point.distance(streets) < 2.0:
+            continue
+        turned = np.radians(values["heading"])
+        arm = shapely.Point(point.x + 1.5 * np.sin(turned), point.y + 1.5 * np.cos(turned))
+        nearer.append(arm.distance(streets) < point.distance(streets))
+    assert len(nearer) > 100
+    assert np.mean(nearer) > 0.7  # the nearest way may be a path on their other side
 
 
 def test_materials_are_files_that_gis_software_reads(workshop: Workshop) -> None:
