@@ -64,9 +64,9 @@ def furniture_features(extract: Extract, ground: Ground) -> Iterator[tuple[BaseG
     x = np.array([one.planar.x for one, _ in found])
     y = np.array([one.planar.y for one, _ in found])
     level = ground.sample(x, y)
-    nearest = shapely.STRtree([one.planar for one in streets]).nearest(shapely.points(x, y)).tolist()
+    nearest = np.asarray(shapely.STRtree([one.planar for one in streets]).nearest(shapely.points(x, y)))
     for number, (one, (kind, chinese)) in enumerate(found):
-        street = streets[nearest[number]]
+        street = streets[int(nearest[number])]
         yield (
             Point(round(one.planar.x, 2), round(one.planar.y, 2), round(float(level[number]), 2)),
             {
