@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import database_peers, peers
+from benchmarks import database_peers, peers, three_d
 from benchmarks.city import chengtu, publish, register_table, settings_of
 from benchmarks.dataset import plain_geopackage
 from benchmarks.growth import grow
@@ -267,11 +267,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--maps", action="store_true", help="only map tiles: cold, kept, under load (docs/benchmarks-maps.md)"
     )
+    parser.add_argument(
+        "--3d",
+        dest="three_d",
+        action="store_true",
+        help="only 3D: tilesets and terrain (docs/benchmarks-3d.md)",
+    )
     parser.add_argument("--ours-only", action="store_true", help="leave the peers out")
     parser.add_argument(
         "--no-write", action="store_true", help="print the page instead of writing docs/benchmarks.md"
     )
     options = parser.parse_args(arguments)
+    if options.three_d:
+        return three_d.run(options, options.work.resolve(), ROOT)
     needed = ["wrk"] if options.ours_only else ["wrk", "ogr2ogr", "psql", "pg_ctl", "mapserv", "nginx"]
     missing = [name for name in needed if find_program(name) is None]
     if missing:
