@@ -16,6 +16,9 @@ from tiles.three_d.quadtree import MAX_LEVEL, Region, cells, tile_code
 # Vertices by which coarser details are counted before they are made: a box, and a raised plan.
 _BLOCK_WEIGHT = 20
 _LOD1_SHARE = 4
+# Of a tile's capacity, what a tile of boxes takes: each level of them repeats the one below, and what it leaves out is as
+# small on the screen as its error says.
+_BLOCK_CAPACITY_SHARE = 4
 
 
 class Step(NamedTuple):
@@ -89,37 +92,55 @@ def add_splits(region: Region, outlines: Outlines, details: tuple[Detail, ...], 
 
 
 def replace_splits(region: Region, outlines: Outlines, details: tuple[Detail, ...], capacity: int) -> Splits:
-    """The tiles above the leaves: LoD1 of everything where that fits, else the largest objects in the coarsest detail."""
+    """The tiles above the leaves: LoD1 of everything in those right above them, else the largest objects in the coarsest detail."""
     boxes = outlines.boxes
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2.0
     sizes = outlines.sizes
     plain = np.minimum(outlines.weights, np.maximum(outlines.weights // _LOD1_SHARE, _BLOCK_WEIGHT))
+    # Of a source without boxes the coarsest detail costs what it weighs, and has the room of any tile.
+    boxed = details[0] is Detail.BLOCK
+    room = capacity // _BLOCK_CAPACITY_SHARE if boxed else capacity
+    middle = Detail.LOD1 if Detail.LOD1 in details else details[0]
     rest = np.arange(len(boxes))
     found: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int8]]] = []
+    here = _level_sums(region, 0, centres, outlines.weights, capacity)
     for depth in range(MAX_LEVEL):
-        x, y = cells(region, depth, centres[rest, 0], centres[rest, 1])
-        codes = tile_code(np.full(len(rest), depth), x, y)
-        order = np.lexsort((-sizes[rest], codes))
-        running, starts, group = _running(codes[order], outlines.weights[rest][order])
-        # A tile with a single object stays a leaf, however heavy: its children could only repeat it.
-        full = np.flatnonzero((np.maximum.reduceat(running, starts) > capacity) & (np.bincount(group) > 1))
-        if not len(full):
+        codes, full = here
+        if not full.any():
             return _joined(depth + 1, found)
-        lod1, _, _ = _running(codes[order], plain[rest][order])
-        fits = np.maximum.reduceat(lod1, starts)[full] <= capacity
-        # LoD1 of all, or boxes (where the source has them) of as many as there is room for, the largest first.
-        middle = Detail.LOD1 if Detail.LOD1 in details else details[0]
+        rest, codes = rest[full], codes[full]
+        below = _level_sums(region, depth + 1, centres[rest], outlines.weights[rest], capacity)
+        order = np.lexsort((-sizes[rest], codes))
+        rows = rest[order]
+        lod1, starts, group = _running(codes[order], plain[rows])
+        # What lies above tiles of LoD1 would repeat them.
+        last = ~np.logical_or.reduceat(below[1][order], starts)
+        fits = last & (np.maximum.reduceat(lod1, starts) <= capacity)
         shown = np.where(fits, middle, details[0]).astype(np.int8)
-        cost = np.full(len(order), _BLOCK_WEIGHT) if details[0] is Detail.BLOCK else plain[rest][order]
+        # LoD1 of all, or boxes (where the source has them) of as many as there is room for, the largest first.
+        cost = np.full(len(order), _BLOCK_WEIGHT) if boxed else plain[rows]
         blocks, _, _ = _running(codes[order], cost)
-        smallest = np.minimum.reduceat(np.where(blocks <= capacity, sizes[rest][order], np.inf), starts)[full]
-        found.append((codes[order][starts[full]], np.where(fits, 0.0, smallest), shown))
-        is_full = np.zeros(len(starts), dtype=np.bool_)
-        is_full[full] = True
-        goes = np.empty(len(rest), dtype=np.bool_)
-        goes[order] = is_full[group]
-        rest = rest[goes]
+        kept = np.where(blocks <= room, sizes[rows], np.inf)
+        kept[starts] = sizes[rows[starts]]
+        found.append((codes[order][starts], np.where(fits, 0.0, np.minimum.reduceat(kept, starts)), shown))
+        here = below
     return _joined(MAX_LEVEL + 1, found)
+
+
+def _level_sums(
+    region: Region,
+    depth: int,
+    centres: NDArray[np.float64],
+    weights: NDArray[np.int64],
+    capacity: int,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The tile (n,) of level `depth` that each object is in, and whether (n,) that tile passes its objects down."""
+    x, y = cells(region, depth, centres[:, 0], centres[:, 1])
+    codes = tile_code(np.full(len(centres), depth), x, y)
+    _, tile, count = np.unique(codes, return_inverse=True, return_counts=True)
+    # A tile with a single object stays a leaf, however heavy: its children could only repeat it.
+    full = (np.bincount(tile, weights) > capacity) & (count > 1)
+    return codes, np.asarray(full[tile])
 
 
 def _running(
