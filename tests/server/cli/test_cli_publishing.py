@@ -22,6 +22,7 @@ from server.cli.publishing_options import HEIGHT_REFERENCES, PointColour
 from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
 from server.publish.errors import PublishCancelled
 from server.publish.instance_options import InstanceOptions
+from server.publish.placement_options import PlacementOptions
 from server.publish.point_clouds import Colour
 from server.publish.scenes import vertical_reference
 from server.publish.underground_options import UndergroundOptions
@@ -46,7 +47,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --section box --section-size 6x5.5 --wall 0.4 --default-depth 1.2 --network-kind water --colour-of water=#0000FF
 --layer-name fill --layer-name clay --interpolation linear
 --instances broadleaf_tree --model-field 树种 --model-of 杉=conifer --model-of a=b=palm --instance-height-field 树高 --width-field 冠幅
---scale-field k --heading-field 方向
+--scale-field k --heading-field 方向 --min-height-field 底高 --place 24.94,60.17,12 --heading 90 --model-scale 0.001
 --terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
@@ -127,6 +128,8 @@ REQUESTED = PublishRequest(
             scale_field="k",
             heading_field="方向",
         ),
+        min_height_field="底高",
+        placement=PlacementOptions(place=(24.94, 60.17, 12.0), heading=90.0, scale=0.001),
     ),
 )
 
@@ -252,7 +255,7 @@ def test_the_help_fits_a_terminal_and_groups_the_options(
     assert [line for line in lines if len(line) > 80] == []
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
     assert (headings[0], headings[1], headings[-1]) == ("Arguments:", "The collection:", "Options:")
-    assert len(headings) == 11
+    assert len(headings) == 12
     (pipes,) = [number for number, line in enumerate(lines) if line.startswith("Lines to pipes")]
     assert lines[pipes + 1].lstrip().startswith("--diameter-field FIELD")
 

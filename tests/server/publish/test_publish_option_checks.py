@@ -17,6 +17,7 @@ from server.publish.formats import FORMATS
 from server.publish.inputs import Input
 from server.publish.instance_options import InstanceOptions
 from server.publish.option_checks import OPTION_USES, OptionUse, check_options
+from server.publish.placement_options import PlacementOptions
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import UndergroundOptions
 
@@ -53,6 +54,9 @@ GIVEN: dict[str, Any] = {
     "scene.terrain": True,
     "scene.terrain_levels": 9,
     "scene.point_tiles": False,
+    "scene.placement.place": (1.0, 2.0),
+    "scene.placement.heading": 10.0,
+    "scene.placement.scale": 0.001,
     "scene.instances.models": {"oak": "broadleaf_tree"},
     "scene.underground.section_size": (6.0, 5.5),
     "scene.underground.wall": 0.4,
@@ -66,7 +70,16 @@ GIVEN: dict[str, Any] = {
 def asking(*paths: str) -> PublishRequest:
     """A request with a value for each of these options."""
     parts: dict[str, dict[str, Any]] = {
-        section: {} for section in ("reading", "scene", "scene.underground", "scene.instances", "editing", "")
+        section: {}
+        for section in (
+            "reading",
+            "scene",
+            "scene.underground",
+            "scene.instances",
+            "scene.placement",
+            "editing",
+            "",
+        )
     }
     for path in paths:
         section, _, name = path.rpartition(".")
@@ -80,6 +93,7 @@ def asking(*paths: str) -> PublishRequest:
         scene=SceneOptions(
             underground=UndergroundOptions(**parts["scene.underground"]),
             instances=InstanceOptions(**parts["scene.instances"]),
+            placement=PlacementOptions(**parts["scene.placement"]),
             **parts["scene"],
         ),
         editing=EditingOptions(**parts["editing"]),
@@ -90,8 +104,9 @@ def asking(*paths: str) -> PublishRequest:
 def test_every_option_about_the_data_says_what_it_is_for() -> None:
     asked = {f"reading.{field.name}" for field in dataclasses.fields(ReadingOptions)}
     asked |= {f"scene.{field.name}" for field in dataclasses.fields(SceneOptions)}
-    asked -= {"scene.underground", "scene.instances"}
+    asked -= {"scene.underground", "scene.instances", "scene.placement"}
     asked |= {f"scene.instances.{field.name}" for field in dataclasses.fields(InstanceOptions)}
+    asked |= {f"scene.placement.{field.name}" for field in dataclasses.fields(PlacementOptions)}
     asked |= {f"scene.underground.{field.name}" for field in dataclasses.fields(UndergroundOptions)}
     asked |= {f"editing.{field.name}" for field in dataclasses.fields(EditingOptions)}
     asked |= {"style", "field_titles", "tile_fields"}

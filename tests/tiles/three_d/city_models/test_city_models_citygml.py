@@ -12,7 +12,8 @@ import shapely
 from tiles.three_d.city_models.reference import crs_of
 from tiles.three_d.errors import CityGMLError
 
-SHARED = Path("/work/shared/data") if Path("/work/shared/data").is_dir() else None
+_SHARED = Path(__file__).parents[5] / "shared" / "data"
+SHARED = _SHARED if _SHARED.is_dir() else None
 
 
 def solid(shapes: Any, lod: int = 1) -> str:

@@ -17,7 +17,8 @@ from tiles.three_d.city_models.json_members import members_of
 from tiles.three_d.errors import CityJSONError, CityModelError, PlacementError
 from tiles.three_d.report import ProblemLog
 
-SHARED = Path("/work/shared/data/cityjson") if Path("/work/shared/data").is_dir() else None
+_SHARED = Path(__file__).parents[5] / "shared" / "data"
+SHARED = _SHARED / "cityjson" if _SHARED.is_dir() else None
 
 
 def problems_of(imported: Any, name: str) -> list[tuple[str, str]]:
