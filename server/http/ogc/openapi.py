@@ -12,6 +12,7 @@ from server.http.ogc.documents import CATALOGUE_ID
 from server.http.ogc.map_query import LONGEST_SIDE
 from server.http.ogc.openapi_features import feature_parameters, feature_paths, feature_schemas
 from server.http.ogc.openapi_maps import map_parameters, map_paths
+from server.http.ogc.openapi_scenes import scene_parameters, scene_paths
 from server.http.ogc.openapi_three_d import three_d_parameters, three_d_paths
 from server.http.scope import Scope
 
@@ -271,6 +272,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
             **_tile_paths(),
             **map_paths(_get),
             **three_d_paths(_get),
+            **scene_paths(_get),
             **_other_paths(),
             **_of_others("paths", _get),
         },
@@ -279,6 +281,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
             | feature_parameters()
             | map_parameters()
             | three_d_parameters()
+            | scene_parameters()
             | _of_others("parameters"),
             "responses": {
                 "Problem": {
