@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _GRID = "3dtiles"
 _EXPLICIT_CHILD = re.compile(r"(\d{1,2})-(\d{1,9})-(\d{1,9})\.json")
+_EXPLICIT_CONTENT = re.compile(r"content/.+\.glb")
 _OLD_CONTENT = re.compile(r"content/(.+)\.(?:b3dm|i3dm|cmpt)")
 TILESET = "tileset.json"
 type Document = dict[str, Any]
@@ -55,7 +56,8 @@ class TilesetParts:
         """A file by its path below `3dtiles/`. Raises NotFound, and what parsing, reading and making raise."""
         form, _, rest = path.partition("/")
         if form == "explicit" and rest:
-            return self._of_explicit(rest, "1.1")
+            plain = _EXPLICIT_CONTENT.fullmatch(rest)
+            return self._of_explicit(rest, "1.1") if plain is None else self._of_plain_glb(rest)
         if form == "1.0" and rest:
             old = _OLD_CONTENT.fullmatch(rest)
             if old is not None:
@@ -183,7 +185,7 @@ class TilesetParts:
     def _explicit_document(self, at: Any, version: str) -> Document:
         from tiles.three_d.explicit import ExplicitLayout, explicit_tileset
 
-        stem = "../content" if version == "1.1" else "content"
+        stem = "content"
         ending = "glb" if version == "1.1" else self._ending
         layout = ExplicitLayout(version, f"{stem}/{{level}}/{{x}}/{{y}}.{ending}")
         tileset = self._tileset()
@@ -210,6 +212,23 @@ class TilesetParts:
         """Of contents of version 1.0: composites where a tile may hold instances and meshes."""
         properties = self.request.collection.representations[RepresentationKind.TILESET_3D].properties
         return "cmpt" if properties.get("content") == "instances" else "b3dm"
+
+    def _of_plain_glb(self, name: str) -> Part:
+        """The content of a tile for clients of the explicit tree, such as QGIS 3.40, which read 32-bit floats and neither instances
+        nor Draco. Raises NotFound.
+        """
+        from tiles.three_d.live_moment import empty_glb
+        from tiles.three_d.plain_glb import plain_glb
+
+        piece = self._find(name)
+
+        def render() -> bytes:
+            content = gunzip_bytes(self._altered(piece) if self._alters_contents else self._packed(piece))
+            return content if content == empty_glb() else plain_glb(content)
+
+        packed = self._kept(piece, "3dtilesplain", "glb", render)
+        asked = f"explicit/{name}"
+        return Part(asked, self._etag(asked, piece.revision), packed=packed)
 
     def _of_version10(self, name: str, asked: str) -> Part:
         """The content of a tile for clients of 3D Tiles 1.0. Raises NotFound."""

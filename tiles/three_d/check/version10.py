@@ -16,6 +16,8 @@ from tiles.three_d.check.glb import Resource
 from tiles.three_d.check.model import Shape, model_shapes, place
 
 _MOST_NESTED = 1_000
+_UNIT_TOLERANCE = 0.02
+_ELLIPSOID = (6_378_137.0, 6_378_137.0, 6_356_752.314245)
 
 
 class Parts(NamedTuple):
@@ -137,7 +139,10 @@ def _positions(
 def _rotations(
     features: TableReader, positions: NDArray[np.float64], count: int, findings: FileFindings
 ) -> NDArray[np.float64]:
-    """Rotations (count, 3, 3) whose columns are an instance's right, forward and up."""
+    """Rotations (count, 3, 3): x becomes an instance's right vector, y its up vector, z what is across both.
+
+    The axes are those of the tile, so that a model that stands along z has its height along the third vector, not along "up".
+    """
     up = features.column("NORMAL_UP", count, "FLOAT", 3)
     right = features.column("NORMAL_RIGHT", count, "FLOAT", 3)
     if up is None:
@@ -149,15 +154,25 @@ def _rotations(
         findings.require(
             up is None and right is None, "i3dm-normals", "of NORMAL_UP and NORMAL_RIGHT one is missing"
         )
-        if not features.flag("EAST_NORTH_UP"):
-            return np.tile(np.eye(3), (count, 1, 1))
-        up = positions / np.maximum(np.linalg.norm(positions, axis=1, keepdims=True), 1e-9)
-        right = np.cross(np.array([0.0, 0.0, 1.0]), up)
-        right /= np.maximum(np.linalg.norm(right, axis=1, keepdims=True), 1e-9)
+        east_north_up = features.flag("EAST_NORTH_UP")
+        return _east_north_up(positions) if east_north_up else np.tile(np.eye(3), (count, 1, 1))
     for name, vectors in (("NORMAL_UP", up), ("NORMAL_RIGHT", right)):
         worst = float(np.abs(np.linalg.norm(vectors, axis=1) - 1.0).max())
-        findings.require(worst < 0.02, "i3dm-normals", f"a {name}'s length is off by {worst:.3f}")
-    return np.stack((right, np.cross(up, right), up), axis=2)
+        findings.require(worst < _UNIT_TOLERANCE, "i3dm-normals", f"a {name}'s length is off by {worst:.3f}")
+    lean = float(np.abs((up * right).sum(axis=1)).max())
+    findings.require(
+        lean < _UNIT_TOLERANCE, "i3dm-normals", "NORMAL_UP and NORMAL_RIGHT are not across each other"
+    )
+    return np.stack((right, up, np.cross(right, up)), axis=2)
+
+
+def _east_north_up(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotations (n, 3, 3) to east, north and up at places on the globe, up being across the ellipsoid."""
+    up = positions / np.array(_ELLIPSOID) ** 2
+    up /= np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-30)
+    east = np.cross(np.array([0.0, 0.0, 1.0]), up)
+    east /= np.maximum(np.linalg.norm(east, axis=1, keepdims=True), 1e-30)
+    return np.stack((east, np.cross(up, east), up), axis=2)
 
 
 def _octahedral(packed: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -381,6 +381,35 @@ def test_instances_of_a_tile_lie_in_its_volume(tmp_path: Path, new_asset: Callab
     assert rules(folder) == {"volume-content"}
 
 
+@pytest.mark.parametrize(
+    ("more", "centre"),
+    [
+        ({}, (5, 5, 50)),
+        # Along z stays the height of what stands along z: x to the east, y to the north.
+        ({"NORMAL_RIGHT": [1, 0, 0], "NORMAL_UP": [0, 1, 0]}, (5, 5, 50)),
+        ({"NORMAL_RIGHT": [0, 1, 0], "NORMAL_UP": [0, 0, 1]}, (50, 5, 5)),
+        ({"NORMAL_RIGHT": [0, 1, 0], "NORMAL_UP": [-1, 0, 0]}, (-5, 5, 50)),
+    ],
+)
+def test_how_instances_are_turned(
+    more: dict[str, list[int]],
+    centre: tuple[float, float, float],
+    tmp_path: Path,
+    new_asset: Callable[[], Any],
+) -> None:
+    """A mast of 100 m and a foot of 10 m by 10 m."""
+    made = new_asset()
+    made.mesh({"POSITION": made.accessor(np.array([[0, 0, 0], [10, 100, 0], [0, 0, -10]]), bounds=True)})
+    made.node(mesh=0)
+    table: dict[str, Any] = {"INSTANCES_LENGTH": 1, "POSITION": [0, 0, 0]} | more
+    half = [50 if abs(one) == 50 else 5 for one in centre]
+    bounds = {"box": [*centre, half[0], 0, 0, 0, half[1], 0, 0, 0, half[2]]}
+    root = tile((0, 0, 0), 1, content={"uri": "a.i3dm"}, refine="ADD") | {"boundingVolume": bounds}
+    content = legacy(b"i3dm", table, b"", {}, made.glb())
+    document = tileset(root) | {"asset": {"version": "1.0"}}
+    assert rules(write(tmp_path, {"tileset.json": document, "a.i3dm": content})) == set()
+
+
 def test_composites_and_points(new_asset: Callable[[], Any]) -> None:
     points = np.array([[0, 0, 0], [1, 2, 3]], "<f4").tobytes()
     cloud = {"POINTS_LENGTH": 2, "POSITION": {"byteOffset": 0}}
