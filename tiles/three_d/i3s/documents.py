@@ -46,7 +46,7 @@ def layer_fields(table: PropertyTable | None) -> list[LayerField]:
 def scene_server(name: str, layer: dict[str, Any]) -> dict[str, Any]:
     """The service (`.../SceneServer`)."""
     return {"serviceItemId": "", "serviceName": name, "name": name, "currentVersion": 11.0, "serviceVersion": VERSION,
-            "supportedBindings": ["REST"], "layers": [layer]}  # fmt: skip
+            "supportedBindings": ["REST"], "layers": [{**layer, "href": "./layers/0"}]}  # fmt: skip
 
 
 def scene_layer(
@@ -91,8 +91,9 @@ def scene_layer(
         ],
         "attributeStorageInfo": attributes,
         "store": _store(west, south, east, north),
-        "nodePages": {"nodesPerPage": NODES_PER_PAGE, "lodSelectionMetricType": "maxScreenThresholdSQ"},
-        "materialDefinitions": [_material(None), *(_material(number) for number in range(len(_TEXTURES)))],
+        "nodePages": {"nodesPerPage": NODES_PER_PAGE, "rootIndex": 0, "lodSelectionMetricType": "maxScreenThresholdSQ"},
+        # In the order that `NodeContent.mesh` counts: without a texture, JPEG, PNG; then the same for what is seen through.
+        "materialDefinitions": [_material(texture, translucent) for translucent in (False, True) for texture in (None, 0, 1)],
         "textureSetDefinitions": [
             {"formats": [{"name": "0", "format": form}], "atlas": False} for form in _TEXTURES
         ],
@@ -100,11 +101,21 @@ def scene_layer(
     }  # fmt: skip
 
 
-def _material(texture_set: int | None) -> dict[str, Any]:
+def _material(texture_set: int | None, translucent: bool) -> dict[str, Any]:
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
     if texture_set is not None:
         surface["baseColorTexture"] = {"textureSetDefinitionId": texture_set, "texCoord": 0}
-    return {"alphaMode": "opaque", "doubleSided": True, "cullFace": "none", "pbrMetallicRoughness": surface}
+    material: dict[str, Any] = {
+        "alphaMode": "opaque",
+        "doubleSided": True,
+        "cullFace": "none",
+        "pbrMetallicRoughness": surface,
+    }
+    if translucent:
+        material["alphaMode"] = "blend"
+    elif texture_set is not None and _TEXTURES[texture_set] == "png":
+        material |= {"alphaMode": "mask", "alphaCutoff": 0.5}
+    return material
 
 
 def _buffer() -> dict[str, Any]:

@@ -7,7 +7,6 @@ triangle. Triangles lie feature by feature.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +15,14 @@ from numpy.typing import NDArray
 
 from tiles.three_d.attributes import PropertyColumn, PropertyTable
 from tiles.three_d.i3s.nodes import NodeMesh
+from tiles.three_d.i3s.textures import PartTexture, one_texture
 from tiles.three_d.mesh import Mesh
-from tiles.three_d.objects import Material, MeshPart, Texture
+from tiles.three_d.objects import MeshPart, Texture
 from tiles.three_d.read_glb import TileContents, flattened, read_glb
 
-PLAIN, WITH_JPEG, WITH_PNG = 0, 1, 2
-"""Material definitions of a layer."""
+_MATERIALS = {None: 0, "image/jpeg": 1, "image/png": 2}
+_TRANSLUCENT = 3
+"""What is added to the number of a material definition of a layer where something is seen through."""
 
 type Floats = NDArray[np.float64]
 
@@ -36,13 +37,14 @@ class NodeContent:
     first_id: int
     table: PropertyTable | None
     texture: Texture | None
+    translucent: bool
 
     @property
     def mesh(self) -> NodeMesh:
         """What a node page tells of it."""
-        material = PLAIN
-        if self.texture is not None:
-            material = WITH_JPEG if self.texture.media_type == "image/jpeg" else WITH_PNG
+        material = _MATERIALS[None if self.texture is None else self.texture.media_type]
+        if self.translucent:
+            material += _TRANSLUCENT
         return NodeMesh(self.vertex_count, len(self.rows), material)
 
     def object_ids(self) -> bytes:
@@ -84,8 +86,8 @@ def node_content(glb: bytes, centre: tuple[float, float, float], resource: int) 
     parts = [part for part in flattened(contents.parts) if len(part.mesh.triangles)]
     if not parts:
         return None
-    texture = _texture(parts)
-    columns = [_corners(part, contents, centre, texture is not None) for part in parts]
+    texture, drawn = one_texture(parts)
+    columns = [_corners(part, contents, centre, look) for part, look in zip(parts, drawn, strict=True)]
     position, normal, coordinate, colour, feature = (
         np.concatenate(column) for column in zip(*columns, strict=True)
     )
@@ -107,7 +109,8 @@ def node_content(glb: bytes, centre: tuple[float, float, float], resource: int) 
             np.column_stack((starts, ends)).astype("<u4").tobytes(),
         )
     )
-    return NodeContent(count, geometry, rows, first_id, contents.table, texture)
+    translucent = bool((colour[:, 3] < 255).any())
+    return NodeContent(count, geometry, rows, first_id, contents.table, texture, translucent)
 
 
 def _first_id(resource: int) -> int:
@@ -116,7 +119,7 @@ def _first_id(resource: int) -> int:
 
 
 def _corners(
-    part: MeshPart, contents: TileContents, centre: tuple[float, float, float], textured: bool
+    part: MeshPart, contents: TileContents, centre: tuple[float, float, float], look: PartTexture
 ) -> tuple[Floats, Floats, Floats, NDArray[np.uint8], NDArray[np.int64]]:
     """Per corner of each triangle: position, normal, texture coordinate, colour, feature."""
     mesh = part.mesh
@@ -126,26 +129,19 @@ def _corners(
     offset = np.column_stack(
         ((longitude - centre[0] + 180.0) % 360.0 - 180.0, latitude - centre[1], height - centre[2])
     )
-    coordinates = np.zeros((len(rows), 2))
-    if textured and part.texture_coordinates is not None:
-        coordinates = part.texture_coordinates[rows]
-    colours = np.broadcast_to(_colour(part.material, textured), (len(rows), 4))
-    if mesh.classes is not None and mesh.palette and not textured:
-        colours = _of_classes(mesh)[rows]
+    alpha = part.material.colour[3]
+    shade = part.material.colour if look.colour is None else (*look.colour, alpha)
+    colours = np.broadcast_to(np.array(_bytes(shade), dtype=np.uint8), (len(rows), 4))
+    if mesh.classes is not None and mesh.palette and look.colour is None:
+        colours = _of_classes(mesh, alpha)[rows]
     features = np.maximum(mesh.feature_ids[rows], 0)
-    return offset[rows], mesh.normals[rows], coordinates, np.ascontiguousarray(colours), features
+    return offset[rows], mesh.normals[rows], look.coordinates[rows], np.ascontiguousarray(colours), features
 
 
-def _of_classes(mesh: Mesh) -> NDArray[np.uint8]:
+def _of_classes(mesh: Mesh, alpha: float) -> NDArray[np.uint8]:
     assert mesh.classes is not None
-    shades = np.array([_bytes((*entry.colour, 1.0)) for entry in mesh.palette], dtype=np.uint8)
+    shades = np.array([_bytes((*entry.colour, alpha)) for entry in mesh.palette], dtype=np.uint8)
     return np.asarray(shades[mesh.classes])
-
-
-def _colour(material: Material, textured: bool) -> NDArray[np.uint8]:
-    return np.array(
-        _bytes((1.0, 1.0, 1.0, material.colour[3]) if textured else material.colour), dtype=np.uint8
-    )
 
 
 def _bytes(colour: tuple[float, float, float, float]) -> list[int]:
@@ -155,21 +151,6 @@ def _bytes(colour: tuple[float, float, float, float]) -> list[int]:
         light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-9) ** (1.0 / 2.4) - 0.055
     )
     return [*np.rint(shown * 255.0).astype(int).tolist(), round(colour[3] * 255.0)]
-
-
-def _texture(parts: list[MeshPart]) -> Texture | None:
-    """The one texture of a tile as JPEG or PNG; None where there is none, or not one for all: colours stand for them then."""
-    found = {part.material.texture for part in parts}
-    if len(found) != 1 or any(part.texture_coordinates is None for part in parts):
-        return None
-    texture = found.pop()
-    if texture is None or texture.media_type != "image/webp":
-        return texture
-    from PIL import Image
-
-    packed = io.BytesIO()
-    Image.open(io.BytesIO(texture.content)).save(packed, "PNG")
-    return Texture("image/png", packed.getvalue())
 
 
 def _numbers(column: PropertyColumn) -> Floats:
