@@ -23,19 +23,19 @@ from providers.three_d.source_state import SourceState
 from tiles.three_d.attributes import PropertyTable
 from tiles.three_d.buildings import sizes_of
 from tiles.three_d.city_models.classes import ROOF_SURFACE, STANDING_TYPES, object_class
-from tiles.three_d.city_models.raised import raised, turned_boxes
+from tiles.three_d.city_models.raised import raised
 from tiles.three_d.city_models.shapes import SURFACE_MATERIAL, ModelTriangles
+from tiles.three_d.city_models.stand_ins import boxes_as_polygons
 from tiles.three_d.city_models.store import ModelStore, Records, plan_digest
 from tiles.three_d.extrude import VERTICES_PER_CORNER
-from tiles.three_d.footprints import clean_footprints
+from tiles.three_d.footprints import RaggedPolygons, clean_footprints, to_ragged
 from tiles.three_d.objects import Detail, Keys, MeshPart, Outlines, Part
-from tiles.three_d.placement import HorizontalPath, LocalFrame, horizontal_paths, unwrap_longitudes
+from tiles.three_d.placement import HorizontalPath, LocalFrame, horizontal_paths
 from tiles.three_d.report import ProblemLog, Survivors
 from tiles.three_d.schema import PropertySpec, SchemaBuilder
 
 MODELS_FILE = "scene/models.sqlite"
 HEIGHT_FIELD = "height"
-_METRES_PER_DEGREE = 111_320.0
 # Below level 2 of detail a building is a block: nothing between it and a box is worth a tile.
 _BLOCKS_BELOW = 2.0
 
@@ -162,8 +162,6 @@ class _Objects:
     boxes: NDArray[np.float64]
     bottoms: NDArray[np.float64]
     tops: NDArray[np.float64]
-    _plans: tuple[NDArray[np.intp], NDArray[np.object_]] | None = None
-    _boxed: NDArray[np.object_] | None = None
 
     def with_raised(self, ground: float, log: ProblemLog) -> _Objects:
         """These objects with heights and boxes of those that are raised; what cannot be is left out."""
@@ -197,30 +195,12 @@ class _Objects:
             weights = np.where(self.modelled, weights, corners * VERTICES_PER_CORNER)
         return Outlines(self.rows.keys, self.boxes.copy(), self.bottoms, self.tops, self.sizes(), weights)
 
-    def plans(self) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-        """(rows, plans in longitude and latitude) of the objects that have one."""
-        if self._plans is None:
-            if self.modelled.all():
-                self._plans = self._stored_plans()
-            else:
-                survivors = Survivors.all_of(self.rows.ids, ProblemLog())
-                clean = clean_footprints(self.rows.geometries, self.crs, survivors, self.path)
-                self._plans = clean.kept, clean.geometries
-        return self._plans
-
-    def _stored_plans(self) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-        """Plans that are as they were published: valid, and known to lie where their CRS is used."""
-        kept = np.flatnonzero(shapely.area(self.rows.geometries) > 0.0)
-        plans = shapely.force_2d(self.rows.geometries[kept])
-        lonlat = self.path.forward(shapely.get_coordinates(plans))
-        lonlat[:, 0] = unwrap_longitudes(lonlat[:, 0])
-        return kept, shapely.set_coordinates(plans, lonlat)
-
-    def boxed(self) -> NDArray[np.object_]:
-        """Turned boxes around the plans."""
-        if self._boxed is None:
-            self._boxed = turned_boxes(self.plans()[1])
-        return self._boxed
+    def edited_plans(self) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+        """(rows, plans in longitude and latitude) of the objects that are not drawn from the store."""
+        rows = np.flatnonzero(~self.modelled)
+        survivors = Survivors.all_of([self.rows.ids[row] for row in rows.tolist()], ProblemLog())
+        clean = clean_footprints(self.rows.geometries[rows], self.crs, survivors, self.path)
+        return rows[clean.kept], clean.geometries
 
 
 class LoadedCityObjects:
@@ -232,12 +212,8 @@ class LoadedCityObjects:
         self._state = state
         standing = np.array([kind in STANDING_TYPES for kind in models.types], dtype=np.bool_)
         self._standing = standing[objects.stored["type"]] if len(standing) else objects.modelled
-
-    def _plans_of(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-        """(rows, plans in longitude and latitude) of the objects chosen (n,), of those that have one."""
-        rows, plans = self._objects.plans()
-        wanted = chosen[rows]
-        return rows[wanted], plans[wanted]
+        # A standing object without a plan (a wall alone) has nothing that could stand for it.
+        self._coarse = objects.modelled & self._standing & np.isfinite(objects.stored["beyond"])
 
     @property
     def keys(self) -> Keys:
@@ -261,19 +237,14 @@ class LoadedCityObjects:
         larger than the plan.
         """
         found = self._objects
-        coarse = found.modelled & self._standing
         errors = np.zeros(len(found.rows))
         if detail is Detail.FULL:
             return errors
-        flat = coarse & (found.stored["lod"] >= _BLOCKS_BELOW)
+        flat = self._coarse & (found.stored["lod"] >= _BLOCKS_BELOW)
         errors[flat] = (found.tops - found.stored["roof"])[flat]
         if detail is Detail.BLOCK:
-            rows, plans = self._plans_of(coarse)
-            shrink = np.cos(np.radians((found.boxes[rows, 1] + found.boxes[rows, 3]) / 2.0))
-            beyond = (
-                (shapely.area(turned_boxes(plans)) - shapely.area(plans)) * shrink * _METRES_PER_DEGREE**2
-            )
-            errors[rows] = np.maximum(errors[rows], np.sqrt(np.maximum(beyond, 0.0)))
+            beyond = found.stored["beyond"][self._coarse]
+            errors[self._coarse] = np.maximum(errors[self._coarse], beyond)
         return errors
 
     def parts(self, frame: LocalFrame, detail: Detail) -> Sequence[Part]:
@@ -281,22 +252,19 @@ class LoadedCityObjects:
         found = self._objects
         if not len(found.rows):
             return ()
-        coarse = found.modelled & self._standing
         parts: list[MeshPart] = []
+        done = np.zeros(len(found.rows), dtype=np.bool_)
         if detail is Detail.BLOCK:
-            boxed, done = self._raised(frame, coarse, found.stored["roof"], boxes=True)
-            parts += boxed
+            done = self._coarse
+            parts += self._boxes(frame)
         elif detail is Detail.LOD1:
-            own, given = self._surfaces(frame, coarse & (found.stored["lod"] >= _BLOCKS_BELOW), _BLOCKS_BELOW)
-            blocks, lifted = self._raised(
-                frame, coarse & (found.stored["lod"] >= _BLOCKS_BELOW) & ~given, found.stored["roof"]
-            )
-            parts += own + blocks
+            simpler = found.modelled & self._standing & (found.stored["lod"] >= _BLOCKS_BELOW)
+            parts, given = self._surfaces(frame, simpler, _BLOCKS_BELOW)
+            lifted = simpler & self._coarse & ~given
+            parts += self._plans(frame, lifted)
             done = given | lifted
-        else:
-            done = np.zeros(len(found.rows), dtype=np.bool_)
         parts += self._surfaces(frame, found.modelled & ~done, None)[0]
-        parts += self._raised(frame, ~found.modelled, found.tops)[0]
+        parts += self._edited(frame)
         return parts
 
     def _surfaces(
@@ -314,23 +282,41 @@ class LoadedCityObjects:
         drawn[rows[stored.owner]] = True
         return ModelTriangles(stored, rows, found.stored["origin"][rows], frame).parts(self._models), drawn
 
-    def _raised(
-        self, frame: LocalFrame, chosen: NDArray[np.bool_], tops: NDArray[np.float64], *, boxes: bool = False
-    ) -> tuple[list[MeshPart], NDArray[np.bool_]]:
-        """Raised plans (or boxes) of the objects chosen, and which (n,) have one."""
+    def _boxes(self, frame: LocalFrame) -> list[MeshPart]:
+        """Turned boxes of the objects that have one."""
         found = self._objects
-        drawn = np.zeros(len(chosen), dtype=np.bool_)
-        if not chosen.any():
-            return [], drawn
-        rows, plans = self._plans_of(chosen)
+        rows = np.flatnonzero(self._coarse)
         if not len(rows):
-            return [], drawn
-        drawn[rows] = True
+            return []
+        corners = found.stored["block"][rows] + found.boxes[rows, None, :2]
+        return [self._raised(boxes_as_polygons(corners), rows, found.stored["roof"], frame)]
+
+    def _plans(self, frame: LocalFrame, chosen: NDArray[np.bool_]) -> list[MeshPart]:
+        """Raised plans of the objects chosen, which have one."""
+        found = self._objects
+        rows = np.flatnonzero(chosen)
+        if not len(rows):
+            return []
+        stored = self._models.plans(found.stored["number"][rows])
+        rows = rows[stored.owner]
+        return [self._raised(stored.placed(found.boxes[rows, :2]), rows, found.stored["roof"], frame)]
+
+    def _edited(self, frame: LocalFrame) -> list[MeshPart]:
+        """Raised plans of the objects that are not drawn from the store."""
+        found = self._objects
+        if found.modelled.all():
+            return []
+        rows, plans = found.edited_plans()
+        return [self._raised(to_ragged(plans), rows, found.tops, frame)] if len(rows) else []
+
+    def _raised(
+        self, plans: RaggedPolygons, rows: NDArray[np.intp], tops: NDArray[np.float64], frame: LocalFrame
+    ) -> MeshPart:
+        found = self._objects
         numbers = [ROOF_SURFACE if kind == "Building" else object_class(kind) for kind in self._models.types]
         known = found.stored["known"][rows]
         classes = np.array([*numbers, ROOF_SURFACE], dtype=np.uint8)[
             np.where(known, found.stored["type"][rows], len(numbers))
         ]
-        shapes = found.boxed()[chosen[found.plans()[0]]] if boxes else plans
-        mesh = raised(shapes, found.bottoms[rows], tops[rows], rows, classes, frame)
-        return [MeshPart(mesh, SURFACE_MATERIAL)], drawn
+        mesh = raised(plans, found.bottoms[rows], tops[rows], rows, classes, frame)
+        return MeshPart(mesh, SURFACE_MATERIAL)

@@ -15,11 +15,13 @@ from tiles.three_d.city_models.checks import (
     drop_duplicates,
     drop_flat,
 )
+from tiles.three_d.city_models.classes import STANDING_TYPES
 from tiles.three_d.city_models.mending import mend
 from tiles.three_d.city_models.model import CityBatch
 from tiles.three_d.city_models.plans import plans_of
 from tiles.three_d.city_models.solids import check_solids
 from tiles.three_d.city_models.soup import Flags, Numbers, Soup
+from tiles.three_d.city_models.stand_ins import StandIns
 from tiles.three_d.placement import Positions, to_ecef, up_vectors
 from tiles.three_d.report import ProblemLog, Survivors
 from tiles.three_d.surfaces import surface_normals
@@ -36,7 +38,8 @@ class PreparedBatch:
 
     `rows` (n,) are their rows in `batch.heads`. Over these n: `origins` (n, 3) ECEF (m), `boxes` (n, 4) west, south, east, north (degrees, east above
     180 across the antimeridian), `bottoms`, `tops` (n,) ellipsoidal heights of the finest level, `roofs` (n,) mean height of what looks up,
-    `heights` (n,) m between lowest and highest corner as given, `lods` (n,) the finest level, `plans` (n,) (multi)polygons in the file's CRS or None, `weights` (n,) vertices drawn.
+    `heights` (n,) m between lowest and highest corner as given, `lods` (n,) the finest level, `plans` (n,) (multi)polygons in the file's CRS or None, `weights` (n,) vertices drawn,
+    `stand_ins` what is drawn of standing objects from afar.
     `soup` has the surfaces of their levels, `positions` (c, 3) its corners in ECEF relative to the origin of the object; `level_rows` (l,) the
     levels of the batch by rising object, and `owner` (l,) the object 0..n-1 of each level of the batch, -1 for none.
     """
@@ -51,6 +54,7 @@ class PreparedBatch:
     heights: NDArray[np.float64]
     lods: NDArray[np.float64]
     plans: NDArray[np.object_]
+    stand_ins: StandIns
     weights: Numbers
     soup: Soup
     positions: Positions
@@ -93,7 +97,7 @@ def prepare(batch: CityBatch, crs: CRS, vertical: VerticalReference, log: Proble
     _drop_without(soup, level_owner, survivors, "no surface with an area")
     if not len(soup):
         return None
-    return _measured(batch, soup, place, metres, middle, level_owner, survivors, placed.description)
+    return _measured(batch, soup, place, metres, middle, level_owner, survivors, placed.description, crs)
 
 
 def _sound_surfaces(
@@ -162,6 +166,7 @@ def _measured(
     level_owner: Numbers,
     survivors: Survivors,
     said: str,
+    crs: CRS,
 ) -> PreparedBatch:
     owner = level_owner[soup.level]
     order = np.argsort(owner, kind="stable")
@@ -190,6 +195,8 @@ def _measured(
     corners_drawn = np.add.reduceat(drawn.astype(np.int64), at)
     holes = np.bincount(number, (np.diff(soup.surfaces) - 1) * best, len(rows)).astype(np.int64)
     surfaces = np.bincount(number, best, len(rows)).astype(np.int64)
+    plans = plans_of(soup, number, len(rows), lods, best, upward, areas)
+    standing = np.array([batch.heads[row].type in STANDING_TYPES for row in rows.tolist()], dtype=np.bool_)
     return PreparedBatch(
         batch=batch,
         rows=rows,
@@ -200,7 +207,8 @@ def _measured(
         roofs=roofs,
         heights=(top - bottom)[:, 0].round(3),
         lods=np.maximum.reduceat(np.where(best, lods, -1.0), first),
-        plans=plans_of(soup, number, len(rows), lods, best, upward, areas),
+        plans=plans,
+        stand_ins=StandIns.of(plans, crs, standing),
         # A polygon of n corners and h holes is cut into n + 2h - 2 triangles, drawn without indices.
         weights=3 * (corners_drawn + 2 * holes - 2 * surfaces),
         soup=soup,

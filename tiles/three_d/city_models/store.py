@@ -1,12 +1,13 @@
 """City objects by id: where each one is, and its surfaces in every level of detail, as compact arrays.
 
 Written in a stream. A level's arrays are separate blobs, so that those of a thousand objects are joined and read as one array each, without
-looking at any of them; what tiling asks of every object lies in one array that is mapped into memory. Format 1:
+looking at any of them; what tiling asks of every object lies in one array that is mapped into memory. Format 2:
 
 `models.objects.npy`  a record an object (`OBJECTS`), sorted by the hash of its id
 `models.sqlite`
   `level`  a row a level of an object: lod, whether it is the finest, corners (float32 x, y, z from the object's origin), corners a ring, rings a
            surface (int32), class a surface (uint8), image and colour a surface (int32; NULL: none), texture coordinates (float32 u, v; NULL: none)
+  `plan`   a row a standing object: what it covers of the ground (see `PlanBlobs`; rings NULL: one)
   `image`  textures as image files, `shade` colours, `fact` what holds for all
 """
 
@@ -28,21 +29,25 @@ from numpy.typing import NDArray
 from tiles.three_d.city_models.model import NO_COLOUR, NO_IMAGE, TextureImage
 from tiles.three_d.city_models.prepare import PreparedBatch
 from tiles.three_d.city_models.soup import Numbers
+from tiles.three_d.city_models.stand_ins import PlanBlobs, StoredPlans, offsets
 from tiles.three_d.errors import CityModelStoreError
 from tiles.three_d.objects import Texture
 from tiles.three_d.placement import Positions
 from tiles.three_d.ragged import limits
 
-FORMAT = 1
+FORMAT = 2
 _TABLES = """
 CREATE TABLE level (object INTEGER NOT NULL, lod REAL NOT NULL, best INTEGER NOT NULL, corners BLOB NOT NULL,
   rings BLOB NOT NULL, surfaces BLOB NOT NULL, classes BLOB NOT NULL, images BLOB, colours BLOB, coordinates BLOB);
 CREATE INDEX level_object ON level (object, best);
+CREATE TABLE plan (object INTEGER PRIMARY KEY, corners BLOB NOT NULL, rings BLOB, polygons BLOB);
 CREATE TABLE image (number INTEGER PRIMARY KEY, media_type TEXT NOT NULL, repeats INTEGER NOT NULL, content BLOB NOT NULL);
 CREATE TABLE shade (number INTEGER PRIMARY KEY, red REAL, green REAL, blue REAL, alpha REAL);
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _LEVEL = "INSERT INTO level VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PLAN = "INSERT INTO plan VALUES (?, ?, ?, ?)"
+_PLANS = "SELECT object, corners, rings, polygons FROM plan WHERE object IN (SELECT value FROM json_each(?))"
 _SURFACES = (
     "SELECT object, lod, corners, rings, surfaces, classes, images, colours, coordinates FROM level "
     "WHERE object IN (SELECT value FROM json_each(?)) AND "
@@ -61,6 +66,8 @@ OBJECTS = np.dtype(
         ("bottom", "<f8"),
         ("top", "<f8"),
         ("roof", "<f8"),
+        ("block", "<f4", (4, 2)),
+        ("beyond", "<f4"),
         ("weight", "<i4"),
         ("lod", "<f4"),
         ("type", "<i2"),
@@ -68,7 +75,8 @@ OBJECTS = np.dtype(
     ]
 )
 """What is kept of an object: hash of its id, number, digest of its plan, origin (ECEF, m), west, south, east, north (degrees), ellipsoidal heights
-(m) of bottom, top and mean roof, vertices drawn, finest level, type (index in the fact "types"); `known` is False in answers about absent ids."""
+(m) of bottom, top and mean roof, corners of its turned box (degrees from west, south) and the side (m) of the square by which that is larger than the
+plan (both NaN: no stand-in), vertices drawn, finest level, type (index in the fact "types"); `known` is False in answers about absent ids."""
 type Records = NDArray[np.void]
 
 
@@ -183,6 +191,7 @@ class ModelStoreWriter:
         numbers = self._count + np.cumsum(keep) - 1
         self._add_objects(prepared, keep, numbers)
         self._add_levels(prepared, keep, numbers, images)
+        self._add_plans(prepared, keep, numbers)
         self._count += int(keep.sum())
 
     def _add_objects(self, prepared: PreparedBatch, keep: NDArray[np.bool_], numbers: Numbers) -> None:
@@ -196,6 +205,10 @@ class ModelStoreWriter:
         records["box"] = prepared.boxes[chosen]
         records["bottom"], records["top"] = prepared.bottoms[chosen], prepared.tops[chosen]
         records["roof"] = prepared.roofs[chosen]
+        west_south = prepared.boxes[chosen, :2]
+        block = prepared.stand_ins.boxes[chosen].reshape(-1, 2)
+        records["block"] = offsets(block, np.repeat(west_south, 4, axis=0)).reshape(-1, 4, 2)
+        records["beyond"] = prepared.stand_ins.beyond[chosen]
         records["weight"], records["lod"] = prepared.weights[chosen], prepared.lods[chosen]
         records["type"] = [self._types.setdefault(head.type, len(self._types)) for head in heads]
         records["known"] = True
@@ -253,6 +266,18 @@ class ModelStoreWriter:
                 )
             )
         self._database.executemany(_LEVEL, rows)
+
+    def _add_plans(self, prepared: PreparedBatch, keep: NDArray[np.bool_], numbers: Numbers) -> None:
+        polygons = prepared.stand_ins.polygons
+        blobs = PlanBlobs.of(polygons, prepared.boxes[:, :2])
+        chosen = np.flatnonzero(keep & (np.diff(polygons.features) > 0))
+        self._database.executemany(
+            _PLAN,
+            [
+                (number, *blobs.row(row))
+                for number, row in zip(numbers[chosen].tolist(), chosen.tolist(), strict=True)
+            ],
+        )
 
     def _stored_looks(
         self,
@@ -359,10 +384,12 @@ class ModelStore:
             rows = self._database.execute(_COARSER, (numbers, lod_below)).fetchall()
         if lod_below is not None:
             rows = [row for place, row in enumerate(rows) if place == 0 or rows[place - 1][0] != row[0]]
-        order = np.argsort(number, kind="stable")
-        found = np.array([row[0] for row in rows], dtype=np.int64)
-        owner = order[np.searchsorted(number, found, sorter=order)] if rows else found
-        return _joined(rows, owner)
+        return _joined(rows, _owners(number, [row[0] for row in rows]))
+
+    def plans(self, number: Numbers) -> StoredPlans:
+        """The plans of objects (n,) by number, of those that have one."""
+        rows = self._database.execute(_PLANS, (_json(number.tolist()),)).fetchall()
+        return StoredPlans.joined(rows, _owners(number, [row[0] for row in rows]))
 
     def texture(self, number: int) -> tuple[Texture, bool]:
         """An image and whether it repeats. Raises CityModelStoreError where there is none."""
@@ -381,6 +408,12 @@ class ModelStore:
     def lods(self) -> list[float]:
         """The levels of detail that occur, rising."""
         return [lod for (lod,) in self._database.execute("SELECT DISTINCT lod FROM level ORDER BY lod")]
+
+
+def _owners(number: Numbers, found: Sequence[int]) -> Numbers:
+    """Where in `number` (n,) the numbers `found` are."""
+    order = np.argsort(number, kind="stable")
+    return order[np.searchsorted(number, np.array(found, dtype=np.int64), sorter=order)]
 
 
 def _joined(rows: Sequence[tuple[Any, ...]], owner: Numbers) -> StoredSurfaces:
