@@ -112,7 +112,7 @@ def replace_splits(region: Region, outlines: Outlines, details: tuple[Detail, ..
         below = _level_sums(region, depth + 1, centres[rest], outlines.weights[rest], capacity)
         order = np.lexsort((-sizes[rest], codes))
         rows = rest[order]
-        lod1, starts, group = _running(codes[order], plain[rows])
+        lod1, starts, _ = _running(codes[order], plain[rows])
         # What lies above tiles of LoD1 would repeat them.
         last = ~np.logical_or.reduceat(below[1][order], starts)
         fits = last & (np.maximum.reduceat(lod1, starts) <= capacity)
