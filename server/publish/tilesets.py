@@ -13,6 +13,8 @@ from tiles.three_d.errors import ThreeDError
 
 _EXAMPLES = 5
 _MOST_FINDINGS = 200
+_LARGEST_PACKED = 64 << 20
+"""Bytes of a file that is packed beforehand; larger ones would be in memory as a whole."""
 _PACKED = frozenset((".json", ".glb", ".gltf", ".b3dm", ".i3dm", ".pnts", ".cmpt", ".subtree", ".bin"))
 
 
@@ -22,7 +24,7 @@ def build_tileset_taken_over(task: Task) -> Built:
     Faults that the checker finds are told as warnings: it is taken over as it is.
     """
     from tiles.three_d.check import inspect_tileset
-    from tiles.three_d.takeover import SUFFIXES, TakeoverError, read_foreign_tileset
+    from tiles.three_d.takeover import TakeoverError, read_foreign_tileset
 
     if len(task.inputs) > 1:
         raise OptionError("One tileset makes a collection. Publish the tilesets one by one.")
@@ -33,10 +35,10 @@ def build_tileset_taken_over(task: Task) -> Built:
     except TakeoverError as error:
         raise DamagedFile(f"{error}.") from error
     target = task.folder / TILESET_FOLDER
-    wanted = [*sorted(found.files), *_below(source.parent, found.templates, SUFFIXES)]
+    wanted = sorted(found.files)
     task.stage("3dtiles")
     size = 0
-    for number, name in enumerate(dict.fromkeys(wanted)):
+    for number, name in enumerate(wanted):
         size += _copy(source.parent, name, target / _own_name(name, source.name), task)
         if number % 64 == 0:
             task.report("3dtiles", 0.8 * number / len(wanted))
@@ -74,20 +76,6 @@ def _own_name(name: str, first: str) -> str:
     return "tileset.json" if name == first else name
 
 
-def _below(folder: Path, templates: set[str], suffixes: frozenset[str]) -> list[str]:
-    """All files of a tileset below the folders of its templates, whose names no document lists."""
-    found = []
-    for template in sorted(templates):
-        root = folder / template
-        if root.is_dir():
-            found += [
-                path.relative_to(folder).as_posix()
-                for path in sorted(root.rglob("*"))
-                if path.suffix.lower() in suffixes and path.is_file()
-            ]
-    return found
-
-
 def _copy(folder: Path, name: str, target: Path, task: Task) -> int:
     """Copy one file, and pack it beside itself as our own tilesets have it. Raises PathOutside for a link that leads elsewhere."""
     from tiles.three_d.files import compress
@@ -102,10 +90,11 @@ def _copy(folder: Path, name: str, target: Path, task: Task) -> int:
     if size > task.settings.publish.max_uncompressed_bytes:
         raise OptionError(f"{name} has {size:,} bytes; see the setting publish.max_uncompressed_bytes.")
     shutil.copyfile(source, target)
-    if target.suffix.lower() in _PACKED:
-        content = target.read_bytes()
-        packed = compress(content) if content[:2] != b"\x1f\x8b" else b""
-        if content[:2] == b"\x1f\x8b":
+    if target.suffix.lower() not in _PACKED:
+        return size
+    with target.open("rb") as file:
+        if file.read(2) == b"\x1f\x8b":
             raise DamagedFile(f"{name} is gzip-compressed on disk; unpack the files of the tileset first.")
-        target.with_name(target.name + ".gz").write_bytes(packed)
+    if size <= _LARGEST_PACKED:
+        target.with_name(target.name + ".gz").write_bytes(compress(target.read_bytes()))
     return size

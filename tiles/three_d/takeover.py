@@ -29,8 +29,11 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 """Endings of files that a tileset may name."""
 MOST_DOCUMENTS = 100_000
-_DEEPEST = 1_000
-_LONGEST_GLTF = 64 << 20
+_LONGEST_JSON = 128 << 20
+"""Bytes of JSON that are read of one file."""
+_LONGEST_NAME = 255
+_HIGHEST = 1e8
+"""Metres; heights beyond are mistakes."""
 _TEMPLATE = re.compile(r"\{(level|x|y|z)\}")
 _IDENTITY = np.eye(4)
 
@@ -41,15 +44,14 @@ class TakeoverError(ThreeDError):
 
 @dataclass(slots=True)
 class ForeignTileset:
-    """What a tileset names. `files` are relative to its folder, those of templates (implicit tiling) left out: `templates` has the folders
-    that they lie in. `bbox84h` is west, south, bottom, east, north, top in degrees and metres above the ellipsoid."""
+    """What a tileset names. `files` are relative to its folder, those that templates (implicit tiling) stand for among them.
+    `bbox84h` is west, south, bottom, east, north, top in degrees and metres above the ellipsoid."""
 
     version: str
     geometric_error: float
     bbox84h: tuple[float, float, float, float, float, float]
     copyright: str
     files: set[str] = field(default_factory=set)
-    templates: set[str] = field(default_factory=set)
 
 
 def read_foreign_tileset(folder: Path, name: str = "tileset.json") -> ForeignTileset:
@@ -69,7 +71,7 @@ def read_foreign_tileset(folder: Path, name: str = "tileset.json") -> ForeignTil
         str(asset.get("copyright", ""))[:500],
         {name},
     )
-    _Walk(folder, result).follow(document, name, 0)
+    _Walk(folder, result).follow(document, name)
     return result
 
 
@@ -78,43 +80,86 @@ class _Walk:
     folder: Path
     found: ForeignTileset
     _documents: int = 1
+    _templates: set[str] = field(default_factory=set)
 
-    def follow(self, document: dict[str, Any], name: str, depth: int) -> None:
-        """Take what a document names, and go on in the tilesets among it."""
-        if depth > _DEEPEST:
-            raise TakeoverError(f"{name} lies more than {_DEEPEST} tilesets deep; is it part of itself?")
-        if self._documents > MOST_DOCUMENTS:
-            raise TakeoverError(f"the tileset has more than {MOST_DOCUMENTS} documents")
+    def follow(self, document: dict[str, Any], name: str) -> None:
+        """Take what a document names, and what the tilesets among it name."""
+        waiting = self._named(document, name)
+        while waiting:
+            inner = waiting.pop()
+            document = _document(self.folder, inner)
+            if "root" not in document:
+                continue
+            self._documents += 1
+            if self._documents > MOST_DOCUMENTS:
+                raise TakeoverError(f"the tileset has more than {MOST_DOCUMENTS} documents")
+            waiting += self._named(document, inner)
+
+    def _named(self, document: dict[str, Any], name: str) -> list[str]:
+        """Take the files that one document names; those that may be tilesets themselves are left to be read."""
+        documents = []
         for uri in _addresses(document.get("root"), name):
             target = _inside(name, uri)
-            if target is None:
+            if target is None or target in self.found.files:
                 continue
             if _TEMPLATE.search(target):
-                self.found.templates.add(_TEMPLATE.split(target)[0].rpartition("/")[0])
-                continue
-            if target in self.found.files:
+                self._take_template(target, name)
                 continue
             self._take(target, name)
             if target.endswith(".json"):
-                inner = _document(self.folder, target)
-                if "root" in inner:
-                    self._documents += 1
-                    self.follow(inner, target, depth + 1)
+                documents.append(target)
+        return documents
+
+    def _take_template(self, template: str, name: str) -> None:
+        """The files that an address of implicit tiling stands for: which of them there are no document lists."""
+        if template in self._templates:
+            return
+        self._templates.add(template)
+        for target in _files_of(self.folder, template):
+            if target not in self.found.files:
+                self._take(target, name)
 
     def _take(self, target: str, name: str) -> None:
-        if PurePosixPath(target).suffix.lower() not in SUFFIXES:
-            raise TakeoverError(f"{name} names {target!r}, which is no file of a tileset")
-        if not (self.folder / target).is_file():
-            raise TakeoverError(f"{name} names {target!r}, which is not there")
-        self.found.files.add(target)
-        for uri in _of_gltf(self.folder / target):
-            beside = _inside(target, uri)
-            if beside is not None and beside not in self.found.files:
-                self._take(beside, target)
+        """Take a file and those that it names."""
+        waiting = [(target, name)]
+        while waiting:
+            target, name = waiting.pop()
+            if target in self.found.files:
+                continue
+            if PurePosixPath(target).suffix.lower() not in SUFFIXES:
+                raise TakeoverError(f"{name} names {target[:200]!r}, which is no file of a tileset")
+            file = self.folder / target
+            if len(file.name.encode()) > _LONGEST_NAME or not file.is_file():
+                raise TakeoverError(f"{name} names {target[:200]!r}, which is not there")
+            self.found.files.add(target)
+            for uri in _of_file(file):
+                beside = _inside(target, uri)
+                if beside is not None:
+                    waiting.append((beside, target))
+
+
+def _files_of(folder: Path, template: str) -> Iterator[str]:
+    """The files there are for a template such as `content/{level}/{x}/{y}.glb`, relative to the folder."""
+    parts = _TEMPLATE.split(template)
+    # Every second part is the name of a variable; what stands for one is a number.
+    pattern = re.compile(
+        "".join(r"\d{1,10}" if at % 2 else re.escape(part) for at, part in enumerate(parts)), re.ASCII
+    )
+    for path, folders, names in (folder / parts[0].rpartition("/")[0]).walk():
+        folders.sort()
+        for name in sorted(names):
+            target = (path / name).relative_to(folder).as_posix()
+            if pattern.fullmatch(target):
+                yield target
 
 
 def _document(folder: Path, name: str) -> dict[str, Any]:
     try:
+        size = (folder / name).stat().st_size
+        if size > _LONGEST_JSON:
+            raise TakeoverError(
+                f"{name} has {size:,} bytes; documents of at most {_LONGEST_JSON:,} bytes are read: divide it into external tilesets"
+            )
         document = orjson.loads((folder / name).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise TakeoverError(f"{name} cannot be read as JSON: {error}") from error
@@ -134,10 +179,7 @@ def _addresses(root: Any, name: str) -> Iterator[str]:
         children = tile.get("children", [])
         if not isinstance(contents, list) or not isinstance(children, list):
             raise TakeoverError(f"contents and children of a tile of {name} have to be lists")
-        extensions = tile.get("extensions")
-        if isinstance(extensions, dict):
-            several = extensions.get("3DTILES_multiple_contents", {})
-            contents = [*contents, *(several.get("contents") or several.get("content") or [])]
+        contents = [*contents, *_several(tile.get("extensions"))]
         implicit = tile.get("implicitTiling")
         subtrees = implicit.get("subtrees") if isinstance(implicit, dict) else None
         for holder in (tile.get("content"), subtrees, *contents):
@@ -149,34 +191,52 @@ def _addresses(root: Any, name: str) -> Iterator[str]:
         waiting += children
 
 
-def _of_gltf(file: Path) -> list[str]:
-    """The addresses that a .gltf or .glb names: buffers, images."""
+def _several(extensions: Any) -> list[Any]:
+    """The contents of a tile in the extension of 3D Tiles 1.0."""
+    several = extensions.get("3DTILES_multiple_contents") if isinstance(extensions, dict) else None
+    named = several.get("contents", several.get("content")) if isinstance(several, dict) else None
+    return named if isinstance(named, list) else []
+
+
+def _of_file(file: Path) -> list[str]:
+    """The addresses that a file names: a .gltf or .glb its buffers and images, a subtree its buffers."""
     suffix = file.suffix.lower()
-    if suffix not in (".gltf", ".glb"):
+    # Where the JSON of a binary file begins, and how it says how long it is.
+    if suffix == ".glb":
+        text = _json_chunk(file, b"glTF", slice(12, 16), 20)
+    elif suffix == ".subtree":
+        text = _json_chunk(file, b"subt", slice(8, 16), 24)
+    elif suffix == ".gltf":
+        with file.open("rb") as opened:
+            text = opened.read(_LONGEST_JSON)
+    else:
         return []
-    with file.open("rb") as opened:
-        head = opened.read(20) if suffix == ".glb" else b""
-        if suffix == ".glb" and (len(head) < 20 or head[:4] != b"glTF"):
-            return []
-        length = int.from_bytes(head[12:16], "little") if head else -1
-        text = opened.read(min(length, _LONGEST_GLTF) if head else _LONGEST_GLTF)
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError:
         return []  # the checker tells of it
-    holders = [
-        holder
-        for name in ("buffers", "images")
-        for holder in (document.get(name) or [] if isinstance(document, dict) else [])
-    ]
+    lists = [document.get(name) for name in ("buffers", "images")] if isinstance(document, dict) else []
+    holders = [holder for named in lists if isinstance(named, list) for holder in named]
     return [
         holder["uri"] for holder in holders if isinstance(holder, dict) and isinstance(holder.get("uri"), str)
     ]
 
 
+def _json_chunk(file: Path, mark: bytes, length: slice, head_bytes: int) -> bytes:
+    """The JSON behind the head of a binary file, b"" where it is none of its kind."""
+    with file.open("rb") as opened:
+        head = opened.read(head_bytes)
+        if len(head) < head_bytes or head[:4] != mark:
+            return b""
+        return opened.read(min(int.from_bytes(head[length], "little"), _LONGEST_JSON))
+
+
 def _inside(document: str, uri: str) -> str | None:
     """The path in the folder that an address in a document means; None for data in the address itself. Raises TakeoverError."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise TakeoverError(f"{document} names {uri[:200]!r}, which is no address") from error
     if parts.scheme == "data":
         return None
     if parts.scheme or parts.netloc or uri.startswith("/") or "\\" in uri:
@@ -204,14 +264,34 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def _bbox(root: dict[str, Any], name: str) -> tuple[float, float, float, float, float, float]:
-    """Where the root lies: degrees and ellipsoidal metres."""
+type _Box = tuple[float, float, float, float, float, float]
+
+
+def _bbox(root: dict[str, Any], name: str) -> _Box:
+    """Where the root lies: degrees and ellipsoidal metres. Raises TakeoverError where that is no place."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        west, south, bottom, east, north, top = found = _volume_box(root, name)
+    places = (abs(west) <= 180.0, abs(east) <= 180.0, -90.0 <= south <= north <= 90.0)
+    if not all(places) or not -_HIGHEST <= bottom <= top <= _HIGHEST:
+        shown = ", ".join(f"{value:g}" for value in found)
+        raise TakeoverError(
+            f"the bounding volume of the root of {name} is no place on Earth (west, south, bottom, east, north, top: {shown}); a region "
+            "has radians and metres, a box needs a transform to where it stands"
+        )
+    return found
+
+
+def _volume_box(root: dict[str, Any], name: str) -> _Box:
     volume = root.get("boundingVolume")
     if not isinstance(volume, dict):
         raise TakeoverError(f"the root of {name} has no boundingVolume")
     region = _numbers(volume.get("region"), 6)
     if region is not None:
-        west, south, east, north = (float(np.degrees(value)) for value in region[:4])
+        limits = np.array([180.0, 90.0, 180.0, 90.0])
+        degrees = np.degrees(region[:4])
+        # Writers round pi up.
+        near = np.abs(np.abs(degrees) - limits) < 1e-4
+        west, south, east, north = np.where(near, np.copysign(limits, degrees), degrees).tolist()
         return west, south, float(region[4]), east, north, float(region[5])
     corners = _corners(volume, name)
     matrix = _numbers(root.get("transform"), 16)

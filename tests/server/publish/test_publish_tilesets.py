@@ -158,6 +158,11 @@ def test_across_the_antimeridian(tmp_path):
             {"content": {"uri": "tileset.json"}, "children": [{"content": {"uri": "loop.json"}}]},
             "cannot be read",
         ),
+        ({"content": {"uri": "http://[::1"}}, "no address"),
+        ({"content": {"uri": "a" * 300 + ".glb"}}, "not there"),
+        ({"boundingVolume": {"region": [0, 0, 99, 1, 0, 1]}}, "no place on Earth"),
+        ({"boundingVolume": {"region": [0, 0, 1, 1, 0, 1e300]}}, "no place on Earth"),
+        ({"boundingVolume": {"box": [1e300] + [1] * 11}}, "no place on Earth"),
     ],
 )
 def test_what_cannot_be_taken_over_is_said(publisher, tmp_path, root, reason):
@@ -180,6 +185,38 @@ def test_tilesets_that_name_each_other_end(tmp_path):
         (folder / "tileset.json").read_text().replace("other.json", "tileset.json")
     )
     assert read_foreign_tileset(folder).files == {"tileset.json", "other.json"}
+
+
+def test_long_chains_of_files(tmp_path):
+    """Longer than Python's stack, of tilesets and of glTF; some of it is no list or object where one should be."""
+    folder = tmp_path / "chain"
+    _explicit(folder, content={"uri": "c0.json"}, extensions={"3DTILES_multiple_contents": {"contents": 5}})
+    document = json.loads((folder / "tileset.json").read_text())
+    for number in range(1200):
+        document["root"]["content"]["uri"] = f"c{number + 1}.json"
+        (folder / f"c{number}.json").write_text(json.dumps(document))
+        (folder / f"g{number}.gltf").write_text(json.dumps({"buffers": [{"uri": f"g{number + 1}.gltf"}]}))
+    document["root"] |= {"content": {"uri": "g0.gltf"}, "extensions": {"3DTILES_multiple_contents": [1]}}
+    (folder / "c1200.json").write_text(json.dumps(document))
+    (folder / "g1200.gltf").write_text('{"buffers": 5, "images": [3]}')
+    assert len(read_foreign_tileset(folder).files) == 1 + 2 * 1201
+
+
+def test_only_files_that_a_template_stands_for_are_taken(tmp_path):
+    folder = tmp_path / "implicit"
+    tiling = {"subtrees": {"uri": "{level}.{x}.{y}.subtree"}}
+    _explicit(folder, content={"uri": "{level}/{x}/{y}.gltf"}, implicitTiling=tiling)
+    (folder / "1" / "0").mkdir(parents=True)
+    (folder / "1/0/1.gltf").write_text('{"images": [{"uri": "wall.png"}]}')
+    for name in ("1/0/wall.png", "1/0/other.png", "1/0/x.gltf", "private.json"):
+        (folder / name).write_bytes(b"{}")
+    text = b'{"buffers":[{"uri":"bits.bin"}]}'
+    (folder / "0.0.0.subtree").write_bytes(
+        b"subt" + (1).to_bytes(4, "little") + len(text).to_bytes(8, "little") + bytes(8) + text
+    )
+    (folder / "bits.bin").write_bytes(b"")
+    found = read_foreign_tileset(folder).files
+    assert found == {"tileset.json", "1/0/1.gltf", "1/0/wall.png", "0.0.0.subtree", "bits.bin"}
 
 
 def test_a_link_out_of_the_folder_is_not_followed(publisher, tmp_path):
