@@ -157,7 +157,8 @@ def _manholes(workshop: Workshop) -> Material:
 
 def _boreholes(workshop: Workshop) -> Material:
     colours = underground.BOREHOLE_COLOURS
-    return _drilled(workshop, UndergroundOptions(kind="boreholes", fields=_DRILLED, colours=colours), 4.0)
+    options = UndergroundOptions(kind="boreholes", fields=_DRILLED, colours=colours)
+    return _drilled(workshop, SceneOptions(underground=options, default_diameter=4.0, vertical=GEOID_METRES))
 
 
 def _geology(workshop: Workshop) -> Material:
@@ -165,15 +166,16 @@ def _geology(workshop: Workshop) -> Material:
     options = UndergroundOptions(
         kind="geology", fields=_DRILLED, colours=underground.BOREHOLE_COLOURS, layers=layers
     )
-    return _drilled(workshop, options, None)
+    scene = SceneOptions(underground=options, ground=workshop.terrain, vertical=GEOID_METRES)
+    return _drilled(workshop, scene)
 
 
-def _drilled(workshop: Workshop, options: UndergroundOptions, diameter: float | None) -> Material:
+def _drilled(workshop: Workshop, scene: SceneOptions) -> Material:
     features = underground.borehole_features(workshop.ground)
     return Material(
         file=_BOREHOLES.write(workshop, features),
         reading=ReadingOptions(id_field="borehole_id"),
-        scene=SceneOptions(underground=options, default_diameter=diameter, vertical=GEOID_METRES),
+        scene=scene,
     )
 
 

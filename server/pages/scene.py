@@ -22,6 +22,7 @@ GROUPS = ("above", "surface", "underground", "points")
 _GROUP_OF = dict.fromkeys(
     ("pipes", "cables", "manholes", "boreholes", "geology", "bodies", "tunnels", "underground"), "underground"
 ) | {"points": "points", "roads": "surface", "surface": "surface"}
+_EARTH = ("geology", "bodies")
 _SOLID = ("buildings", "cityjson", "cityobjects", "citygml", "models")
 
 
@@ -127,8 +128,9 @@ def _layers_of(collection: Collection, links: Links, messages: Messages) -> list
                 "visible": True,
             }
         )
-    if Kind.MAP in kinds and Kind.TERRAIN not in kinds:
-        # Only imagery covers the ground from the start: maps of single layers would hide it.
+    if Kind.MAP in kinds and Kind.TERRAIN not in kinds and Kind.TILESET_3D not in kinds:
+        # Only imagery covers the ground from the start: maps of single layers would hide it. What stands there in three dimensions
+        # needs no picture of itself on the ground.
         picture = Kind.COVERAGE in kinds
         layers.append(
             common
@@ -150,7 +152,9 @@ def _tileset(collection: Collection, links: Links, messages: Messages) -> dict[s
         "content": content_of(collection),
         "group": group_of(collection),
         "url": links.collection(collection, "3dtiles", "tileset.json"),
-        "visible": True,
+        # Volumes of soil and rock hide what is buried in them: they show where the reader cuts, or asks for them.
+        "visible": content_of(collection) not in _EARTH,
+        "solid": content_of(collection) in _EARTH,
     }
     return found | feature_links(collection, links, messages)
 

@@ -27,6 +27,7 @@ export class ClipBox {
 
   set(box) {
     this.restore(box);
+    this.city.tools.layers.unearth();
     this.city.changed();
   }
 

@@ -6,11 +6,15 @@ import { flyToSphere } from "./globe.js";
 import { GROUPS } from "./groups.js";
 import { text } from "./texts.js";
 
+// The badge says it already.
+const titleOf = ({ title, simulated }) => (simulated ? title.replace(/\s*[((](simulated|模拟)[))]$/u, "") : title);
+
 export class LayerPanel {
   constructor(city) {
     this.city = city;
     this.element = document.getElementById("layer-list");
     this.open = null; // the layer whose settings are unfolded
+    this.unearthed = []; // layers that are shown for as long as something is cut
     for (const news of ["layers", "learned"]) city.on(news, () => this.draw());
   }
 
@@ -38,6 +42,20 @@ export class LayerPanel {
     this.draw();
   }
 
+  /** Volumes of soil and rock hide what is buried in them, so they start hidden; where the city is cut they are what is to be seen. */
+  unearth() {
+    const { section, box } = this.city.tools;
+    const cut = Boolean(section.at || box.box);
+    const changed = cut ? this.city.layers.filter((layer) => layer.settings.solid && !layer.visible && !layer.failed) : this.unearthed;
+    if (cut && this.unearthed.length) return;
+    for (const layer of changed) {
+      layer.visible = cut;
+      layer.apply();
+    }
+    this.unearthed = cut ? changed : [];
+    this.draw();
+  }
+
   goTo({ settings, tileset }) {
     const sphere = tileset?.boundingSphere ?? Cesium.BoundingSphere.fromRectangle3D(Cesium.Rectangle.fromDegrees(...settings.bounds));
     flyToSphere(this.city.camera, sphere);
@@ -52,7 +70,8 @@ export class LayerPanel {
   }
 
   row(layer) {
-    const { id, title, simulated } = layer.settings;
+    const { id, simulated } = layer.settings;
+    const title = titleOf(layer.settings);
     const unfolded = this.open === layer;
     const unfold = () => {
       this.open = unfolded ? null : layer;

@@ -6,9 +6,6 @@ import { styleOf } from "./look.js";
 
 export const absolute = (address) => new URL(address, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
 
-// Colours that no ground, roof or tree has, for things that lie where no sun shines.
-const FIRST_COLOURS = { pipes: "#ff9d2e", cables: "#ff6ad5" };
-
 /** One line of the list: what it is, whether and how it is shown, and what draws it. */
 export class Layer {
   constructor(settings, city) {
@@ -18,9 +15,7 @@ export class Layer {
     this.opacity = 1;
     this.failed = false;
     this.twin = null; // the other state of it, on the right of a comparison
-    const first = FIRST_COLOURS[settings.content];
-    this.colouring = first ? { mode: "single", colour: first } : null;
-    this.first = this.colouring;
+    this.colouring = null; // null: the colours of the tiles themselves
     this.pale = undefined; // a part of 1 while the scene looks under the ground
     this.hidden = false; // taken away by a tool, whatever the reader chose
     this.instant = null; // {seconds, begin, end}

@@ -4,11 +4,13 @@ import * as Cesium from "cesium";
 
 const SAMPLES = 160;
 const DEEP = 60; // metres under the lowest ground along the cut
+const [THIN, THICK] = [0.12, 0.55]; // how much of the face covers, with and without volumes of soil and rock behind it
 const BEHIND = 0.15; // metres on the side that stays, so that the cut itself does not take the face away
 
 export class SectionWall {
   constructor(city) {
     Object.assign(this, { city, entity: null, at: null });
+    city.on("styled", (layer) => this.at && layer.settings.solid && this.refresh());
     city.scene.globe.tileLoadProgressEvent.addEventListener((left) => left === 0 && this.at && this.refresh());
   }
 
@@ -46,7 +48,7 @@ export class SectionWall {
       wall: {
         positions: line.map(({ place, height }) => Cesium.Cartesian3.fromRadians(place.longitude, place.latitude, height)),
         minimumHeights: line.map(() => lowest),
-        material: Cesium.Color.fromCssColorString("#8a6a4a").withAlpha(0.55),
+        material: Cesium.Color.fromCssColorString("#8a6a4a").withAlpha(this.city.layers.some((layer) => layer.settings.solid && layer.visible) ? THIN : THICK),
         shadows: Cesium.ShadowMode.DISABLED,
       },
     });

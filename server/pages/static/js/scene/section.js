@@ -111,6 +111,7 @@ export class Section {
     this.at = at;
     this.offset = 0;
     this.apply();
+    this.city.tools.layers.unearth();
     this.city.changed();
   }
 
