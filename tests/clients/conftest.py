@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from providers.features.postgis import close_pools
 from server.publish import PublishRequest, ReadingOptions, publish
@@ -225,6 +226,68 @@ def _beside(name: str) -> Any:
 
 stores = _beside("every_store")
 maps = _beside("every_map")
+scenes = _beside("every_scene")
+cesium_pages = _beside("cesium_page")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_flags: list[str]) -> Iterator[Browser]:
+    """Chromium, without a screen."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=chromium_flags)
+        yield launched
+        launched.close()
+
+
+def _published_scenes(folder: Path, only: tuple[str, ...] = ()) -> tuple[Path, dict[str, Any]]:
+    """The collections of `every_scene` (or those of `only`) in a home of their own; the home, and the collections."""
+    settings = load_settings((), {}, {"data.home": folder / "home"})
+    with open_registry(settings) as registry:
+        registry.add_tenant(scenes.TENANT, "Scene", "场景")
+
+        def one(name: str, *files: Path, scene: Any, **reading: Any) -> Any:
+            request = PublishRequest(
+                files=files,
+                tenant=scenes.TENANT,
+                id=name,
+                titles={"en": name, "zh": name},
+                attribution="© the makers of this test",
+                reading=ReadingOptions(**reading),
+                scene=scene,
+            )
+            result = publish(request, registry, settings)
+            said = [text for text in result.warnings if "not in the 3D tileset" in text]
+            assert said == [], name
+            return result.collection
+
+        return settings.home, scenes.publish_all(folder, one, only)
+
+
+@pytest.fixture(scope="session")
+def few_scenes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """Some collections of `every_scene`, published and not served."""
+    return _published_scenes(tmp_path_factory.mktemp("few_scenes"), ("parts", "pipes", "signs", "city"))[1]
+
+
+@pytest.fixture(scope="session")
+def every_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A `SceneCity`: a three-dimensional collection of every kind, served."""
+    home, collections = _published_scenes(tmp_path_factory.mktemp("every_scene"))
+    with running("serve", home) as served:
+        token = (home / "operator.token").read_text().strip()
+        yield scenes.SceneCity(served.address, home, token, collections)
+
+
+@pytest.fixture
+def cesium(browser: Browser, every_scene: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A `CesiumPage` on the city of every kind. With CHENGTU_PICTURES its last picture is kept there."""
+    with cesium_pages.cesium_page(browser, every_scene.address, scenes.TENANT) as page:
+        yield page
+        folder = os.environ.get("CHENGTU_PICTURES")
+        if folder and page.page.locator("#globe canvas").count():
+            page.page.locator("#globe canvas").screenshot(
+                path=f"{folder}/{request.node.name.replace('/', '-')}.png"
+            )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A browser that must stay free of errors; the served city is a fixture of the folder above."""
+"""A browser that must stay free of errors; the served city and Chromium are fixtures of the folder above."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-
-
-@pytest.fixture(scope="session")
-def browser(chromium_flags: list[str]) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=chromium_flags)
-        yield launched
-        launched.close()
-
+from playwright.sync_api import Browser, Page
 
 type OpenPage = Callable[..., AbstractContextManager[Page]]
 

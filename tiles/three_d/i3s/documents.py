@@ -141,7 +141,8 @@ def _store(west: float, south: float, east: float, north: float) -> dict[str, An
         "extent": [west, south, east, north],
         "indexCRS": crs,
         "vertexCRS": crs,
-        "normalReferenceFrame": "east-north-up",
+        # Ready for a globe; and the only one that CesiumJS takes normals for.
+        "normalReferenceFrame": "earth-centered",
         "nidEncoding": "application/vnd.esri.i3s.json+gzip; version=1.8",
         "attributeEncoding": "application/octet-stream; version=1.8",
         "geometryEncoding": "application/octet-stream; version=1.8",

@@ -1,7 +1,7 @@
 """The glb of a tile as the resources of an I3S node: a geometry buffer, attributes, maybe a texture.
 
 Geometry buffer (uncompressed): uint32 vertex count, uint32 feature count, then float32 positions (degrees, degrees, metres from the
-node's centre), float32 normals, float32 texture coordinates, uint8 colours, then per feature uint64 ids and uint32 first and last
+node's centre), float32 normals (in ECEF), float32 texture coordinates, uint8 colours, then per feature uint64 ids and uint32 first and last
 triangle. Triangles lie feature by feature.
 """
 
@@ -135,7 +135,13 @@ def _corners(
     if mesh.classes is not None and mesh.palette and look.colour is None:
         colours = _of_classes(mesh, alpha)[rows]
     features = np.maximum(mesh.feature_ids[rows], 0)
-    return offset[rows], mesh.normals[rows], look.coordinates[rows], np.ascontiguousarray(colours), features
+    return (
+        offset[rows],
+        (mesh.normals @ contents.frame.axes)[rows],
+        look.coordinates[rows],
+        np.ascontiguousarray(colours),
+        features,
+    )
 
 
 def _of_classes(mesh: Mesh, alpha: float) -> NDArray[np.uint8]:
