@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyproj
+import shapely
 from numpy.typing import NDArray
 
 from providers.errors import StoreMissing
@@ -21,6 +22,7 @@ from providers.features.source import FeatureColumns
 from providers.features.store import FeatureStore
 from tiles.three_d.objects import Keys
 from tiles.three_d.schema import PropertySpec
+from tiles.three_d.vertical import vertical_unit
 
 CHUNK = 10_000
 EMBEDDED_STORE = "features.gpkg"
@@ -29,7 +31,10 @@ SNAPSHOT = "scene/objects.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class FeatureRows:
-    """n features. `keys` (n,); `geometries` (n,) shapely or None, x = east; `columns` have n JSON values each, by field name."""
+    """n features. `keys` (n,); `columns` have n JSON values each, by field name.
+
+    `geometries` (n,) shapely or None, x = east, z in metres upwards, whatever the vertical axis of their CRS counts in.
+    """
 
     keys: Keys
     ids: list[str]
@@ -119,6 +124,7 @@ class StoreFeatures:
         self._store = store
         self.crs: pyproj.CRS = pyproj.CRS.from_wkt(store.facts.storage_wkt)
         self.fields: tuple[FieldDefinition, ...] = store.facts.fields
+        self._unit = vertical_unit(self.crs)
 
     @property
     def bbox(self) -> tuple[float, ...]:
@@ -132,22 +138,35 @@ class StoreFeatures:
     def chunks(self) -> Iterator[FeatureRows]:
         """All features, ascending by key."""
         for columns in self._store.slices(size=CHUNK):
-            yield _rows(columns)
+            yield _rows(columns, self._unit)
 
     def rows(self, keys: Keys) -> FeatureRows:
         """The features of these keys, in their order; those that are gone are left out."""
         found = self._store.read_keys(keys.tolist())
-        return in_order(_rows(found), keys)
+        return in_order(_rows(found, self._unit), keys)
 
     def values(self, field: str) -> list[Any]:
         """One column of all features, in any order."""
         return self._store.column(field)
 
 
-def _rows(columns: FeatureColumns) -> FeatureRows:
+def _rows(columns: FeatureColumns, unit: float) -> FeatureRows:
     return FeatureRows(
-        np.array(columns.keys, dtype=np.int64), columns.ids, columns.geometries, columns.columns
+        np.array(columns.keys, dtype=np.int64),
+        columns.ids,
+        heights_in_metres(columns.geometries, unit),
+        columns.columns,
     )
+
+
+def heights_in_metres(geometries: NDArray[np.object_], unit: float) -> NDArray[np.object_]:
+    """Geometries (n,) with their z times `unit`, `tiles.three_d.vertical.vertical_unit` of their CRS."""
+    if unit == 1.0:
+        return geometries
+    result = geometries.copy()
+    solid = shapely.has_z(geometries)
+    result[solid] = shapely.transform(geometries[solid], lambda xyz: xyz * (1.0, 1.0, unit), include_z=True)
+    return result
 
 
 def in_order(rows: FeatureRows, keys: Keys) -> FeatureRows:

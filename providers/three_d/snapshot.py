@@ -24,8 +24,9 @@ from providers.errors import StoreCorrupt, StoreMissing, UnsupportedQuery
 from providers.features.query import ItemQuery
 from providers.features.schema import FieldDefinition
 from providers.features.source import FeatureColumns, FeatureSource
-from providers.three_d.object_features import CHUNK, FeatureRows, in_order
+from providers.three_d.object_features import CHUNK, FeatureRows, heights_in_metres, in_order
 from tiles.three_d.objects import Keys
+from tiles.three_d.vertical import vertical_unit
 
 FORMAT = 1
 _PART = 20_000
@@ -113,6 +114,7 @@ class SnapshotFeatures:
         self._connection = _connect(path)
         described = _described(self._connection, path)
         self.crs = pyproj.CRS.from_wkt(described["crs"])
+        self._unit = vertical_unit(self.crs)
         self.fields = tuple(FieldDefinition(**item) for item in described["fields"])
         self.bbox: tuple[float, ...] = tuple(described["bbox"])
 
@@ -161,6 +163,7 @@ class SnapshotFeatures:
             for item, column in zip(self.fields, values, strict=True)
         }
         geometries = np.asarray(shapely.from_wkb(np.array(blobs, dtype=object)), dtype=object)
+        geometries = heights_in_metres(geometries, self._unit)
         return FeatureRows(np.array(keys, dtype=np.int64), list(ids), geometries, columns)
 
 

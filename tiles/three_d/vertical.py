@@ -77,24 +77,29 @@ class GeodeticPositions:
     description: str
 
 
-def to_geodetic(crs: CRS, xyz: Positions, vertical: VerticalReference) -> GeodeticPositions:
+def to_geodetic(
+    crs: CRS, xyz: Positions, vertical: VerticalReference, *, metres: bool = False
+) -> GeodeticPositions:
     """Place positions (n, 3) of `crs`, whose z refers to `vertical`, on WGS 84.
 
+    z counts as the vertical axis of `crs` does, feet or downwards; with `metres` it has been brought to metres upwards.
     Raises PlacementError where the CRS has no way to WGS 84, VerticalReferenceError where heights have none.
     """
     if vertical.kind == "automatic" and crs.is_compound:
-        exact = _by_own_grid(crs, xyz)
+        own = xyz / (1.0, 1.0, vertical_unit(crs)) if metres else xyz
+        exact = _by_own_grid(crs, own)
         if exact is not None:
             return exact
     lonlat, horizontal = to_longitude_latitude(crs, xyz)
-    height, said = to_ellipsoid(crs, lonlat, xyz[:, 2], vertical)
+    upwards = xyz[:, 2] if metres else xyz[:, 2] * vertical_unit(crs)
+    height, said = to_ellipsoid(crs, lonlat, upwards, vertical)
     return GeodeticPositions(lonlat[:, 0], lonlat[:, 1], height, f"{said}; {horizontal}")
 
 
 def to_ellipsoid(
     crs: CRS, lonlat: Positions, height: NDArray[np.float64], vertical: VerticalReference
 ) -> tuple[NDArray[np.float64], str]:
-    """Ellipsoidal heights (n,) of `height` (n,) at `lonlat` (n, 2), and the sentence that goes into the metadata."""
+    """Ellipsoidal heights (n,) of `height` (n,; metres upwards) at `lonlat` (n, 2), and the sentence for the metadata."""
     if vertical.kind == "ellipsoid":
         return np.array(height, dtype=np.float64), "ellipsoid (WGS 84): heights taken as ellipsoidal"
     if vertical.kind == "offset":
@@ -106,12 +111,20 @@ def to_ellipsoid(
         return height + undulation(
             vertical.path, lonlat
         ), f"ellipsoid (WGS 84): by geoid grid {vertical.path.name}"
-    metres = height * _vertical_unit(crs)
     if vertical.kind == "automatic" and len(crs.axis_info) == 3 and not crs.is_compound:
-        return metres, "ellipsoid (WGS 84): heights of a 3D geographic CRS"
-    return metres + undulation(
+        return np.array(height, dtype=np.float64), "ellipsoid (WGS 84): heights of a 3D geographic CRS"
+    return height + undulation(
         _egm96_grid(), lonlat
     ), f"ellipsoid (WGS 84): {_vertical_name(crs)} taken as EGM96"
+
+
+def vertical_unit(crs: CRS) -> float:
+    """Metres per unit of a CRS's vertical axis, negative where it points down; 1 where the CRS has none."""
+    part = _vertical_part(crs)
+    axes = crs.axis_info[2:] if part is None else part.axis_info
+    if not axes:
+        return 1.0
+    return float(axes[0].unit_conversion_factor) * (-1.0 if axes[0].direction == "down" else 1.0)
 
 
 def undulation(grid: Path, lonlat: Positions) -> NDArray[np.float64]:
@@ -155,7 +168,9 @@ def _grid_transformer(grid: str) -> Transformer:
 def _by_own_grid(crs: CRS, xyz: Positions) -> GeodeticPositions | None:
     """By the compound CRS's own operation, or None where PROJ lacks its grid (it then answers infinity or raises)."""
     try:
-        longitude, latitude, height = _exact_transformer(crs.to_wkt()).transform(xyz[:, 0], xyz[:, 1], xyz[:, 2])
+        longitude, latitude, height = _exact_transformer(crs.to_wkt()).transform(
+            xyz[:, 0], xyz[:, 1], xyz[:, 2]
+        )
     except ProjError:
         return None
     if not np.isfinite(height).any():
@@ -190,15 +205,6 @@ def _egm96_grid() -> Path:
 
 def _vertical_part(crs: CRS) -> CRS | None:
     return next((part for part in crs.sub_crs_list if part.is_vertical), None)
-
-
-def _vertical_unit(crs: CRS) -> float:
-    """Metres per unit of the vertical axis, negative where it points down; 1 where the CRS has none."""
-    part = _vertical_part(crs)
-    if part is None:
-        return 1.0
-    axis = part.axis_info[0]
-    return float(axis.unit_conversion_factor) * (-1.0 if axis.direction == "down" else 1.0)
 
 
 def _vertical_name(crs: CRS) -> str:

@@ -20,7 +20,7 @@ from tiles.three_d.placement import (
     unwrap_longitudes,
     y_up,
 )
-from tiles.three_d.vertical import VerticalReference, to_ellipsoid, to_geodetic, undulation
+from tiles.three_d.vertical import VerticalReference, to_ellipsoid, to_geodetic, undulation, vertical_unit
 
 HELSINKI = np.array([[24.94, 60.17], [25.0, 60.2]])
 
@@ -120,7 +120,7 @@ def test_egm96_is_taken_by_name_and_said(tmp_path: Path, monkeypatch: pytest.Mon
     ("crs", "metres", "name"),
     [
         ("EPSG:4490+5737", 10.0, "Yellow Sea 1985 height"),
-        ("EPSG:26915+6360", 10.0 * 1200 / 3937, "NAVD88 height (ftUS)"),
+        ("EPSG:3067+6360", 10.0 * 1200 / 3937, "NAVD88 height (ftUS)"),
         ("EPSG:4326+5715", -10.0, "MSL depth"),
         ("EPSG:3879", 10.0, "no vertical CRS given"),
     ],
@@ -130,9 +130,17 @@ def test_units_and_depths_of_vertical_crs(
 ) -> None:
     write_gtx(tmp_path / "egm96_15.gtx", 1.0)
     monkeypatch.setenv("PROJ_DATA", str(tmp_path))
-    height, said = to_ellipsoid(as_crs(crs), HELSINKI, np.array([10.0, 10.0]), VerticalReference.egm96())
-    assert height == pytest.approx([metres + 1.0] * 2)
+    system = as_crs(crs)
+    height, said = to_ellipsoid(system, HELSINKI, np.array([10.0, 10.0]), VerticalReference.egm96())
+    assert height == pytest.approx([11.0] * 2), "metres stay metres"
     assert name in said
+    assert vertical_unit(system) == pytest.approx(metres / 10.0)
+    xy = Transformer.from_crs("EPSG:4326", horizontal_part(system), always_xy=True).transform(*HELSINKI[0])
+    for vertical, added in ((VerticalReference.egm96(), 1.0), (VerticalReference.ellipsoidal(), 0.0), (VerticalReference.offset(2.5), 2.5)):  # fmt: skip
+        own = to_geodetic(system, np.array([[*xy, 10.0]]), vertical)
+        assert own.height[0] == pytest.approx(metres + added)
+        brought = to_geodetic(system, np.array([[*xy, 10.0]]), vertical, metres=True)
+        assert brought.height[0] == pytest.approx(10.0 + added)
 
 
 def test_without_any_geoid_heights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ class Placing:
         """
         automatic = self.vertical.kind == "automatic" and self.crs.is_compound
         if self.path is None or automatic:
-            placed = to_geodetic(self.crs, xyz, self.vertical)
+            placed = to_geodetic(self.crs, xyz, self.vertical, metres=True)
             found = np.column_stack((placed.longitude, placed.latitude, placed.height))
             said = placed.description
         else:
