@@ -78,10 +78,10 @@ def _tileset(here: RequestContext, collection: Collection, public_id: str) -> Ti
     live = live_tileset(collection)
     if live is not None:
         return MomentTileset(public_id, title, content, live.current(), decision.hidden_fields)
-    private = collection.directory / "scene"
+    files = collection.path_of(Kind.TILESET_3D).parent
+    private = files.parent / "scene"
     if not (private / "plan" / "plan.json").is_file():
         return None
-    files = collection.path_of(Kind.TILESET_3D).parent
     return StoredTileset(public_id, title, content, files, private, decision.hidden_fields)
 
 

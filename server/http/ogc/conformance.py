@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from server.http.ogc.conformance_maps import MAP_CHECKED, MAP_EVERYWHERE
 from server.http.ogc.coverage_documents import coverage_classes, edr_classes
-from server.http.ogc.geovolumes import CLASSES, geovolumes_classes
+from server.http.ogc.geovolumes import CLASSES, I3S_CLASS, geovolumes_classes
 from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
@@ -109,7 +109,9 @@ def _shared(collections: Sequence[Collection], kind: RepresentationKind, known: 
 def _volumes(collections: Sequence[Collection]) -> tuple[str, ...]:
     """Those of 3D GeoVolumes, unless a collection with a 3D tileset has an extent without heights."""
     volumes = [one for one in collections if Kind.TILESET_3D in one.representations]
-    return CLASSES if all(geovolumes_classes(one) for one in volumes) else ()
+    return tuple(
+        uri for uri in (*CLASSES, I3S_CLASS) if all(uri in geovolumes_classes(one) for one in volumes)
+    )
 
 
 def _has_time(collection: Collection) -> bool:

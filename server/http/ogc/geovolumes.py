@@ -18,6 +18,9 @@ _WRITTEN_OUT = "http://www.opengis.net/def/rel/ogc/1.0/3d-geovolumes"
 """What the relation stands for: `ogc-rel` is the prefix of OGC's register of link relations."""
 TILESET_REL = "http://www.opengis.net/def/rel/ogc/0.0/tileset-3dtiles"
 """The relation that ldproxy and GeoServer's clients know."""
+I3S_JSON = ("application/json+i3s", "application/i3s+json")
+"""Both ways in which clients name a scene layer; as with tilesets, the layer is served as whichever they accept."""
+I3S_CLASS = f"{GEOVOLUMES}/i3s"
 CLASSES = (f"{GEOVOLUMES}/core", f"{GEOVOLUMES}/3d-tiles")
 
 Kind = RepresentationKind
@@ -44,6 +47,9 @@ def geovolumes_links(collection: Collection, url: str) -> list[Link]:
             )
         )
         links.append(_link(f"{url}/3dtiles/1.0/tileset.json", TILESET_REL, JSON, "3D Tiles 1.0"))
+    if has_scene_layer(collection):
+        layer = f"{url}/i3s/SceneServer/layers/0"
+        links += [_link(layer, GEOVOLUMES_REL, media_type, "I3S scene layer") for media_type in I3S_JSON]
     return links
 
 
@@ -55,6 +61,10 @@ def geovolumes_content(collection: Collection, url: str) -> list[Link]:
         points = has[Kind.TILESET_3D].properties.get("content") == "points"
         title = "Point cloud as 3D Tiles 1.1" if points else "3D Tiles 1.1"
         content.append(_link(f"{url}/3dtiles/tileset.json", "original", TILES_JSON[1], title))
+        if is_implicit(collection):
+            content.append(
+                _link(f"{url}/i3s/SceneServer/layers/0", "alternate", I3S_JSON[0], "I3S scene layer")
+            )
     if Kind.TERRAIN in has:
         content.append(_link(f"{url}/terrain/layer.json", "alternate", JSON, "Quantized-mesh terrain"))
     if Kind.POINT_CLOUD in has:
@@ -68,12 +78,20 @@ def geovolumes_content(collection: Collection, url: str) -> list[Link]:
 
 def geovolumes_classes(collection: Collection) -> tuple[str, ...]:
     """The classes that a collection conforms to: those of 3D Tiles where its extent has heights, which the core demands."""
-    return CLASSES if Kind.TILESET_3D in collection.representations and len(collection.bbox) == 6 else ()
+    if Kind.TILESET_3D not in collection.representations or len(collection.bbox) != 6:
+        return ()
+    return (*CLASSES, I3S_CLASS) if has_scene_layer(collection) else CLASSES
 
 
 def is_implicit(collection: Collection) -> bool:
-    """Whether the tileset is one that this server planned, of which explicit ones are made."""
-    return collection.representations[Kind.TILESET_3D].properties.get("content") != "points"
+    """Whether the tileset may be one that this server planned, of which explicit ones are made."""
+    return collection.representations[Kind.TILESET_3D].properties.get("content") not in ("points", "tileset")
+
+
+def has_scene_layer(collection: Collection) -> bool:
+    """Whether an I3S layer can be made of the collection's tileset: what its tiles contain is known."""
+    root = collection.path_of(Kind.TILESET_3D).parent.parent
+    return is_implicit(collection) and (root / "scene" / "facts.npy").is_file()
 
 
 def _link(href: str, rel: str, media_type: str, title: str) -> Link:

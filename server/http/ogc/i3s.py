@@ -18,6 +18,7 @@ from server.http.answer import Answer, gunzip_bytes, gzip_bytes
 from server.http.context import RequestContext, context, respond
 from server.http.errors import NotFound
 from server.http.features import state_etag
+from server.http.ogc.geovolumes import I3S_JSON
 from server.http.three_d_parts import TilesetParts
 from server.http.three_d_request import TilesetRequest
 from server.http.tiles import cache_control
@@ -68,7 +69,7 @@ class _Layer:
         from tiles.three_d.facts import TileFacts
         from tiles.three_d.plan import TilePlan
 
-        private = self.request.collection.directory / "scene"
+        private = self.parts.folder.parent / "scene"
         if not (private / "facts.npy").is_file():
             raise NotFound(
                 f"the 3D tileset of {self.request.collection.id!r} was not built by this server, so there is no scene layer of it"
@@ -147,7 +148,7 @@ def _send(layer: _Layer, body: bytes, media_type: str, *names: str, gzipped: boo
         media_type,
         etag=layer.etag(*names),
         cache_control="no-cache" if request.private else cache_control(layer.here.services.settings),
-        vary="Accept-Encoding, Authorization",
+        vary="Accept, Accept-Encoding, Accept-Language, Authorization",
         private=request.private,
         gzipped=gzipped,
     )
@@ -184,7 +185,9 @@ def service(public_id: str) -> Response:
 def layer_document(public_id: str) -> Response:
     """The layer."""
     layer = _layer(public_id)
-    return _send(layer, orjson.dumps(_document(layer)), _JSON, "layer", layer.here.language)
+    accept = layer.here.environ.get("HTTP_ACCEPT", "")
+    media_type = next((one for one in I3S_JSON if one in accept), _JSON)
+    return _send(layer, orjson.dumps(_document(layer)), media_type, "layer", layer.here.language, media_type)
 
 
 def node_page(public_id: str, page: int) -> Response:

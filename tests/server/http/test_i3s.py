@@ -112,6 +112,16 @@ def test_layer_says_what_it_holds(server):
     assert service["layers"][0]["id"] == 0
 
 
+@pytest.mark.parametrize("media_type", ["application/json+i3s", "application/i3s+json"])
+def test_the_collection_links_to_the_layer_in_both_media_types(server, media_type):
+    document = server.get("/t/wuhan/ogc/collections/houses").json
+    links = [link for link in document["links"] if link["type"] == media_type]
+    assert [link["rel"] for link in links] == ["[ogc-rel:3d-geovolumes]"]
+    reply = server.get(links[0]["href"].partition(":8000")[2], ACCEPT=media_type)
+    assert (reply.status, reply.headers["Content-Type"]) == (200, media_type)
+    assert any(uri.endswith("/conf/i3s") for uri in document["conformsTo"])
+
+
 def test_nodes_are_one_tree_with_children_inside(server):
     nodes = _nodes(server)
     assert [node["index"] for node in nodes] == list(range(len(nodes)))
