@@ -61,7 +61,7 @@ def geovolumes_content(collection: Collection, url: str) -> list[Link]:
         points = has[Kind.TILESET_3D].properties.get("content") == "points"
         title = "Point cloud as 3D Tiles 1.1" if points else "3D Tiles 1.1"
         content.append(_link(f"{url}/3dtiles/tileset.json", "original", TILES_JSON[1], title))
-        if is_implicit(collection):
+        if has_scene_layer(collection):
             content.append(
                 _link(f"{url}/i3s/SceneServer/layers/0", "alternate", I3S_JSON[0], "I3S scene layer")
             )
