@@ -120,6 +120,6 @@ def test_3d_tiles_tools_reads_and_rewrites_the_old_view(views, tilesets, root, t
     report = inspect_tileset(tmp_path / "new")
     assert report.counts["features"] == tilesets["buildings"]["feature_count"]
     assert report.counts["triangles"] == fetched.report.counts["triangles"]
-    ran("convert", "-i", source, "-o", tmp_path / "packed.3tz")
-    ran("convert", "-i", tmp_path / "packed.3tz", "-o", tmp_path / "unpacked" / "tileset.json")
+    ran("convert", "-i", source / "tileset.json", "-o", tmp_path / "packed.3tz")
+    ran("convert", "-i", tmp_path / "packed.3tz", "-o", tmp_path / "unpacked/")
     assert inspect_tileset(tmp_path / "unpacked").findings == ()
