@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tiles.three_d.placement import Positions
 from tiles.three_d.ragged import following, spans
+from tiles.three_d.ragged import limits as piece_limits
 
 # Square metres; a smaller surface has no direction.
 _SMALLEST_AREA = 1e-6
@@ -45,23 +46,54 @@ def surface_normals(soup: PolygonSoup) -> tuple[Positions, NDArray[np.float64]]:
     return normals, np.where(flat, 0.0, length / 2.0)
 
 
-def triangulate(soup: PolygonSoup, normals: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def triangulate(
+    soup: PolygonSoup, normals: Positions, fans: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Triangles (t, 3) of corners, in the order of their surfaces, and the surface (t,) each belongs to.
 
-    Surfaces without a normal give none. Convex ones are cut at once, as fans; the others by ear cutting.
+    Surfaces without a normal give none. `fans` (s,) are known to have one ring, whose first corner sees all others; of the rest convex ones are
+    cut at once, as fans; the others by ear cutting.
     """
-    limits = soup.surface_limits()
     usable = np.any(normals != 0.0, axis=1)
+    if fans is None:
+        return _cut(soup, normals, usable)
+    known, owners = _fanned(soup.surface_limits(), np.flatnonzero(usable & fans))
+    rest = np.flatnonzero(usable & ~fans)
+    if not len(rest):
+        return known, owners
+    part, corners = _part(soup, rest)
+    cut, cut_owners = _cut(part, normals[rest], np.ones(len(rest), dtype=np.bool_))
+    owner = np.concatenate((owners, rest[cut_owners]))
+    order = np.argsort(owner, kind="stable")
+    return np.concatenate((known, corners[cut]))[order], owner[order]
+
+
+def _part(soup: PolygonSoup, rows: NDArray[np.intp]) -> tuple[PolygonSoup, NDArray[np.int64]]:
+    """Some surfaces, and the places (c,) of their corners in `soup`."""
+    counts = soup.surfaces[rows + 1] - soup.surfaces[rows]
+    rings = spans(soup.surfaces[rows], soup.surfaces[rows + 1])
+    corners = spans(soup.rings[rings], soup.rings[rings + 1])
+    sizes = soup.rings[rings + 1] - soup.rings[rings]
+    return PolygonSoup(soup.corners[corners], piece_limits(sizes), piece_limits(counts)), corners
+
+
+def _fanned(limits: NDArray[np.int64], rows: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The surfaces `rows` as triangles (t, 3) from their first corner, and the surface (t,) of each."""
+    counts = np.diff(limits)[rows] - 2
+    first = np.repeat(limits[rows], counts)
+    second = spans(limits[rows] + 1, limits[rows] + 1 + counts)
+    return np.column_stack((first, second, second + 1)), np.repeat(rows, counts)
+
+
+def _cut(
+    soup: PolygonSoup, normals: Positions, usable: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    limits = soup.surface_limits()
     flat = in_plane(soup, normals)
-    fans = np.flatnonzero(usable & _convex(soup, flat))
-    done = np.zeros(len(usable), dtype=np.bool_)
-    done[fans] = True
-    counts = np.diff(limits)[fans] - 2
-    first = np.repeat(limits[fans], counts)
-    second = spans(limits[fans] + 1, limits[fans] + 1 + counts)
-    pieces = [np.column_stack((first, second, second + 1))]
-    owners = [np.repeat(fans, counts)]
-    others = np.flatnonzero(usable & ~done)
+    convex = usable & _convex(soup, flat)
+    fans, fan_owners = _fanned(limits, np.flatnonzero(convex))
+    pieces, owners = [fans], [fan_owners]
+    others = np.flatnonzero(usable & ~convex)
     sizes = []
     ring_ends = (soup.rings[1:] - np.repeat(limits[:-1], np.diff(soup.surfaces))).astype(np.uint32)
     for begin, end, first_ring, last_ring in zip(

@@ -19,6 +19,11 @@ SMALLEST_AREA = 1e-4
 # A turn to the right by less than this (sine) is the rounding of coordinates.
 _STRAIGHT = 1e-3
 _FULL_TURN = 2.0 * np.pi
+# Surfaces of more corners rarely have one that sees all others.
+_MOST_FANNED = 12
+# Square metres, twice the area of the smallest triangle of a fan that is found by its corners.
+_LEAST_TURN = 1e-5
+_LEAST_FOLD = 1e-6
 
 
 class SurfaceReport:
@@ -110,7 +115,10 @@ def drop_duplicates(soup: Soup, report: SurfaceReport) -> Flags:
 
 
 def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tuple[Numbers, Positions]:
-    """The surfaces whose rings cross or touch themselves or each other, and all corners (c, 2) in the planes of their surfaces."""
+    """The surfaces whose rings cross or touch themselves or each other, and all corners (c, 2) in the planes of their surfaces.
+
+    Surfaces that have a corner which sees all others cannot cross themselves; they become fans from it.
+    """
     flat = in_plane(soup.polygons(places), normals)
     next_corner = following(soup.rings)
     edges = flat[next_corner] - flat
@@ -125,11 +133,49 @@ def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tupl
     if many.any():
         turns = np.add.reduceat(np.arctan2(across, np.sum(edges * nexts, axis=1)), starts)
         left &= ~many | (np.abs(turns - _FULL_TURN) < 0.1)
+    rows, apexes = star_corners(flat, starts, np.where(single & ~left, np.diff(soup.corner_limits()), 0))
+    # Where corners turn right, if only by rounding, a fan would fold.
+    soup.fans = left & np.logical_and.reduceat(across > -_LEAST_FOLD, starts)
+    soup.fans[rows] = True
+    left[rows] = True
     doubtful = np.flatnonzero(~left)
-    if not len(doubtful):
-        return doubtful, flat
-    valid = shapely.is_valid(flat_polygons(soup, flat, doubtful))
-    return doubtful[~valid], flat
+    crossing = doubtful
+    if len(doubtful):
+        crossing = doubtful[~shapely.is_valid(flat_polygons(soup, flat, doubtful))]
+    moved = apexes > 0
+    if moved.any():
+        order = soup.begin_with(rows[moved], apexes[moved])
+        flat = flat[order]
+    return crossing, flat
+
+
+def star_corners(flat: Positions, starts: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+    """The rings (of `counts` corners from `starts` on, counter-clockwise) that have a corner which sees all others, and which corner that is.
+
+    Seen from it the others turn left all the way, and not around it. Rings of more corners than are worth trying are left out.
+    """
+    found_rows, found_apexes = [], []
+    for count in range(4, _MOST_FANNED + 1):
+        rows = np.flatnonzero(counts == count)
+        if not len(rows):
+            continue
+        corners = flat[starts[rows][:, None] + np.arange(count)]
+        for apex in range(count):
+            arms = np.roll(corners, -apex - 1, axis=1)[:, :-1] - corners[:, apex : apex + 1]
+            here, there = arms[:, :-1], arms[:, 1:]
+            turns = here[..., 0] * there[..., 1] - here[..., 1] * there[..., 0]
+            along = np.sum(here * there, axis=2)
+            seen = (turns > _LEAST_TURN).all(axis=1)
+            seen[seen] = np.arctan2(turns[seen], along[seen]).sum(axis=1) < _FULL_TURN - 0.01
+            found_rows.append(rows[seen])
+            found_apexes.append(np.full(int(seen.sum()), apex))
+            rows, corners = rows[~seen], corners[~seen]
+            if not len(rows):
+                break
+    if not found_rows:
+        none = np.empty(0, dtype=np.int64)
+        return none, none
+    return np.concatenate(found_rows), np.concatenate(found_apexes)
 
 
 def flat_polygons(soup: Soup, flat: Positions, rows: Numbers) -> NDArray[np.object_]:

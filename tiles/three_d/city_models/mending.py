@@ -55,6 +55,7 @@ def _append(soup: Soup, parts: NDArray[np.object_], source: Numbers, flat: Posit
         values = getattr(soup, name)
         setattr(soup, name, np.concatenate((values, values[source])))
     soup.images = np.concatenate((soup.images, np.full(len(source), NO_IMAGE)))
+    soup.fans = np.concatenate((soup.fans, np.zeros(len(source), dtype=np.bool_)))
     if soup.coordinates is not None:
         soup.coordinates = np.concatenate((soup.coordinates, np.zeros((len(places), 2), dtype=np.float32)))
 

@@ -32,7 +32,7 @@ class ModelTriangles:
             frame.to_local(origins)[owner], sizes, axis=0
         )
         normals, _ = surface_normals(soup)
-        self._triangles, self._surface = triangulate(soup, normals)
+        self._triangles, self._surface = triangulate(soup, normals, stored.fans)
         self._normals = frame.rotate(normals)
         self._feature = rows[owner]
 

@@ -19,7 +19,7 @@ type Numbers = NDArray[np.int64]
 @dataclass(slots=True)
 class Soup:
     """Arrays as in `CityBatch`, but corners are rows of `vertices` (v, 3), which are distinct places in the file's CRS; `level` (s,) is
-    the level of every surface, rising."""
+    the level of every surface, rising; `fans` (s,) are known to have one ring, whose first corner sees all others."""
 
     vertices: Positions
     corners: Numbers
@@ -31,6 +31,7 @@ class Soup:
     images: Numbers
     colours: Numbers
     coordinates: NDArray[np.float32] | None
+    fans: Flags
 
     @classmethod
     def of(cls, batch: CityBatch) -> Soup:
@@ -47,6 +48,7 @@ class Soup:
             batch.images,
             batch.colours,
             batch.coordinates,
+            np.zeros(len(batch.classes), dtype=np.bool_),
         )
 
     def __len__(self) -> int:
@@ -94,7 +96,7 @@ class Soup:
         self._take_corners(spans(first, last))
         self.rings = limits(last - first)
         self.surfaces = limits(end - begin)
-        for name in ("level", "classes", "shells", "images", "colours"):
+        for name in ("level", "classes", "shells", "images", "colours", "fans"):
             setattr(self, name, getattr(self, name)[rows])
 
     def keep(self, which: Flags) -> None:
@@ -103,14 +105,27 @@ class Soup:
             self.take(np.flatnonzero(which))
 
     def turn(self, which: Flags) -> None:
-        """Turn surfaces around: their rings run the other way."""
+        """Turn surfaces around: their rings run the other way, from the same corner."""
         turned = which[self.ring_surface()]
         if not turned.any():
             return
         order = np.arange(len(self.corners))
         sizes = np.diff(self.rings)
-        mirrored = np.repeat(self.rings[:-1] + self.rings[1:] - 1, sizes) - order
+        first = np.repeat(self.rings[:-1], sizes)
+        mirrored = np.where(order > first, np.repeat(self.rings[1:], sizes) - (order - first), order)
         self._take_corners(np.where(np.repeat(turned, sizes), mirrored, order))
+
+    def begin_with(self, rows: Numbers, corner: Numbers) -> Numbers:
+        """Let the outer rings of the surfaces `rows` begin with another of their corners, counted from their first;
+        gives the former place (c,) of every corner."""
+        starts = self.corner_limits()[rows]
+        sizes = np.diff(self.rings)[self.surfaces[rows]]
+        owner = np.repeat(np.arange(len(rows)), sizes)
+        within = np.arange(len(owner)) - np.repeat(limits(sizes)[:-1], sizes)
+        order = np.arange(len(self.corners))
+        order[starts[owner] + within] = starts[owner] + (within + corner[owner]) % sizes[owner]
+        self._take_corners(order)
+        return order
 
     def _take_corners(self, rows: Numbers) -> None:
         self.corners = self.corners[rows]

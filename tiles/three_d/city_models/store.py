@@ -6,7 +6,7 @@ looking at any of them; what tiling asks of every object lies in one array that 
 `models.objects.npy`  a record an object (`OBJECTS`), sorted by the hash of its id
 `models.sqlite`
   `level`  a row a level of an object: lod, whether it is the finest, corners (float32 x, y, z from the object's origin), corners a ring, rings a
-           surface (int32), class a surface (uint8), image and colour a surface (int32; NULL: none), texture coordinates (float32 u, v; NULL: none)
+           surface (int32), class a surface (uint8, with 128 added where it can be cut as a fan from its first corner), image and colour a surface (int32; NULL: none), texture coordinates (float32 u, v; NULL: none)
   `plan`   a row a standing object: what it covers of the ground (see `PlanBlobs`; rings NULL: one)
   `image`  textures as image files, `shade` colours, `fact` what holds for all
 """
@@ -46,6 +46,7 @@ CREATE TABLE shade (number INTEGER PRIMARY KEY, red REAL, green REAL, blue REAL,
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _LEVEL = "INSERT INTO level VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FAN = np.uint8(128)
 _PLAN = "INSERT INTO plan VALUES (?, ?, ?, ?)"
 _PLANS = "SELECT object, corners, rings, polygons FROM plan WHERE object IN (SELECT value FROM json_each(?))"
 _SURFACES = (
@@ -107,7 +108,8 @@ def id_hashes(ids: Sequence[str]) -> Numbers:
 @dataclass(frozen=True, slots=True)
 class StoredSurfaces:
     """The surfaces of some levels. `owner` (l,) is the row of the object asked for of each level; `corners` (c, 3) metres from the
-    object's origin; ring, surface and level limits as in `CityBatch`; `coordinates` (c, 2) or None."""
+    object's origin; ring, surface and level limits as in `CityBatch`; `fans` (s,) can be cut as fans from their first
+    corner; `coordinates` (c, 2) or None."""
 
     owner: Numbers
     corners: Positions
@@ -115,6 +117,7 @@ class StoredSurfaces:
     surfaces: Numbers
     levels_at: Numbers
     classes: NDArray[np.uint8]
+    fans: NDArray[np.bool_]
     images: Numbers
     colours: Numbers
     coordinates: NDArray[np.float32] | None
@@ -223,7 +226,7 @@ class ModelStoreWriter:
         corners = prepared.positions.astype("<f4").tobytes()
         ring_sizes = np.diff(soup.rings).astype("<i4").tobytes()
         ring_counts = np.diff(soup.surfaces).astype("<i4").tobytes()
-        classes = soup.classes.tobytes()
+        classes = np.where(soup.fans, soup.classes | _FAN, soup.classes).astype("u1").tobytes()
         drawn, colours = self._stored_looks(soup.images, soup.colours, images, batch.shades)
         coordinates = None if soup.coordinates is None else soup.coordinates.astype("<f4").tobytes()
         rings_at = soup.surfaces
@@ -421,6 +424,7 @@ def _joined(rows: Sequence[tuple[Any, ...]], owner: Numbers) -> StoredSurfaces:
         return np.frombuffer(b"".join([row[column] for row in rows]), dtype=kind)
 
     corners = whole(2, "<f4").reshape(-1, 3).astype(np.float64)
+    classes = whole(5, "u1")
     surface_sizes = np.array([len(row[4]) // 4 for row in rows], dtype=np.int64)
     corner_sizes = [len(row[2]) // 12 for row in rows]
     coordinates = None
@@ -436,7 +440,8 @@ def _joined(rows: Sequence[tuple[Any, ...]], owner: Numbers) -> StoredSurfaces:
         rings=limits(whole(3, "<i4")),
         surfaces=limits(whole(4, "<i4")),
         levels_at=limits(surface_sizes),
-        classes=whole(5, "u1"),
+        classes=classes & ~_FAN,
+        fans=classes >= _FAN,
         images=_numbers_or(rows, 6, surface_sizes, NO_IMAGE),
         colours=_numbers_or(rows, 7, surface_sizes, NO_COLOUR),
         coordinates=coordinates,
