@@ -326,6 +326,8 @@ def publish_all(folder: Path, publish: Publish, only: tuple[str, ...] = ()) -> d
             case "houses":
                 options = SceneOptions(height_field="height", **high)
                 return write(name, houses()), options
+            case "edited":
+                return write(name, houses(300)), SceneOptions(height_field="height", **high)
             case "parts":
                 options = SceneOptions(height_field="height", min_height_field="from", **high)
                 return write(name, parts()), options
@@ -361,7 +363,7 @@ def publish_all(folder: Path, publish: Publish, only: tuple[str, ...] = ()) -> d
                     terrain=True, water="22", terrain_levels=11, **high
                 )
 
-    times = {"houses": {"time_field": "built", "id_field": "code"}}
+    times = {key: {"time_field": "built", "id_field": "code"} for key in ("houses", "edited")}
     return {
         name: publish(name, path, scene=options, **times.get(name, {}))
         for name in only or NAMES
@@ -373,4 +375,4 @@ TILESETS = (
     "houses", "parts", "pipes", "tunnel", "boreholes", "between", "geology", "trees", "signs", "city", "house-ifc", "hall-glb",
     "hall-obj", "rooms",
 )  # fmt: skip
-NAMES = (*TILESETS, "hills")
+NAMES = (*TILESETS, "edited", "hills")
