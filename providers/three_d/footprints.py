@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,7 +25,6 @@ from tiles.three_d.schema import PropertySpec, SchemaBuilder, TableSchema
 from tiles.three_d.vertical import VerticalReference, to_ellipsoid
 
 STOREY_METRES = 3.2
-_NO_TITLES: Mapping[str, str] = MappingProxyType({})
 _HEIGHT = PropertySpec("height", {"en": "Height", "zh": "高度"}, "m", "number", source=":height")
 # What no building on Earth reaches: a number in millimetres, a code for "unknown", a typing error.
 _HIGHEST = 2_000.0

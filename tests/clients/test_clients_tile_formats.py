@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiles.three_d.attributes import property_table
 from tiles.three_d.glb import Compression, GlbOptions, write_tile
 from tiles.three_d.mesh import Mesh, SurfaceClass
 from tiles.three_d.models import MODELS
@@ -18,6 +17,7 @@ from tiles.three_d.objects import InstancePart, Material, MeshPart, Texture
 from tiles.three_d.placement import LocalFrame
 from tiles.three_d.plain_glb import plain_glb
 from tiles.three_d.read_glb import read_glb
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
 from tiles.three_d.subset import subset_glb
 from tiles.three_d.version10 import version10_tile
 
@@ -69,8 +69,10 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def table() -> Any:
-    names = {"名称": [f"楼{number}" for number in range(COUNT)], "levels": list(range(COUNT))}
-    return property_table("building", [str(number) for number in range(COUNT)], {}, names, {})
+    columns = {"名称": [f"楼{number}" for number in range(COUNT)], "levels": list(range(COUNT))}
+    builder = SchemaBuilder("building", [PropertySpec(name) for name in columns])
+    builder.add(columns)
+    return builder.finish().table([str(number) for number in range(COUNT)], columns)
 
 
 def test_the_validator_finds_nothing_in_any_form(

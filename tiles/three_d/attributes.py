@@ -1,7 +1,7 @@
 """Attribute columns as EXT_structural_metadata property tables.
 
-A column is typed once for the whole tileset, so that every tile carries the same class; each tile then takes its rows
-as plain slices of numpy arrays. Missing values become the property's `noData` sentinel.
+A column is typed once for the whole tileset (`schema`), so that every tile carries the same class. Missing values become the
+property's `noData` sentinel.
 
 Specification: EXT_structural_metadata and 3D Metadata Specification 1.0 (binary table format: values, string offsets,
 booleans packed into bits, least significant first).
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
@@ -21,8 +21,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-
-from tiles.three_d.errors import AttributeTableError
 
 _INT32 = np.iinfo(np.int32)
 _LARGEST_EXACT_INTEGER = 2**53
@@ -52,17 +50,16 @@ class PropertyColumn:
         taken = _as_arrow_strings(self.values, self.offsets).take(pa.array(order))
         return string_column(self.id, self.name, self.schema, taken)
 
-    def rows(self, start: int, stop: int) -> tuple[bytes, bytes | None, str | None]:
-        """(values, string offsets, offset type) of rows start..stop-1, as EXT_structural_metadata stores them."""
+    def stored(self) -> tuple[bytes, bytes | None, str | None]:
+        """(values, string offsets, offset type), as EXT_structural_metadata stores them."""
         if self.offsets is not None:
-            limits = self.offsets[start : stop + 1]
+            limits = self.offsets
             kind = np.dtype("<u2") if limits[-1] - limits[0] <= 0xFFFF else np.dtype("<u4")
             text = self.values[limits[0] : limits[-1]].tobytes()
             return text, (limits - limits[0]).astype(kind).tobytes(), f"UINT{kind.itemsize * 8}"
-        part = self.values[start:stop]
-        if part.dtype == np.bool_:
-            return np.packbits(part, bitorder="little").tobytes(), None, None
-        return part.tobytes(), None, None
+        if self.values.dtype == np.bool_:
+            return np.packbits(self.values, bitorder="little").tobytes(), None, None
+        return self.values.tobytes(), None, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +77,6 @@ class PropertyTable:
     def schema(self) -> dict[str, Any]:
         """The class, as it stands in the schema of every tile."""
         return {"properties": {column.id: column.schema for column in self.columns}}
-
-
-def property_table(
-    class_id: str,
-    ids: Sequence[str],
-    measures: Mapping[str, NDArray[np.float64]],
-    columns: Mapping[str, Sequence[object]],
-    titles: Mapping[str, str],
-) -> PropertyTable:
-    """Type the ids, our own `measures` (unit in the description) and the given `columns`.
-
-    Raises AttributeTableError where a column does not have one value per id.
-    """
-    count = len(ids)
-    for name, values in {**measures, **columns}.items():
-        if len(values) != count:
-            raise AttributeTableError(
-                f"column {name!r} has {len(values)} values for {count} objects; give one value per object"
-            )
-    taken: dict[str, None] = {}
-    typed = [_string_property(unique_id("id", taken), "id", pa.array(ids, pa.large_string()), semantic="ID")]
-    for name, numbers in measures.items():
-        typed.append(
-            typed_column(
-                unique_id(name, taken), titles.get(name, name), pa.array(numbers, from_pandas=True), None
-            )
-        )
-    for name, values in columns.items():
-        semantic = "NAME" if name.lower() == "name" else None
-        identifier = unique_id(property_id(name), taken)
-        typed.append(typed_column(identifier, titles.get(name, name), as_arrow(values), semantic))
-    return PropertyTable(class_id, tuple(typed), count)
 
 
 def property_id(name: str) -> str:

@@ -47,61 +47,29 @@ class GlbOptions:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Appearance:
-    """How a tileset is drawn. `colour` is linear red, green, blue (0-1); `palette` colours surfaces by class."""
-
-    colour: tuple[float, float, float] = (0.72, 0.70, 0.66)
-    palette: tuple[SurfaceClass, ...] = ()
-    double_sided: bool = False
-    metallic: float = 0.0
-    roughness: float = 0.9
-
-
-def write_glb(
-    mesh: Mesh,
-    frame: LocalFrame,
-    table: PropertyTable,
-    rows: tuple[int, int],
-    appearance: Appearance,
-    *,
-    attribution: str = "",
-) -> bytes:
-    """The .glb of one tile. `rows` are start and stop of the tile's features in `table`; feature ids count from 0."""
-    material = Material(
-        (*appearance.colour, 1.0), appearance.metallic, appearance.roughness, appearance.double_sided
-    )
-    part = MeshPart(replace(mesh, palette=appearance.palette), material)
-    return write_tile([part], frame, table, GlbOptions(attribution), rows=rows)
-
-
 def write_tile(
     parts: Sequence[Part],
     frame: LocalFrame,
     table: PropertyTable,
     options: GlbOptions = GlbOptions(),
-    *,
-    rows: tuple[int, int] | None = None,
 ) -> bytes:
     """The .glb of one tile.
 
-    Feature ids of the parts are rows of `table`, or of its rows start..stop-1 where `rows` are given, counted from 0. Meshes of one
-    material become one primitive, instances of one model one node.
+    Feature ids of the parts are rows of `table`. Meshes of one material become one primitive, instances of one model one node.
 
     Raises NothingToBuildError where no triangle and no instance is left, GlbError where a position is not a number or
     a texture is of a kind that glTF does not hold.
     """
-    rows = rows or (0, table.count)
     meshes = gather(parts)
     instances = [part for part in parts if isinstance(part, InstancePart) and len(part.positions)]
     if not meshes and not instances:
         raise NothingToBuildError("a tile without triangles and instances is no tile; leave it out")
     document = _Document(frame, options)
-    document.add_meshes(meshes, rows[1] - rows[0])
+    document.add_meshes(meshes, table.count)
     document.nodes += write_instances(
-        document.buffer, document.materials, document.meshes, instances, frame, rows[1] - rows[0]
+        document.buffer, document.materials, document.meshes, instances, frame, table.count
     )
-    return document.pack(table, rows, instanced=bool(instances))
+    return document.pack(table, instanced=bool(instances))
 
 
 def gather(parts: Sequence[Part]) -> list[MeshPart]:
@@ -187,9 +155,9 @@ class _Document:
             return None
         return np.array([self.palette[entry] for entry in mesh.palette])
 
-    def pack(self, table: PropertyTable, rows: tuple[int, int], *, instanced: bool) -> bytes:
+    def pack(self, table: PropertyTable, *, instanced: bool) -> bytes:
         """The file."""
-        tables = [write_table(self.buffer, table, rows)]
+        tables = [write_table(self.buffer, table)]
         classes = {table.class_id: table.schema()}
         if self.palette:
             tables.append(write_palette(self.buffer, tuple(self.palette)))

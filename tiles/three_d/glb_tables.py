@@ -15,21 +15,21 @@ SURFACE_CLASS = "surface"
 SURFACE_SCHEMA = {"properties": {"type": {"type": "STRING", "name": "type"}}}
 
 
-def write_table(buffer: GlbBuffer, table: PropertyTable, rows: tuple[int, int]) -> dict[str, Any]:
-    """The propertyTable of rows start..stop-1 of `table`."""
+def write_table(buffer: GlbBuffer, table: PropertyTable) -> dict[str, Any]:
+    """The propertyTable of `table`."""
     properties = {}
     for column in table.columns:
-        stored = _property(buffer, column, rows)
+        stored = _property(buffer, column)
         if stored is not None:
             properties[column.id] = stored
-    described: dict[str, Any] = {"class": table.class_id, "count": rows[1] - rows[0]}
+    described: dict[str, Any] = {"class": table.class_id, "count": table.count}
     # The schema wants at least one property where the key is there at all.
     return {**described, "properties": properties} if properties else described
 
 
-def _property(buffer: GlbBuffer, column: PropertyColumn, rows: tuple[int, int]) -> dict[str, Any] | None:
+def _property(buffer: GlbBuffer, column: PropertyColumn) -> dict[str, Any] | None:
     """The views of one column; None where it holds only empty text, for a buffer view may not be empty."""
-    values, offsets, offset_type = column.rows(*rows)
+    values, offsets, offset_type = column.stored()
     if not values:
         return None
     stored: dict[str, Any] = {"values": buffer.view(values)}

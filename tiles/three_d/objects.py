@@ -8,10 +8,9 @@ an instant of the past, by a source that holds other rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -166,6 +165,3 @@ class TileAddress:
     level: int
     x: int
     y: int
-
-
-NO_TITLES: Mapping[str, str] = MappingProxyType({})

@@ -1,14 +1,10 @@
-"""Which tile of an implicit quadtree holds which feature.
+"""The implicit quadtree: regions, cells and codes of its tiles.
 
 The root's region is split in halves of longitude and latitude (3D Tiles 1.1, implicit tiling, subdivision of regions).
-Refinement adds: a tile keeps the largest features of its area, and those that cross a border of its children, so that
-every feature lies wholly inside its tile; the rest goes down. So a far view shows the large buildings, and the
-geometric error of a tile is the size of the largest feature that is still missing when its children are not drawn.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +14,6 @@ from numpy.typing import NDArray
 MAX_LEVEL = 16
 # One draw call's worth of geometry: indices stay 16 bits wide below 65,536 vertices.
 VERTICES_PER_TILE = 60_000
-_ROOT_MARGIN = 1.001
 
 
 class Region(NamedTuple):
@@ -30,26 +25,7 @@ class Region(NamedTuple):
     north: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """The result. Arrays over features: `level`, `x`, `y` (int64) of the tile each one is in.
-
-    `geometric_error` (m) of the root; a tile of level n has that divided by 2**n. `levels` is the number of levels.
-    """
-
-    region: Region
-    level: NDArray[np.int64]
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-    geometric_error: float
-    levels: int
-
-    def keys(self) -> NDArray[np.int64]:
-        """One sortable number per feature: level first, then the Morton index inside the level."""
-        return (self.level << 48) | morton(self.x, self.y)
-
-
-def root_region(boxes: NDArray[np.float64], margin: float = _ROOT_MARGIN) -> Region:
+def root_region(boxes: NDArray[np.float64], margin: float) -> Region:
     """A region around `boxes` (n, 4; west, south, east, north) that is about square on the ground.
 
     `margin` is its width by that of what it holds: room for what is added later.
@@ -72,56 +48,6 @@ def tile_region(root: Region, level: int, x: int, y: int) -> Region:
     width, height = (root.east - root.west) / 2**level, (root.north - root.south) / 2**level
     west, south = root.west + x * width, root.south + y * height
     return Region(west, south, west + width, south + height)
-
-
-def assign(
-    boxes: NDArray[np.float64],
-    sizes: NDArray[np.float64],
-    weights: NDArray[np.int64],
-    capacity: int = VERTICES_PER_TILE,
-) -> Tiling:
-    """Put every feature into a tile.
-
-    `boxes` (n, 4) west, south, east, north in degrees; `sizes` (n,) the diagonal of each feature (m); `weights` (n,) its
-    vertices; `capacity` the vertices a tile holds before the rest goes to its children.
-    """
-    region = root_region(boxes)
-    count = len(boxes)
-    level, x, y = (np.zeros(count, dtype=np.int64) for _ in range(3))
-    rest = np.arange(count)
-    root_error = 0.0
-    for depth in range(MAX_LEVEL + 1):
-        level[rest], here_x, here_y = depth, x[rest], y[rest]
-        low_x, low_y = cells(region, depth + 1, boxes[rest, 0], boxes[rest, 1])
-        high_x, high_y = cells(region, depth + 1, boxes[rest, 2], boxes[rest, 3])
-        # Rounding may put a corner a cell away from its parent; such a feature counts as crossing.
-        fits = (low_x == high_x) & (low_y == high_y) & (low_x >> 1 == here_x) & (low_y >> 1 == here_y)
-        stays = ~fits | _largest(morton(here_x, here_y), sizes[rest], weights[rest], fits, capacity)
-        if depth == MAX_LEVEL or stays.all():
-            return Tiling(region, level, x, y, root_error, depth + 1)
-        goes = ~stays
-        rest = rest[goes]
-        x[rest], y[rest] = low_x[goes], low_y[goes]
-        root_error = max(root_error, float(sizes[rest].max()) * 2**depth)
-    raise AssertionError("the last level keeps everything")  # pragma: no cover
-
-
-def _largest(
-    cell: NDArray[np.int64],
-    sizes: NDArray[np.float64],
-    weights: NDArray[np.int64],
-    fits: NDArray[np.bool_],
-    capacity: int,
-) -> NDArray[np.bool_]:
-    """True for the features that fill their cell up to `capacity`, those that must stay first, then by falling size."""
-    order = np.lexsort((-sizes, fits, cell))
-    sorted_cell = cell[order]
-    running = np.cumsum(weights[order])
-    starts = np.flatnonzero(np.r_[True, sorted_cell[1:] != sorted_cell[:-1]])
-    before = np.repeat(running[starts] - weights[order][starts], np.diff(np.r_[starts, len(order)]))
-    result = np.empty(len(order), dtype=np.bool_)
-    result[order] = running - before <= capacity
-    return result
 
 
 def cells(

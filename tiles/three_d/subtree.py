@@ -102,12 +102,6 @@ def subtree_root(level: int, x: int, y: int, depth: int) -> tuple[int, int, int]
     return level - below, x >> below, y >> below
 
 
-def subtree_files(contents: TileIndex, levels: int) -> tuple[int, Iterator[SubtreeFile]]:
-    """`subtreeLevels`, and the subtree files for a tileset of `levels` levels whose `contents` are tiles with a .glb."""
-    depth = subtree_depth(levels)
-    return depth, _files(contents, with_ancestors(contents), depth, levels)
-
-
 def described_subtrees(facts: DerivedFacts, depth: int, levels: int) -> Iterator[SubtreeFile]:
     """The subtree files of a tileset whose tiles' regions and errors are known."""
     tiles = facts.tiles()
@@ -143,17 +137,6 @@ def _rows_in_order(
         root = int(tile_code(np.array([0]), np.array([x]), np.array([y]))[0])
         found.append((np.int64(level + below) << 48) | (root << (2 * below)) | places)
     return np.searchsorted(facts.codes, np.concatenate(found))
-
-
-def _files(contents: TileIndex, tiles: TileIndex, depth: int, levels: int) -> Iterator[SubtreeFile]:
-    for top in range(0, levels, depth):
-        at_top = tiles.level == top
-        for x, y in zip(tiles.x[at_top].tolist(), tiles.y[at_top].tolist(), strict=True):
-            encoder = _SubtreeEncoder()
-            encoder.availability("tileAvailability", _bits(tiles, top, x, y, depth))
-            encoder.availability("contentAvailability", _bits(contents, top, x, y, depth), listed=True)
-            encoder.availability("childSubtreeAvailability", _level_bits(tiles, top, x, y, depth))
-            yield SubtreeFile(top, x, y, encoder.file())
 
 
 def _bits(tiles: TileIndex, top: int, x: int, y: int, depth: int) -> NDArray[np.bool_]:

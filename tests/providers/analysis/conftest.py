@@ -11,10 +11,10 @@ import pytest
 
 from providers.analysis.place import Place
 from providers.analysis.scene import Box3, Scene
-from tiles.three_d.attributes import property_table
 from tiles.three_d.glb import write_tile
 from tiles.three_d.mesh import Mesh
 from tiles.three_d.objects import Material, MeshPart
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
 
 LONGITUDE, LATITUDE = 24.94, 60.17
 _FACES = ((0, 3, 2, 1), (4, 5, 6, 7), (0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7))
@@ -63,8 +63,10 @@ class Blocks:
             np.repeat(ids, 3),
             np.arange(rows.size).reshape(-1, 3),
         )
-        table = property_table(
-            "block", [f"{self.id}-{number}" for number in range(len(self.blocks))], {}, dict(self.columns), {}
+        builder = SchemaBuilder("block", [PropertySpec(name) for name in self.columns])
+        builder.add(self.columns)
+        table = builder.finish().table(
+            [f"{self.id}-{number}" for number in range(len(self.blocks))], self.columns
         )
         return write_tile([MeshPart(mesh, Material())], place.frame, table)
 

@@ -1,4 +1,4 @@
-"""A small city in EPSG:3879, its pipes, and helpers that read tiles back with code of their own."""
+"""A small city in EPSG:3879 as a source in memory, and helpers that read tiles back with code of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import itertools
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,16 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from tiles.three_d import TilesetSummary, build_buildings
+from tiles.three_d import BuildOptions, TilesetSummary, VerticalReference, build_tileset
+from tiles.three_d.build_tile import TileOptions
+from tiles.three_d.buildings import LoadedBuildings
+from tiles.three_d.footprints import clean_footprints
+from tiles.three_d.glb import GlbOptions
+from tiles.three_d.objects import Detail, Keys, Outlines
+from tiles.three_d.placement import as_crs
+from tiles.three_d.report import ProblemLog, ReportProblem, Survivors
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
+from tiles.three_d.vertical import to_ellipsoid
 
 WEST, SOUTH = 25_496_000.0, 6_672_000.0
 COURTYARD = 5
@@ -27,7 +37,7 @@ class City(NamedTuple):
 
     footprints: list[shapely.Polygon]
     heights: NDArray[np.float64]
-    base: NDArray[np.float64]
+    base: float
     ids: list[str]
     columns: dict[str, list[object]]
 
@@ -42,6 +52,82 @@ class TileRead(NamedTuple):
     triangles: NDArray[np.int64]
     rows: list[dict[str, Any]]
     document: dict[str, Any]
+
+
+@dataclass
+class MemoryBuildings:
+    """Footprints in memory as a source of buildings, and its own recipe; keys are rows of those that can be drawn."""
+
+    footprints: Sequence[shapely.Geometry | None]
+    crs: str
+    heights: Sequence[float] | NDArray[np.float64]
+    base: float
+    ids: Sequence[str]
+    columns: Mapping[str, Sequence[object]]
+    titles: Mapping[str, str]
+    vertical: VerticalReference
+    content: str = "buildings"
+    details: tuple[Detail, ...] = (Detail.LOD1,)
+    height_reference: str = ""
+    problems: ProblemLog = field(default_factory=ProblemLog)
+
+    def open(self) -> MemoryBuildings:
+        return self
+
+    def outlines(self) -> Iterator[Outlines]:
+        system = as_crs(self.crs)
+        clean = clean_footprints(self.footprints, system, Survivors.all_of(self.ids, self.problems))
+        kept = clean.kept.tolist()
+        self.geometries = clean.geometries
+        bounds = shapely.bounds(clean.geometries).reshape(-1, 4)
+        middles = (bounds[:, :2] + bounds[:, 2:]) / 2.0
+        self.bottoms, said = to_ellipsoid(system, middles, np.full(len(kept), self.base), self.vertical)
+        self.height_reference = f"{said}; {clean.description}"
+        self.rise = np.asarray(self.heights, dtype=np.float64)[kept]
+        columns: dict[str, Any] = {
+            name: [values[row] for row in kept] for name, values in self.columns.items()
+        }
+        columns[":height"] = self.rise
+        specs = [PropertySpec(name, {"": self.titles.get(name, "")}) for name in self.columns]
+        builder = SchemaBuilder("building", [PropertySpec("height", source=":height"), *specs])
+        builder.add(columns)
+        self.table = builder.finish().table([self.ids[row] for row in kept], columns)
+        yield self.load(np.arange(len(kept))).outlines()
+
+    def load(self, keys: Keys) -> LoadedBuildings:
+        bottoms = self.bottoms[keys]
+        return LoadedBuildings(
+            keys, self.geometries[keys], bottoms, bottoms + self.rise[keys], self.table.take(keys)
+        )
+
+
+def build(
+    folder: Path,
+    footprints: Sequence[shapely.Geometry | None],
+    crs: str,
+    heights: Sequence[float] | NDArray[np.float64],
+    base: float = 0.0,
+    *,
+    ids: Sequence[str] | None = None,
+    columns: Mapping[str, Sequence[object]] | None = None,
+    titles: Mapping[str, str] | None = None,
+    vertical: VerticalReference | None = None,
+    glb: GlbOptions | None = None,
+    report: ReportProblem | None = None,
+) -> TilesetSummary:
+    """Build footprints into `folder`; what the build keeps for itself lies in a folder beside it."""
+    source = MemoryBuildings(
+        footprints, crs, heights, base, ids or [str(row) for row in range(len(footprints))],
+        columns or {}, titles or {}, vertical or VerticalReference.ellipsoidal(),
+    )  # fmt: skip
+    options = BuildOptions(TileOptions(glb or GlbOptions()), processes=1)
+    return build_tileset(folder, folder.with_name(folder.name + "-scene"), source, options, report=report)
+
+
+@pytest.fixture(scope="session")
+def build_footprints() -> Callable[..., TilesetSummary]:
+    """`build_footprints(folder, footprints, crs, heights, base, ...)`: builds a source in memory, in this process."""
+    return build
 
 
 @pytest.fixture(scope="session")
@@ -66,16 +152,14 @@ def city() -> City:
         "levels": [int(number % 7) for number in range(count)],
         "材质": ["砖" if number % 2 else "混凝土" for number in range(count)],
     }
-    return City(
-        footprints, heights, np.full(count, 12.0), [f"way/{number}" for number in range(count)], columns
-    )
+    return City(footprints, heights, 12.0, [f"way/{number}" for number in range(count)], columns)
 
 
 @pytest.fixture(scope="session")
 def built(city: City, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TilesetSummary]:
     """The city as a tileset of several levels."""
     folder = tmp_path_factory.mktemp("city")
-    summary = build_buildings(
+    summary = build(
         folder, city.footprints, "EPSG:3879", city.heights, city.base, ids=city.ids, columns=city.columns
     )
     return folder, summary

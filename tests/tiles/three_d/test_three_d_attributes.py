@@ -11,37 +11,41 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import shapely
 
-from tiles.three_d import build_buildings
 from tiles.three_d.attributes import property_id
-from tiles.three_d.check import check_tileset
+from tiles.three_d.check import check_content_bytes
+from tiles.three_d.errors import AttributeTableError
+from tiles.three_d.glb import write_tile
+from tiles.three_d.mesh import Mesh
+from tiles.three_d.objects import Material, MeshPart
+from tiles.three_d.placement import LocalFrame
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
 
-X, Y = 25_496_000.0, 6_672_000.0
+FRAME = LocalFrame.at(24.9, 60.2, 10.0)
+SQUARE = np.array([[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [5.0, 5.0, 0.0], [0.0, 5.0, 0.0]])
 
 
 def stored(
-    folder: Path, read_tile: Any, columns: dict[str, Any], titles: dict[str, str] | None = None
-) -> Any:
-    """The table of three houses with the given columns."""
-    count = 3
-    houses = [shapely.box(X + 30 * n, Y, X + 30 * n + 10, Y + 10) for n in range(count)]
-    build_buildings(
-        folder,
-        houses,
-        "EPSG:3879",
-        [3.0] * count,
-        0.0,
-        ids=["a", "b", "c"],
-        columns=columns,
-        titles=titles or {},
+    path: Path, read_tile: Any, columns: dict[str, Any], titles: dict[str, str] | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows and the class of a tile of three squares with the given columns."""
+    specs = [PropertySpec(name, {"": (titles or {}).get(name, "")}) for name in columns]
+    builder = SchemaBuilder("building", [PropertySpec("height", source=":height"), *specs])
+    values = {":height": np.full(3, 3.0), **columns}
+    builder.add(values)
+    table = builder.finish().table(["a", "b", "c"], values)
+    mesh = Mesh(
+        np.concatenate([SQUARE + np.array([10.0 * number, 0.0, 0.0]) for number in range(3)]),
+        np.tile([0.0, 0.0, 1.0], (12, 1)),
+        np.repeat(np.arange(3), 4),
+        (np.arange(3)[:, None, None] * 4 + np.array([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3),
     )
-    assert check_tileset(folder) == []
-    tile = read_tile(folder / "content/0/0/0.glb")
-    schema = tile.document["extensions"]["EXT_structural_metadata"]["schema"]["classes"]["building"][
-        "properties"
-    ]
-    return sorted(tile.rows, key=lambda row: row["id"]), schema
+    content = write_tile([MeshPart(mesh, Material())], FRAME, table)
+    assert check_content_bytes(content) == []
+    path.write_bytes(content)
+    tile = read_tile(path)
+    schema = tile.document["extensions"]["EXT_structural_metadata"]["schema"]["classes"]["building"]
+    return tile.rows, schema["properties"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def stored(
         ([1, None, 3], [1, None, 3], "INT32"),
         ([2**31 - 1, -(2**31) + 1, 0], [2**31 - 1, -(2**31) + 1, 0], "INT32"),
         ([2**31 + 1, 0, 1], [2**31 + 1, 0, 1], "FLOAT64"),
-        ([-(2**31), 0, None], [-(2**31), 0, None], "FLOAT32"),
+        ([-(2**31), 0, None], [-(2**31), 0, None], "FLOAT64"),
         ([2**53, -(2**53) + 1, 0], [2**53, -(2**53) + 1, 0], "FLOAT64"),
         ([2**53 + 1, 0, 1], ["9007199254740993", "0", "1"], "STRING"),
         ([2**70, 0, None], ["1180591620717411303424", "0", None], "STRING"),
@@ -82,20 +86,22 @@ def stored(
     ],
 )
 def test_values_come_back(given: Any, expected: list[Any], kind: str, tmp_path: Path, read_tile: Any) -> None:
-    rows, schema = stored(tmp_path, read_tile, {"value": given})
+    rows, schema = stored(tmp_path / "tile.glb", read_tile, {"value": given})
     assert [row["value"] for row in rows] == expected
     assert schema["value"].get("componentType", schema["value"]["type"]) == kind
 
 
 def test_a_column_of_nothing_is_declared_but_not_stored(tmp_path: Path, read_tile: Any) -> None:
-    rows, schema = stored(tmp_path, read_tile, {"value": [None, None, None], "empty": ["", "", ""]})
+    rows, schema = stored(
+        tmp_path / "tile.glb", read_tile, {"value": [None, None, None], "empty": ["", "", ""]}
+    )
     assert all("value" not in row and "empty" not in row for row in rows)
     assert schema["value"] == {"type": "STRING", "name": "value", "noData": ""}
 
 
 def test_names_titles_and_semantics(tmp_path: Path, read_tile: Any) -> None:
     columns = {"材质": ["a", "b", "c"], "name": ["x", "y", "z"], "id": [1, 2, 3], "height": [7.0, 8.0, 9.0]}
-    rows, schema = stored(tmp_path, read_tile, columns, {"材质": "Material"})
+    rows, schema = stored(tmp_path / "tile.glb", read_tile, columns, {"材质": "Material"})
     assert schema["u6750_u8d28"]["name"] == "Material"
     assert schema["name"]["semantic"] == "NAME"
     assert schema["id"]["semantic"] == "ID"
@@ -118,3 +124,10 @@ def test_names_titles_and_semantics(tmp_path: Path, read_tile: Any) -> None:
 )
 def test_identifiers(name: str, identifier: str) -> None:
     assert property_id(name) == identifier
+
+
+def test_lengths_must_agree() -> None:
+    builder = SchemaBuilder("building", [PropertySpec("use")])
+    builder.add({"use": ["x"]})
+    with pytest.raises(AttributeTableError, match="column 'use' has 1 values for 2 objects"):
+        builder.finish().table(["a", "b"], {"use": ["x"]})

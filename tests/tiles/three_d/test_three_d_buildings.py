@@ -13,16 +13,28 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from tiles.three_d import ObjectProblem, TilesetSummary, VerticalReference, build_buildings
+from tiles.three_d import ObjectProblem, TilesetSummary, VerticalReference
 from tiles.three_d.check import check_tileset
-from tiles.three_d.errors import AttributeTableError, NothingToBuildError, PlacementError
+from tiles.three_d.errors import NothingToBuildError, PlacementError
+from tiles.three_d.footprints import clean_footprints
+from tiles.three_d.glb import Compression, GlbOptions
+from tiles.three_d.placement import as_crs
+from tiles.three_d.read_glb import read_glb
+from tiles.three_d.report import ProblemLog, Survivors
 
 Built = tuple[Path, TilesetSummary]
 COURTYARD = 5
 
 
-def one_house(out: Path, polygon: Any, crs: str = "EPSG:3879", **more: Any) -> TilesetSummary:
-    return build_buildings(out, [polygon], crs, [10.0], 5.0, ids=["a"], columns={}, **more)
+@pytest.fixture
+def one_house(build_footprints: Any, tmp_path: Path) -> Any:
+    """Builds one polygon 10 m high on a ground of 5 m."""
+
+    def build(polygon: Any, crs: str = "EPSG:3879", **more: Any) -> TilesetSummary:
+        summary: TilesetSummary = build_footprints(tmp_path, [polygon], crs, [10.0], 5.0, ids=["a"], **more)
+        return summary
+
+    return build
 
 
 def test_the_checker_has_nothing_to_say(built: Built) -> None:
@@ -59,8 +71,10 @@ def test_houses_enclose_the_volume_of_their_prism(
             assert volume_of(tile, feature) == pytest.approx(expected, rel=0.01)
 
 
-def test_a_courtyard_stays_open(city: Any, tmp_path: Path, read_tile: Any, volume_of: Any) -> None:
-    one_house(tmp_path, city.footprints[COURTYARD])
+def test_a_courtyard_stays_open(
+    one_house: Any, city: Any, tmp_path: Path, read_tile: Any, volume_of: Any
+) -> None:
+    one_house(city.footprints[COURTYARD])
     tile = read_tile(tmp_path / "content/0/0/0.glb")
     assert volume_of(tile, 0) == pytest.approx((30 * 30 - 10 * 10) * 10.0, rel=0.005)
     # Walls: eight edges of two triangles.
@@ -80,9 +94,9 @@ def test_a_courtyard_stays_open(city: Any, tmp_path: Path, read_tile: Any, volum
     ],
 )
 def test_corners_lie_where_proj_puts_them(
-    crs: str, x: float, y: float, tmp_path: Path, read_tile: Any
+    crs: str, x: float, y: float, one_house: Any, tmp_path: Path, read_tile: Any
 ) -> None:
-    summary = one_house(tmp_path, shapely.box(x, y, x + 30, y + 20), crs)
+    summary = one_house(shapely.box(x, y, x + 30, y + 20), crs)
     tile = read_tile(tmp_path / "content/0/0/0.glb")
     longitude, latitude = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(
         [x, x + 30, x + 30, x], [y, y, y + 20, y + 20]
@@ -97,12 +111,12 @@ def test_corners_lie_where_proj_puts_them(
     assert "WGS 84" in summary.height_reference
 
 
-def test_degrees_and_the_antimeridian(tmp_path: Path, read_tile: Any) -> None:
+def test_degrees_and_the_antimeridian(build_footprints: Any, tmp_path: Path) -> None:
     boxes = [
         shapely.box(179.9990, -17.0, 179.9992, -16.9998),
         shapely.box(-179.9992, -17.0, -179.9990, -16.9998),
     ]
-    summary = build_buildings(tmp_path, boxes, "EPSG:4326", [9.0, 9.0], 0.0, ids=["w", "e"], columns={})
+    summary = build_footprints(tmp_path, boxes, "EPSG:4326", [9.0, 9.0])
     assert check_tileset(tmp_path) == []
     assert summary.bbox84h[0] == pytest.approx(179.9990)
     assert summary.bbox84h[3] == pytest.approx(-179.9990)
@@ -111,9 +125,9 @@ def test_degrees_and_the_antimeridian(tmp_path: Path, read_tile: Any) -> None:
     assert region[0] > region[2]
 
 
-def test_base_heights_are_lifted_by_the_stated_offset(tmp_path: Path) -> None:
+def test_base_heights_are_lifted_by_the_stated_offset(one_house: Any) -> None:
     house = shapely.box(25_496_000, 6_672_000, 25_496_010, 6_672_010)
-    summary = one_house(tmp_path, house, vertical=VerticalReference.offset(17.25, "N2000, city centre"))
+    summary = one_house(house, vertical=VerticalReference.offset(17.25, "N2000, city centre"))
     assert summary.bbox84h[2] == pytest.approx(22.25)
     assert "+17.250 m" in summary.height_reference
     assert "N2000, city centre" in summary.height_reference
@@ -126,71 +140,59 @@ BOW_TIE = shapely.Polygon(
     [(25_496_000, 6_672_000), (25_496_010, 6_672_010), (25_496_010, 6_672_000), (25_496_000, 6_672_010)]
 )
 BAD = [
-    ("missing", None, 10.0, "no geometry", "skipped"),
-    ("empty", shapely.Polygon(), 10.0, "no geometry", "skipped"),
+    ("missing", None, "no geometry", "skipped"),
+    ("empty", shapely.Polygon(), "no geometry", "skipped"),
+    ("point", shapely.Point(25_496_000, 6_672_000), "not a polygon", "skipped"),
     (
         "line",
         shapely.LineString([(25_496_000, 6_672_000), (25_496_010, 6_672_000)]),
-        10.0,
         "not a polygon",
         "skipped",
     ),
-    (
-        "nan",
-        NOT_A_NUMBER,
-        10.0,
-        "not a number",
-        "skipped",
-    ),
+    ("nan", NOT_A_NUMBER, "not a number", "skipped"),
     (
         "flat",
         shapely.Polygon([(25_496_000, 6_672_000), (25_496_010, 6_672_000), (25_496_005, 6_672_000)]),
-        10.0,
         "without an area",
         "skipped",
     ),
-    ("far", shapely.box(9e30, 9e30, 9.1e30, 9.1e30), 10.0, "outside the area of its CRS", "skipped"),
-    ("no height", SQUARE, float("nan"), "no height above 0", "skipped"),
-    ("zero", SQUARE, 0.0, "no height above 0", "skipped"),
-    ("negative", SQUARE, -3.0, "no height above 0", "skipped"),
-    ("bow tie", BOW_TIE, 10.0, "mended (Self-intersection", "repaired"),
+    ("far", shapely.box(9e30, 9e30, 9.1e30, 9.1e30), "outside the area of its CRS", "skipped"),
+    ("bow tie", BOW_TIE, "mended (Self-intersection", "repaired"),
 ]
 
 
-@pytest.mark.parametrize(("name", "polygon", "height", "says", "action"), BAD, ids=[case[0] for case in BAD])
-def test_a_bad_object_is_reported_and_the_rest_is_built(
-    name: str, polygon: Any, height: float, says: str, action: str, tmp_path: Path
+@pytest.mark.parametrize(("name", "polygon", "says", "action"), BAD, ids=[case[0] for case in BAD])
+def test_a_bad_footprint_is_reported_and_the_rest_stays(
+    name: str, polygon: Any, says: str, action: str
 ) -> None:
+    log = ProblemLog()
+    clean = clean_footprints([SQUARE, polygon], as_crs("EPSG:3879"), Survivors.all_of(["good", name], log))
+    assert [(problem.id, problem.action) for problem in log.listed] == [(name, action)]
+    assert says in log.listed[0].problem
+    assert clean.kept.tolist() == ([0] if action == "skipped" else [0, 1])
+    assert shapely.is_valid(clean.geometries).all()
+
+
+def test_problems_of_objects_reach_the_summary(build_footprints: Any, tmp_path: Path) -> None:
     heard: list[ObjectProblem] = []
-    summary = build_buildings(
-        tmp_path,
-        [SQUARE, polygon],
-        "EPSG:3879",
-        [5.0, height],
-        0.0,
-        ids=["good", name],
-        columns={"use": ["home", "shed"]},
-        report=heard.append,
+    polygons = [SQUARE, *(polygon for _, polygon, _, _ in BAD)]
+    names = ["good", *(name for name, _, _, _ in BAD)]
+    columns = {"use": names}
+    summary = build_footprints(
+        tmp_path, polygons, "EPSG:3879", [5.0] * len(names), ids=names, columns=columns, report=heard.append
     )
-    assert [(problem.id, problem.action) for problem in heard] == [(name, action)]
-    assert says in heard[0].problem
     assert summary.problems == tuple(heard)
-    assert summary.feature_count == (1 if action == "skipped" else 2)
-    assert (summary.skipped, summary.repaired) == ((1, 0) if action == "skipped" else (0, 1))
+    assert {problem.id for problem in heard} == set(names[1:])
+    assert (summary.feature_count, summary.skipped, summary.repaired) == (2, len(BAD) - 1, 1)
     assert check_tileset(tmp_path) == []
 
 
-def test_unknown_ground_is_reported(tmp_path: Path) -> None:
-    summary = build_buildings(
-        tmp_path, [SQUARE, SQUARE], "EPSG:3879", [5.0, 5.0], [1.0, float("nan")], ids=["a", "b"], columns={}
-    )
-    assert [problem.problem for problem in summary.problems] == ["height of the ground is unknown here"]
-
-
-def test_multipolygons_and_doubles_are_drawn(tmp_path: Path, read_tile: Any, volume_of: Any) -> None:
+def test_multipolygons_and_doubles_are_drawn(
+    build_footprints: Any, tmp_path: Path, read_tile: Any, volume_of: Any
+) -> None:
     two = shapely.MultiPolygon([SQUARE, shapely.box(25_496_050, 6_672_000, 25_496_060, 6_672_010)])
-    summary = build_buildings(
-        tmp_path, [two, SQUARE, SQUARE], "EPSG:3879", [10.0] * 3, 0.0, ids=["m", "d1", "d2"], columns={}
+    summary = build_footprints(
+        tmp_path, [two, SQUARE, SQUARE], "EPSG:3879", [10.0] * 3, ids=["m", "d1", "d2"]
     )
     tile = read_tile(tmp_path / "content/0/0/0.glb")
     number = [row["id"] for row in tile.rows].index("m")
@@ -198,47 +200,18 @@ def test_multipolygons_and_doubles_are_drawn(tmp_path: Path, read_tile: Any, vol
     assert volume_of(tile, number) == pytest.approx(2000.0, rel=0.01)
 
 
-def test_nothing_to_build_says_why(tmp_path: Path) -> None:
-    with pytest.raises(NothingToBuildError, match=r"none of the 1 footprints.*no geometry"):
-        one_house(tmp_path, None)
-
-
-def test_no_objects_at_all(tmp_path: Path) -> None:
-    with pytest.raises(NothingToBuildError, match="none of the 0 footprints"):
-        build_buildings(tmp_path, [], "EPSG:3879", [], 0.0, ids=[], columns={})
+def test_nothing_to_build_says_why(one_house: Any) -> None:
+    with pytest.raises(NothingToBuildError, match="no geometry"):
+        one_house(None)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:999999", "not a crs", "EPSG:4978"])
-def test_a_crs_that_cannot_be_placed_is_refused(crs: str, tmp_path: Path) -> None:
+def test_a_crs_that_cannot_be_placed_is_refused(crs: str, one_house: Any) -> None:
     with pytest.raises(PlacementError):
-        one_house(tmp_path, SQUARE, crs)
+        one_house(SQUARE, crs)
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"ids": ["a"]}, "1 ids for 2 objects"),
-        ({"heights": [1.0]}, "heights has shape"),
-        ({"columns": {"use": ["x"]}}, "column 'use' has 1 values for 2 objects"),
-    ],
-)
-def test_lengths_must_agree(change: dict[str, Any], says: str, tmp_path: Path) -> None:
-    given: dict[str, Any] = {"heights": [1.0, 2.0], "ids": ["a", "b"], "columns": {}} | change
-    with pytest.raises(AttributeTableError, match=says.replace("(", r"\(")):
-        build_buildings(
-            tmp_path,
-            [SQUARE, SQUARE],
-            "EPSG:3879",
-            given["heights"],
-            0.0,
-            ids=given["ids"],
-            columns=given["columns"],
-        )
-
-
-def test_files_have_a_compressed_sibling_and_are_reproducible(
-    built: Built, city: Any, tmp_path: Path
-) -> None:
+def test_files_have_a_compressed_sibling(built: Built) -> None:
     folder, summary = built
     plain = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".gz"]
     assert Counter(path.suffix for path in plain) == {".json": 1, ".subtree": 1, ".glb": summary.tile_count}
@@ -249,11 +222,6 @@ def test_files_have_a_compressed_sibling_and_are_reproducible(
         packed += sibling.stat().st_size
     assert sum(path.stat().st_size for path in plain) == summary.bytes
     assert packed == summary.gzip_bytes
-    build_buildings(
-        tmp_path, city.footprints, "EPSG:3879", city.heights, city.base, ids=city.ids, columns=city.columns
-    )
-    for path in folder.rglob("*.gz"):
-        assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
 def test_a_house_with_attributes_costs_few_bytes(built: Built) -> None:
@@ -272,26 +240,44 @@ def test_the_view_from_afar_shows_the_largest(built: Built, read_tile: Any) -> N
     assert max(below) <= root["geometricError"]
 
 
-def test_attribution_travels_with_every_tile(tmp_path: Path, read_tile: Any) -> None:
-    one_house(tmp_path, SQUARE, attribution="© OpenStreetMap contributors")
+def test_attribution_travels_with_every_tile(one_house: Any, tmp_path: Path, read_tile: Any) -> None:
+    one_house(SQUARE, glb=GlbOptions(attribution="© OpenStreetMap contributors"))
     assert (
         read_tile(tmp_path / "content/0/0/0.glb").document["asset"]["copyright"]
         == "© OpenStreetMap contributors"
     )
 
 
-def test_more_than_a_thousand_problems_are_counted_but_not_all_listed(tmp_path: Path) -> None:
+def test_more_than_a_thousand_problems_are_counted_but_not_all_listed(
+    build_footprints: Any, tmp_path: Path
+) -> None:
     count = 1001
     heard: list[ObjectProblem] = []
-    summary = build_buildings(
-        tmp_path,
-        [SQUARE, *[None] * count],
-        "EPSG:3879",
-        [5.0] * (count + 1),
-        0.0,
-        ids=[str(number) for number in range(count + 1)],
-        columns={},
-        report=heard.append,
+    summary = build_footprints(
+        tmp_path, [SQUARE, *[None] * count], "EPSG:3879", [5.0] * (count + 1), report=heard.append
     )
     assert summary.skipped == len(heard) == count
     assert len(summary.problems) == 1000
+
+
+def test_a_compressed_city_is_the_same_city(
+    built: Built, city: Any, build_footprints: Any, tmp_path: Path
+) -> None:
+    summary = build_footprints(
+        tmp_path, city.footprints, "EPSG:3879", city.heights, city.base, ids=city.ids,
+        columns=city.columns, glb=GlbOptions(compression=Compression.DRACO),
+    )  # fmt: skip
+    assert check_tileset(tmp_path) == []
+    assert (summary.feature_count, summary.tile_count) == (built[1].feature_count, built[1].tile_count)
+    assert summary.gzip_bytes < 0.7 * built[1].gzip_bytes
+    for path in sorted(tmp_path.rglob("*.glb")):
+        packed, plain = (read_glb(one.read_bytes()) for one in (path, built[0] / path.relative_to(tmp_path)))
+        assert packed.table is not None
+        assert plain.table is not None
+        assert packed.table.schema() == plain.table.schema()
+        there, ids = packed.triangles()
+        expected, expected_ids = plain.triangles()
+        assert np.bincount(ids).tolist() == np.bincount(expected_ids).tolist()
+        for axis in range(3):
+            assert there[..., axis].min() == pytest.approx(expected[..., axis].min(), abs=0.03)
+            assert there[..., axis].max() == pytest.approx(expected[..., axis].max(), abs=0.03)

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import shapely
 
-from tiles.three_d import build_buildings, build_pipes
+from tiles.three_d.glb import Compression, GlbOptions, write_tile
+from tiles.three_d.objects import Material, MeshPart
+from tiles.three_d.placement import LocalFrame
+from tiles.three_d.schema import SchemaBuilder
+from tiles.three_d.underground.profiles import Section
+from tiles.three_d.underground.sweep import Pieces, sweep
 
 pytestmark = pytest.mark.clients
 
@@ -35,21 +40,28 @@ def test_buildings(root: Path, built: Any) -> None:
     assert errors(root, built[0]) == {}
 
 
-def test_wide_tiles_with_float_positions(root: Path, tmp_path: Path, read_tile: Any) -> None:
+def test_wide_tiles_with_float_positions(
+    build_footprints: Any, root: Path, tmp_path: Path, read_tile: Any
+) -> None:
     far_apart = [shapely.box(x, 6_672_000, x + 20, 6_672_020) for x in (25_490_000, 25_510_000)]
-    build_buildings(tmp_path, far_apart, "EPSG:3879", [9.0, 8.0], 0.0, ids=["a", "b"], columns={})
+    build_footprints(tmp_path, far_apart, "EPSG:3879", [9.0, 8.0])
     document = read_tile(tmp_path / "content/0/0/0.glb").document
     assert document["accessors"][0]["componentType"] == 5126
     assert errors(root, tmp_path) == {}
 
 
-def test_pipes(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", list(Compression))
+def test_pipes(compression: Compression, root: Path, tmp_path: Path) -> None:
     generator = np.random.default_rng(4)
-    steps = generator.uniform(-20, 20, (200, 6, 2))
-    start = np.array([25_496_000.0, 6_672_000.0])
-    lines = [shapely.LineString(np.cumsum(step, axis=0) + start) for step in steps]
-    ids = [str(number) for number in range(200)]
-    build_pipes(tmp_path, lines, "EPSG:3879", 2.0, generator.uniform(0.1, 2.0, 200), ids=ids, columns={})
+    start = generator.uniform(-200.0, 200.0, (200, 3))
+    pieces = Pieces(
+        start, start + generator.uniform(1.0, 20.0, (200, 3)), *generator.uniform(0.1, 2.0, (2, 200)),
+        np.arange(200), np.zeros(200, dtype=np.bool_),
+    )  # fmt: skip
+    parts = [MeshPart(sweep(pieces, section), Material()) for section in Section]
+    table = SchemaBuilder("pipes", []).finish().table([str(number) for number in range(200)], {})
+    content = write_tile(parts, LocalFrame.at(24.9, 60.2, 0.0), table, GlbOptions(compression=compression))
+    (tmp_path / "pipes.glb").write_bytes(content)
     assert errors(root, tmp_path) == {}
 
 

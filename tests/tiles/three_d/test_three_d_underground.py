@@ -12,7 +12,7 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
-from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry import LineString, MultiLineString, Point, Polygon
 
 from tiles.three_d.errors import ThreeDError
 from tiles.three_d.mesh import Mesh
@@ -213,6 +213,12 @@ def test_lines_that_cannot_be_placed(geometry: Any, heights: dict[str, float], p
 def test_vertices_at_one_place_count_once() -> None:
     axes, problems = axes_of(level_line(0, 0, 50, 50, 50, 100), start_depth=1.0)
     assert (len(axes.place), problems) == (3, [])
+
+
+def test_parts_of_a_line_are_not_joined() -> None:
+    both = MultiLineString([level_line(0, 5), level_line(20, 20, 25, 30)])
+    axes, problems = axes_of(both, start_depth=1.0)
+    assert (len(axes.place), np.bincount(axes.part).tolist(), problems) == (5, [2, 3], [])
 
 
 def test_the_height_of_the_ground_is_unknown() -> None:

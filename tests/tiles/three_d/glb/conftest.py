@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiles.three_d.attributes import PropertyTable, property_table
+from tiles.three_d.attributes import PropertyTable
 from tiles.three_d.mesh import Mesh, SurfaceClass
 from tiles.three_d.models import MODELS
 from tiles.three_d.objects import InstancePart, Material, MeshPart, Part, Texture
 from tiles.three_d.placement import LocalFrame
+from tiles.three_d.schema import PropertySpec, SchemaBuilder
 
 PALETTE = (SurfaceClass("RoofSurface", (1.0, 0.0, 0.0)), SurfaceClass("WallSurface", (0.0, 0.0, 1.0)))
 FACES = ((0, 1, 5, 4), (1, 3, 7, 5), (3, 2, 6, 7), (2, 0, 4, 6), (4, 5, 7, 6))
@@ -53,17 +54,15 @@ def boxes(count: int, reach: float = 150.0) -> Mesh:
 
 def attributes(count: int) -> PropertyTable:
     """Text with gaps and Chinese, numbers with gaps and NaN, booleans."""
-    return property_table(
-        "building",
-        [f"way/{number}" for number in range(count)],
-        {"height": np.where(np.arange(count) % 4 == 3, np.nan, np.arange(count) * 0.5)},
-        {
-            "名称": [None if number % 3 == 0 else f"楼{number}" for number in range(count)],
-            "levels": [None if number % 5 == 4 else number for number in range(count)],
-            "listed": [number % 2 == 0 for number in range(count)],
-        },
-        {},
-    )
+    columns = {
+        "height": np.where(np.arange(count) % 4 == 3, np.nan, np.arange(count) * 0.5),
+        "名称": [None if number % 3 == 0 else f"楼{number}" for number in range(count)],
+        "levels": [None if number % 5 == 4 else number for number in range(count)],
+        "listed": [number % 2 == 0 for number in range(count)],
+    }
+    builder = SchemaBuilder("building", [PropertySpec(name) for name in columns])
+    builder.add(columns)
+    return builder.finish().table([f"way/{number}" for number in range(count)], columns)
 
 
 @pytest.fixture(scope="session")
