@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from pathlib import Path
@@ -27,6 +28,7 @@ from server.publish.errors import CrsError, InputError, OptionError
 from server.publish.placement_options import PlacementOptions
 from server.registry.catalogue import RepresentationKind
 from tiles.three_d.check import check_tileset
+from tiles.three_d.city_models.images import ImageLimits
 from tiles.three_d.placement import to_ecef
 from tiles.three_d.read_glb import read_glb
 
@@ -157,6 +159,79 @@ def test_broken_models_are_refused_and_leave_nothing(publisher, tmp_path, name, 
         publisher.publish(file, collection="broken", scene=_placed(LON, LAT, 0.0))
     assert publisher.collection("broken") is None
     assert publisher.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("accessors", "indices", "reason"),
+    [
+        ([{"componentType": 5126, "count": 400_000_000, "type": "VEC3"}], None, "divide the model"),
+        ([{"componentType": 5126, "count": -1, "type": "VEC3"}], None, "divide the model"),
+        (
+            [
+                {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+                {"bufferView": 1, "componentType": 5125, "count": 3, "type": "SCALAR"},
+            ],
+            1,
+            "none of its 3 vertices",
+        ),
+    ],
+)
+def test_numbers_that_a_gltf_does_not_have(publisher, tmp_path, accessors, indices, reason):
+    """A count that would take gigabytes, a corner that is not there."""
+    data = (
+        np.array([[0, 0, 0], [9, 0, 0], [0, 0, 9]], "<f4").tobytes()
+        + np.array([0, 1, 4_000_000_000], "<u4").tobytes()
+    )
+    primitive = {"attributes": {"POSITION": 0}} | ({} if indices is None else {"indices": indices})
+    document = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [primitive]}],
+        "accessors": accessors,
+        "bufferViews": [
+            {"buffer": 0, "byteLength": 36},
+            {"buffer": 0, "byteOffset": 36, "byteLength": 12},
+        ],
+        "buffers": [
+            {
+                "uri": "data:application/octet-stream;base64," + base64.b64encode(data).decode(),
+                "byteLength": 48,
+            }
+        ],
+    }
+    (tmp_path / "a.gltf").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=reason):
+        publisher.publish(tmp_path / "a.gltf", collection="broken", scene=_placed(LON, LAT, 0.0))
+
+
+def test_no_path_of_this_machine_is_published(publisher, tmp_path):
+    file = _hall(tmp_path / "hall.obj", y_up=False)
+    result = publisher.publish(file, collection="hall", scene=_placed(LON, LAT, 0.0))
+    (columns,) = publisher.store(result).slices()
+    assert str(tmp_path) not in f"{columns.ids} {columns.columns}"
+
+
+def test_huge_textures_are_left_out_and_small_ones_read_once(publisher, tmp_path, monkeypatch):
+    from tiles.three_d.placed_models import meshes
+
+    monkeypatch.setattr(meshes, "ImageLimits", lambda: ImageLimits(pixels=100, side=4))
+    for side, kept in ((10, True), (11, False)):
+        quad = trimesh.Trimesh([[0, 0, 0], [5, 0, 0], [5, 5, -2]], [[0, 1, 2]], process=False)
+        quad.visual = trimesh.visual.TextureVisuals(
+            uv=[[0, 0], [1, 0], [1, 1]],
+            material=trimesh.visual.material.PBRMaterial(
+                baseColorTexture=Image.new("RGB", (side, side), (200, 30, 30))
+            ),
+        )
+        file = tmp_path / f"sign-{side}.glb"
+        file.write_bytes(trimesh.Scene(quad).export(file_type="glb"))
+        result = publisher.publish(file, collection=f"sign-{side}", scene=_placed(LON, LAT, 0.0))
+        folder = result.collection.path_of(RepresentationKind.TILESET_3D).parent
+        parts = [part for glb in folder.rglob("*.glb") for part in read_glb(glb.read_bytes()).parts]
+        assert any(part.material.texture is not None for part in parts) is kept
+        assert any("pixels" in warning for warning in result.warnings) is not kept
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from tiles.three_d.city_models.classes import object_class
+from tiles.three_d.city_models.images import ImageLimits, has_alpha
 from tiles.three_d.city_models.model import CityBatch, TextureImage
 from tiles.three_d.errors import CityModelError, PlacementError
 from tiles.three_d.placed_models.placement import ModelPlacement
@@ -23,8 +25,14 @@ from tiles.three_d.placed_models.triangles import Colour, Piece, Solid, batch_of
 from tiles.three_d.report import ProblemLog
 
 SUFFIXES = {".glb": "glb", ".gltf": "gltf", ".obj": "obj", ".ply": "ply", ".stl": "stl"}
-MOST_TRIANGLES = 20_000_000
-MOST_BYTES = 2 << 30
+MOST_TRIANGLES = 10_000_000
+MOST_OBJECTS = 200_000
+"""Meshes, and nodes, of one model."""
+MOST_BYTES = 512 << 20
+MOST_TEXT_BYTES = 128 << 20
+"""Bytes of a model, and of one that is text: it takes up to ten times as much memory."""
+_MOST_NUMBERS = 100_000_000
+"""What the accessors of a glTF may hold together."""
 _OBJECTS_A_BATCH = 200
 _Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _MOST_ATTRIBUTES = 60
@@ -46,17 +54,18 @@ class MeshFile:
         self.reference_system: str | None = placement.crs().to_wkt()
         self._placement = placement
         self.image_folder = workspace / f"textures-{path.stem[:80]}"
-        self._images: dict[bytes, TextureImage] = {}
+        # Pillow's images, which meshes share, and what became of them.
+        self._images: dict[int, tuple[Any, TextureImage | None]] = {}
 
     def batches(self, log: ProblemLog) -> Iterator[CityBatch]:
         """All meshes. Raises CityModelError where the file is broken, PlacementError where it reaches too far."""
         scene = _loaded(self.path)
         nodes = sorted(scene.graph.nodes_geometry)
+        if len(nodes) > MOST_OBJECTS:
+            raise _too_many(self.path.name, "meshes", len(nodes), MOST_OBJECTS)
         total = sum(len(getattr(mesh, "faces", ())) for mesh in scene.geometry.values())
         if total > MOST_TRIANGLES:
-            raise CityModelError(
-                f"{self.path.name} has {total:,} triangles; at most {MOST_TRIANGLES:,} are read"
-            )
+            raise _too_many(self.path.name, "triangles", total, MOST_TRIANGLES)
         used: set[str] = set()
         for first in range(0, len(nodes), _OBJECTS_A_BATCH):
             solids = []
@@ -71,7 +80,8 @@ class MeshFile:
     def _solid(self, scene: Any, node: str, used: set[str], log: ProblemLog) -> Solid | None:
         matrix, key = scene.graph.get(node)
         mesh = scene.geometry[key]
-        identifier = _free(node, used)
+        # trimesh calls a mesh without a name after the file, with all of its path.
+        identifier = _free(node.replace(str(self.path), self.path.stem), used)
         faces = np.asarray(getattr(mesh, "faces", np.empty((0, 3))), dtype=np.int64)
         if not len(faces):
             log.add(identifier, "it has no triangles", "skipped")
@@ -82,16 +92,29 @@ class MeshFile:
         if not np.isfinite(points).all():
             log.add(identifier, "a coordinate is not a number", "skipped")
             return None
+        if not 0 <= int(faces.min()) <= int(faces.max()) < len(points):
+            log.add(
+                identifier, f"a triangle has a corner that is none of its {len(points)} vertices", "skipped"
+            )
+            return None
         corners = self._placement.placed(points)[faces]
         if np.linalg.det(matrix[:3, :3]) < 0.0:
             corners = corners[:, ::-1]
-        attributes = {"name": str(key), **_extras(mesh.metadata)}
-        piece = self._piece(mesh, corners, faces)
+        name = str(key).replace(str(self.path), self.path.stem)
+        attributes = {"name": name, **_extras(mesh.metadata)}
+        piece = self._piece(mesh, corners, faces, identifier, log)
         return Solid(identifier, "GenericCityObject", attributes, (piece,))
 
-    def _piece(self, mesh: Any, corners: NDArray[np.float64], faces: NDArray[np.int64]) -> Piece:
+    def _piece(
+        self,
+        mesh: Any,
+        corners: NDArray[np.float64],
+        faces: NDArray[np.int64],
+        identifier: str,
+        log: ProblemLog,
+    ) -> Piece:
         material = getattr(mesh.visual, "material", None)
-        texture = self._texture(material)
+        texture = self._texture(material, identifier, log)
         coordinates = None
         uv = getattr(mesh.visual, "uv", None)
         if texture is not None and uv is not None and len(uv) == len(mesh.vertices):
@@ -106,19 +129,38 @@ class MeshFile:
             bool(mesh.is_watertight),
         )
 
-    def _texture(self, material: Any) -> TextureImage | None:
-        """The base colour texture, unpacked once."""
+    def _texture(self, material: Any, identifier: str, log: ProblemLog) -> TextureImage | None:
+        """The base colour texture, unpacked once, no larger than it will be drawn."""
         image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
         if image is None:
             return None
-        content = image.tobytes()
-        digest = hashlib.blake2b(content, digest_size=12).digest()
-        if digest not in self._images:
-            self.image_folder.mkdir(parents=True, exist_ok=True)
-            file = self.image_folder / f"{digest.hex()}.png"
-            image.convert("RGBA" if "A" in image.getbands() else "RGB").save(file, "PNG")
-            self._images[digest] = TextureImage(file, repeats=True)
-        return self._images[digest]
+        if id(image) not in self._images:
+            try:
+                self._images[id(image)] = image, self._unpacked(image)
+            except (OSError, ValueError, SyntaxError, MemoryError) as error:
+                # Pillow finds only here that an image is cut off.
+                self._images[id(image)] = image, None
+                log.add(identifier, f"its texture cannot be read ({error})", "repaired")
+            image.close()  # its pixels; the scene keeps the image itself
+        return self._images[id(image)][1]
+
+    def _unpacked(self, image: Any) -> TextureImage:
+        limits = ImageLimits()
+        if image.width * image.height > limits.pixels:
+            raise ValueError(f"it has more than {limits.pixels:,} pixels")
+        image.draft("RGB", (limits.side, limits.side))
+        shown = image.convert("RGBA" if has_alpha(image) else "RGB")
+        shown.thumbnail((limits.side, limits.side))
+        self.image_folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.blake2b(shown.tobytes(), digest_size=12).hexdigest()
+        file = self.image_folder / f"{digest}.png"
+        if not file.is_file():
+            shown.save(file, "PNG")
+        return TextureImage(file, repeats=True)
+
+
+def _too_many(name: str, what: str, count: int, most: int) -> CityModelError:
+    return CityModelError(f"{name} has {count:,} {what}; at most {most:,} are read: divide the model")
 
 
 def _free(name: str, used: set[str]) -> str:
@@ -171,11 +213,14 @@ def _loaded(path: Path) -> Any:
     """The file as a scene of trimesh. Raises CityModelError."""
     import trimesh
 
-    if path.stat().st_size > MOST_BYTES:
-        raise CityModelError(f"{path.name} is larger than {MOST_BYTES:,} bytes")
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise CityModelError(f"{path.name} is no model; its ending has to be one of {', '.join(SUFFIXES)}")
+    most = MOST_TEXT_BYTES if _is_text(path, kind) else MOST_BYTES
+    if path.stat().st_size > most:
+        raise _too_many(path.name, "bytes", path.stat().st_size, most)
+    if kind in ("glb", "gltf"):
+        check_gltf(path)
     try:
         with path.open("rb") as file:
             return trimesh.load_scene(file, file_type=kind, resolver=_Beside(path.parent), process=False)
@@ -187,6 +232,48 @@ def _loaded(path: Path) -> Any:
         raise CityModelError(
             f"{path.name} cannot be read as a model ({type(error).__name__}: {error})"
         ) from error
+
+
+def _is_text(path: Path, kind: str) -> bool:
+    """Whether numbers are written out in the file."""
+    if kind not in ("ply", "stl"):
+        return kind in ("obj", "gltf")
+    with path.open("rb") as file:
+        return b"\0" not in file.read(1 << 16)
+
+
+def check_gltf(path: Path) -> None:
+    """Refuse what says that it holds more than is read, before any of it is made. Raises CityModelError."""
+    with path.open("rb") as file:
+        text = file.read()
+    if text[:4] == b"glTF":
+        text = text[20 : 20 + int.from_bytes(text[12:16], "little")]
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise CityModelError(
+            f"{path.name} cannot be read as a model: its JSON is broken ({error})"
+        ) from error
+    if not isinstance(document, dict):
+        raise CityModelError(f"{path.name} cannot be read as a model: its JSON is no object")
+    for name in ("nodes", "meshes", "accessors", "images"):
+        if len(_listed(document.get(name))) > MOST_OBJECTS:
+            raise _too_many(path.name, name, len(document[name]), MOST_OBJECTS)
+    primitives = sum(
+        len(_listed(mesh.get("primitives")))
+        for mesh in _listed(document.get("meshes"))
+        if isinstance(mesh, dict)
+    )
+    if primitives > MOST_OBJECTS:
+        raise _too_many(path.name, "primitives", primitives, MOST_OBJECTS)
+    accessors = [one for one in _listed(document.get("accessors")) if isinstance(one, dict)]
+    counts = [one["count"] for one in accessors if isinstance(one.get("count"), int)]
+    if sum(counts) > _MOST_NUMBERS or any(count < 0 for count in counts):
+        raise _too_many(path.name, "vertices and indices", sum(counts), _MOST_NUMBERS)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 class _Beside:
