@@ -67,7 +67,9 @@ def prepare_underground(
     if not _fits(geometry_type, _GEOMETRIES[kind]):
         needed = " or ".join(_WORDS[word] for word in _GEOMETRIES[kind])
         raise OptionError(f"A 3D tileset of {kind} needs {needed}; these are {geometry_type}.")
-    return _MAKERS[kind](_Given(scene, features, setting))
+    given = _Given(scene, features, setting)
+    given.only_points = "Point" in geometry_type
+    return _MAKERS[kind](given)
 
 
 def _fits(geometry_type: str, words: Sequence[str]) -> bool:
@@ -86,6 +88,8 @@ class _Given:
         self.opened: ObjectFeatures = features.open()
         self.names = [field.name for field in self.opened.fields]
         self.warnings: list[str] = []
+        self.only_points = False
+        """Wells alone have a usual diameter; lines have none."""
 
     def fields(self, meanings: Sequence[str]) -> dict[str, Recognised]:
         """The field of each meaning: as given, else, where the kind was asked for by its name, recognised by its name."""
@@ -170,7 +174,7 @@ def _pipe_rules(given: _Given, *, wall: float) -> PipeRules:
         }  # fmt: skip
     width, height = _default_size(given.scene, is_tunnel=is_tunnel)
     unit = _size_unit(given, fields)
-    if width is None and not {"diameter", "section", "width"} & fields.keys():
+    if width is None and not given.only_points and not {"diameter", "section", "width"} & fields.keys():
         raise OptionError(
             "No field of diameters was found. Name one with --diameter-field, or give --default-diameter."
         )

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 
 from tiles.crs import parse_crs, transformer
 from tiles.errors import TilesError, UnknownInstant
@@ -143,7 +144,14 @@ def _crs(asked: _Asked) -> bool:
 def _box_in(crs: str, box: Box) -> Box | None:
     if crs == "EPSG:3857":
         box = (max(box[0], -180.0), max(box[1], -85.0), min(box[2], 180.0), min(box[3], 85.0))
-    found = transformer("OGC:CRS84", crs).transform_bounds(*box, densify_pts=21)
+    # The box around features at a pole has a margin beyond it.
+    west, south, east, north = box
+    try:
+        found = transformer("OGC:CRS84", crs).transform_bounds(
+            west, max(south, -90.0), east, min(north, 90.0), densify_pts=21
+        )
+    except ProjError:
+        return None  # a CRS that does not reach there has no box to draw
     good = all(map(math.isfinite, found)) and found[0] < found[2] and found[1] < found[3]
     return (found[0], found[1], found[2], found[3]) if good and parse_crs(crs) is not None else None
 

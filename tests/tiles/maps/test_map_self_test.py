@@ -136,3 +136,15 @@ def test_a_source_that_is_gone_passes_nothing_and_raises_nothing() -> None:
     tested = map_self_test(Gone(), EXTENT, "EPSG:4326")
     assert not tested.passed
     assert all("gone" in why for why in tested.failed.values())
+
+
+@pytest.mark.parametrize("south", [-90.001, -89.9])
+def test_features_at_a_pole_are_no_failure_of_the_test(south: float) -> None:
+    class Full(Square):
+        def render(
+            self, bbox: Box, crs: str, width: int, height: int, *, instant: str | None = None
+        ) -> Pixels:
+            return np.full((height, width, 4), 255, dtype=np.uint8)
+
+    for crs in ("EPSG:4326", "EPSG:3031", "EPSG:3995"):
+        assert "core" in names(map_self_test(Full(), (9.0, south, 11.0, south + 0.001), crs).passed)
