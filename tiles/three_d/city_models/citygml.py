@@ -18,7 +18,7 @@ import numpy as np
 from lxml import etree
 
 from tiles.three_d.city_models.citygml_appearance import Appearances
-from tiles.three_d.city_models.citygml_geometry import GEOMETRIES, gml_id, local
+from tiles.three_d.city_models.citygml_geometry import GEOMETRIES, References, gml_id, local
 from tiles.three_d.city_models.citygml_objects import GMLReader, UnresolvedError
 from tiles.three_d.city_models.model import CityBatch
 from tiles.three_d.city_models.reference import is_north_first_form
@@ -64,7 +64,8 @@ class CityGMLFile:
             self._read_shared(appearances, library)
         waiting: set[int] = set()
         wanted: set[str] = set()
-        reader = GMLReader(appearances, library, log)
+        references = References(self.path.stat().st_size)
+        reader = GMLReader(appearances, library, log, references)
         yield from self._pass(reader, None, waiting, wanted)
         if wanted:
             # Objects that refer to geometries of others are read again when those are known.
@@ -145,6 +146,10 @@ class CityGMLFile:
                     while element.getprevious() is not None and parent is not None:
                         del parent[0]
         except etree.XMLSyntaxError as error:
+            if "XML_PARSE_HUGE" in str(error):
+                raise CityGMLError(
+                    f"{self.path.name} has elements more than 256 deep or a text of more than 10 MB, which are not read"
+                ) from error
             raise CityGMLError(f"{self.path.name} is not well-formed XML: {error}") from error
 
 

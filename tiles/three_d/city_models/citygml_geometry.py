@@ -28,6 +28,7 @@ _MEMBERS = frozenset(
     )
 )  # fmt: skip
 _DEEPEST = 64
+_REFERRED_BY_ONE = 100_000
 
 
 class PolygonAt(NamedTuple):
@@ -38,6 +39,26 @@ class PolygonAt(NamedTuple):
     turned: bool
     names: tuple[str, ...]
     referred: bool
+
+
+class References:
+    """How many elements may still be read by reference: geometries that refer to each other twice double at every step, so that a short
+    file can stand for more polygons than any memory holds. A file of ours needs three times its own elements at most."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self._of_file = _REFERRED_BY_ONE + file_bytes // 20
+        self._of_one = _REFERRED_BY_ONE
+
+    def begin(self) -> None:
+        """The next object."""
+        self._of_one = _REFERRED_BY_ONE
+
+    def count(self) -> None:
+        """One more. Raises ValueError."""
+        self._of_one -= 1
+        self._of_file -= 1
+        if self._of_one < 0 or self._of_file < 0:
+            raise ValueError("its geometries refer to each other too often")
 
 
 def local(element: Any) -> str:
@@ -59,14 +80,17 @@ def polygons_of(
     find: Callable[[str], Any],
     names: tuple[str, ...] = (),
     *,
+    references: References,
     turned: bool = False,
     referred: bool = False,
     depth: int = 0,
 ) -> Iterator[PolygonAt]:
     """The polygons of a geometry element; `find(id)` gives elements referred to, or raises KeyError.
 
-    Raises ValueError where geometries are nested without end.
+    Raises ValueError where geometries are nested without end, or refer to each other too often.
     """
+    if referred:
+        references.count()
     if depth > _DEEPEST:
         raise ValueError("geometries refer to each other in a circle")
     kind = local(geometry)
@@ -82,13 +106,19 @@ def polygons_of(
         if local(member) not in _MEMBERS:
             continue
         target = member.get(XLINK)
+        inners = [(inner, referred) for inner in member if local(inner) in GEOMETRIES]
         if target is not None:
+            inners.insert(0, (find(target.removeprefix("#")), True))
+        for inner, is_referred in inners:
             yield from polygons_of(
-                find(target.removeprefix("#")), find, names, turned=turned, referred=True, depth=depth + 1
+                inner,
+                find,
+                names,
+                references=references,
+                turned=turned,
+                referred=is_referred,
+                depth=depth + 1,
             )
-        for inner in member:
-            if local(inner) in GEOMETRIES:
-                yield from polygons_of(inner, find, names, turned=turned, referred=referred, depth=depth + 1)
 
 
 class Ring(NamedTuple):

@@ -16,6 +16,7 @@ from tiles.three_d.city_models.citygml_geometry import (
     SOLIDS,
     XLINK,
     PolygonAt,
+    References,
     gml_id,
     local,
     polygons_of,
@@ -84,7 +85,10 @@ class GMLReader:
     `library` has geometries by id that other objects may refer to.
     """
 
-    def __init__(self, appearances: Appearances, library: dict[str, Any], log: ProblemLog) -> None:
+    def __init__(
+        self, appearances: Appearances, library: dict[str, Any], log: ProblemLog, references: References
+    ) -> None:
+        self._references = references
         self.appearances = appearances
         self.library = library
         self.log = log
@@ -99,6 +103,7 @@ class GMLReader:
         kind = local(element)
         family = self._family = _Family()
         self._name = name
+        self._references.begin()
         self._index(element)
         self._walk(element, family, 0, object_class(kind), thematic=False, depth=0)
         self._check_references(element)
@@ -242,7 +247,7 @@ class GMLReader:
             for geometry in geometries:
                 for solid in _solids(geometry):
                     closed = local(solid) in SOLIDS
-                    yield closed, list(polygons_of(solid, self._known))
+                    yield closed, list(polygons_of(solid, self._known, references=self._references))
         except _BROKEN as error:
             self.log.add(
                 self._name, f"a geometry cannot be read ({type(error).__name__}: {error})", "repaired"
@@ -266,7 +271,10 @@ class GMLReader:
             if geometry is None:
                 self.log.add(self._name, "its model is a file of its own, which is not read", "repaired")
                 return
-            polygons = [(polygon, item.kind) for polygon in polygons_of(geometry, self._known)]
+            polygons = [
+                (polygon, item.kind)
+                for polygon in polygons_of(geometry, self._known, references=self._references)
+            ]
         except (*_BROKEN, StopIteration) as error:
             self.log.add(
                 self._name,

@@ -19,6 +19,7 @@ from tiles.three_d.city_models.citygml_geometry import (
     GEOMETRIES,
     SOLIDS,
     XLINK,
+    References,
     gml_id,
     local,
     polygons_of,
@@ -92,9 +93,10 @@ class IndoorGMLFile:
             for item in root.iter(etree.Element)
             if local(item) in GEOMETRIES and (name := gml_id(item)) is not None
         }
+        references = References(self.path.stat().st_size)
         spaces = [item for item in root.iter(etree.Element) if local(item) in _SPACES]
         for first in range(0, len(spaces), _OBJECTS_A_BATCH):
-            reader = _Cells(geometries, log)
+            reader = _Cells(geometries, log, references)
             for number, space in enumerate(spaces[first : first + _OBJECTS_A_BATCH], first):
                 reader.read(space, number)
             self.fraction = min(1.0, (first + _OBJECTS_A_BATCH) / len(spaces))
@@ -105,7 +107,8 @@ class IndoorGMLFile:
 class _Cells:
     """Cell spaces on their way into a batch."""
 
-    def __init__(self, geometries: dict[str, Any], log: ProblemLog) -> None:
+    def __init__(self, geometries: dict[str, Any], log: ProblemLog, references: References) -> None:
+        self._references = references
         self._geometries = geometries
         self._log = log
         self._values = array("d")
@@ -119,10 +122,13 @@ class _Cells:
             self._log.add(name, "it has no geometry", "skipped")
             return
         before = len(self._values)
+        self._references.begin()
         try:
             surfaces = [
                 [ring.values for ring in rings_of(polygon.element)]
-                for polygon in polygons_of(geometry, self._geometries.__getitem__)
+                for polygon in polygons_of(
+                    geometry, self._geometries.__getitem__, references=self._references
+                )
             ]
         except (KeyError, ValueError) as error:
             self._log.add(name, f"its geometry cannot be read: {error}", "skipped")

@@ -212,6 +212,27 @@ def test_references_between_objects(bring: Any, gml: Any, shapes: Any) -> None:
     ]
 
 
+def test_references_that_double_at_every_step_end(bring: Any, gml: Any, shapes: Any) -> None:
+    """Sixty steps stand for 2**60 polygons; the object beside them is read."""
+
+    def surface(name: str, inside: str) -> str:
+        return (
+            f'<bldg:lod1MultiSurface><gml:MultiSurface gml:id="{name}">{inside}</gml:MultiSurface>'
+            "</bldg:lod1MultiSurface>"
+        )
+
+    steps = [
+        building(surface(f"m{step}", f'<gml:surfaceMember xlink:href="#m{step + 1}"/>' * 2), f"step-{step}")
+        for step in (0, *range(20, 60))
+    ]
+    steps[0] = steps[0].replace("#m1", "#m20")
+    last = f"<gml:surfaceMember>{shapes.polygon(shapes.faces()[1], 'roof')}</gml:surfaceMember>"
+    found = bring(gml(*steps, building(surface("m60", last), "owns")))
+    assert found.area("owns") == pytest.approx(200.0, rel=1e-3)
+    said = [item.problem for item in found.problems if item.id == "step-0"]
+    assert any("refer to each other too often" in problem for problem in said)
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [
