@@ -1,4 +1,4 @@
-"""I3S scene layers of a collection's 3D tileset, for ArcGIS: `/collections/{id}/i3s/SceneServer/layers/0`.
+"""I3S scene layers of a collection's 3D tileset, for ArcGIS: `/collections/{id}/i3s/SceneServer/layers/0` with objects, `/1` as one mesh.
 
 Everything is made of the tileset as the client may see it, so it follows edits, and takes the same conditions. What is made is kept
 with the tiles of the collection.
@@ -34,13 +34,14 @@ _BASE = "/ogc/collections/<public_id>/i3s/SceneServer"
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 _GRID = "i3s"
+_MESH = "1"
 
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
-    layer = f"{_BASE}/layers/0"
+    layer = f"{_BASE}/layers/<any('0', '1'):number>"
     blueprint.add_url_rule(_BASE, "i3s_service", service)
-    blueprint.add_url_rule(f"{_BASE}/layers/0", "i3s_layer", layer_document)
+    blueprint.add_url_rule(layer, "i3s_layer", layer_document)
     blueprint.add_url_rule(f"{layer}/nodepages/<int:page>", "i3s_page", node_page)
     blueprint.add_url_rule(f"{layer}/nodepages/<int:page>/", "i3s_page_slash", node_page)
     blueprint.add_url_rule(f"{layer}/nodes/<int:node>/geometries/0", "i3s_geometry", geometry)
@@ -172,7 +173,7 @@ def _document(layer: _Layer) -> dict[str, Any]:
 
 
 def service(public_id: str) -> Response:
-    """The service with its one layer."""
+    """The service with its two layers."""
     from tiles.three_d.i3s import scene_server
 
     layer = _layer(public_id)
@@ -182,15 +183,19 @@ def service(public_id: str) -> Response:
     )
 
 
-def layer_document(public_id: str) -> Response:
-    """The layer."""
+def layer_document(public_id: str, number: str) -> Response:
+    """A layer: 0 has objects, 1 is the same as one mesh."""
+    from tiles.three_d.i3s import mesh_layer
+
     layer = _layer(public_id)
     accept = layer.here.environ.get("HTTP_ACCEPT", "")
     media_type = next((one for one in I3S_JSON if one in accept), _JSON)
-    return _send(layer, orjson.dumps(_document(layer)), media_type, "layer", layer.here.language, media_type)
+    document = _document(layer)
+    body = orjson.dumps(mesh_layer(document) if number == _MESH else document)
+    return _send(layer, body, media_type, f"layer{number}", layer.here.language, media_type)
 
 
-def node_page(public_id: str, page: int) -> Response:
+def node_page(public_id: str, number: str, page: int) -> Response:
     """Sixty-four nodes."""
     layer = _layer(public_id)
     tree = layer.tree
@@ -203,9 +208,10 @@ def node_page(public_id: str, page: int) -> Response:
             content = layer.content(code)
             if content is not None:
                 meshes[code] = content.mesh
-        return gzip_bytes(orjson.dumps(tree.page(page, meshes)))
+        return gzip_bytes(orjson.dumps(tree.page(page, meshes, attributes=number != _MESH)))
 
-    return _send(layer, layer.kept("page", page, made), _JSON, f"page{page}", gzipped=True)
+    form = "mesh" if number == _MESH else "page"
+    return _send(layer, layer.kept(form, page, made), _JSON, f"{form}{page}", gzipped=True)
 
 
 def _content(layer: _Layer, node: int) -> NodeContent:
@@ -216,7 +222,7 @@ def _content(layer: _Layer, node: int) -> NodeContent:
     return content
 
 
-def geometry(public_id: str, node: int) -> Response:
+def geometry(public_id: str, number: str, node: int) -> Response:
     """The geometry buffer of a node."""
     layer = _layer(public_id)
     if layer.tree.code_of(node) is None:
@@ -230,7 +236,7 @@ def geometry(public_id: str, node: int) -> Response:
     return _send(layer, layer.kept("geometry", node, made), _BINARY, f"geometry{node}", gzipped=True)
 
 
-def texture(public_id: str, node: int) -> Response:
+def texture(public_id: str, number: str, node: int) -> Response:
     """The texture of a node."""
     layer = _layer(public_id)
     found = _content(layer, node).texture
@@ -239,17 +245,19 @@ def texture(public_id: str, node: int) -> Response:
     return _send(layer, found.content, found.media_type, f"texture{node}")
 
 
-def attribute(public_id: str, node: int, key: str) -> Response:
+def attribute(public_id: str, number: str, node: int, key: str) -> Response:
     """The values of an attribute (`f_0` are the object ids) of a node's features."""
     layer = _layer(public_id)
-    number = int(key[2:]) if key.startswith("f_") and key[2:].isascii() and key[2:].isdigit() else -1
+    if number == _MESH:
+        raise NotFound("a mesh has no attributes; ask layer 0")
+    column = int(key[2:]) if key.startswith("f_") and key[2:].isascii() and key[2:].isdigit() else -1
     fields = layer.fields()
-    if not 0 <= number <= len(fields):
+    if not 0 <= column <= len(fields):
         raise NotFound(f"there is no attribute {key[:40]!r}; the attributes are f_0 to f_{len(fields)}")
     content = _content(layer, node)
-    if number == 0:
+    if column == 0:
         body = content.object_ids()
     else:
-        field = fields[number - 1]
+        field = fields[column - 1]
         body = content.attribute(field.identifier, numeric=field.numeric)
     return _send(layer, body, _BINARY, f"attribute{node}", key)

@@ -231,6 +231,23 @@ def _texts(body: bytes) -> list[str]:
     return texts
 
 
+def test_the_same_city_as_one_mesh(server):
+    layer = server.get(LAYER.removesuffix("0") + "1").json
+    assert (layer["layerType"], layer["id"]) == ("IntegratedMesh", 1)
+    assert "fields" not in layer
+    assert "attributeStorageInfo" not in layer
+    pages = [
+        server.get(f"{base}/nodepages/0").json["nodes"] for base in (LAYER, LAYER.removesuffix("0") + "1")
+    ]
+    assert [node["obb"] for node in pages[0]] == [node["obb"] for node in pages[1]]
+    mesh = next(node["mesh"] for node in pages[1] if "mesh" in node)
+    assert "attribute" not in mesh
+    path = f"nodes/{mesh['geometry']['resource']}/geometries/0"
+    assert server.get(f"{LAYER}/{path}").body == server.get(f"{LAYER.removesuffix('0')}1/{path}").body
+    assert server.get(f"{LAYER.removesuffix('0')}1/nodes/1/attributes/f_0/0").status == 404
+    assert server.get(f"{LAYER.removesuffix('0')}2").status == 404
+
+
 def test_filters_and_rights_are_those_of_the_tileset(server):
     some = sum(
         node["mesh"]["geometry"]["featureCount"]

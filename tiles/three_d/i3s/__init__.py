@@ -5,7 +5,7 @@ A tile of the tileset is a node; its geometry and attributes are made of the til
 
 from __future__ import annotations
 
-from tiles.three_d.i3s.documents import LayerField, layer_fields, scene_layer, scene_server
+from tiles.three_d.i3s.documents import LayerField, layer_fields, mesh_layer, scene_layer, scene_server
 from tiles.three_d.i3s.geometry import NodeContent, node_content
 from tiles.three_d.i3s.nodes import NODES_PER_PAGE, NodeTree
 
@@ -15,6 +15,7 @@ __all__ = [
     "NodeContent",
     "NodeTree",
     "layer_fields",
+    "mesh_layer",
     "node_content",
     "scene_layer",
     "scene_server",

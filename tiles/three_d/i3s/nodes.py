@@ -89,9 +89,13 @@ class NodeTree:
             int(self.facts.codes[row]) for row in sorted(rows) if row >= 0 and self.facts.has_content[row]
         ]
 
-    def page(self, page: int, meshes: Mapping[int, NodeMesh]) -> dict[str, Any]:
-        """A node page; `meshes` by the codes of `codes_on`."""
-        return {"nodes": [self._node(number, meshes) for number in self._numbers(page)]}
+    def page(self, page: int, meshes: Mapping[int, NodeMesh], *, attributes: bool = True) -> dict[str, Any]:
+        """A node page; `meshes` by the codes of `codes_on`. A layer of one mesh has no `attributes`."""
+        nodes = [self._node(number, meshes) for number in self._numbers(page)]
+        if not attributes:
+            for node in nodes:
+                node.get("mesh", {}).pop("attribute", None)
+        return {"nodes": nodes}
 
     def _numbers(self, page: int) -> range:
         return range(page * NODES_PER_PAGE, min((page + 1) * NODES_PER_PAGE, self.count))
