@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import OrderedDict
 from threading import Lock
 from typing import Any
@@ -33,6 +34,10 @@ _PARAMETERS = ("polygon", "crs", "floor", "depth", "slope")
 _MOST_TEXT = 200_000
 _MOST_ADDRESS = 6_000
 _KEPT_PITS = 32
+_CRS_CODE = re.compile(
+    r"|CRS84|[A-Za-z]{2,10}:[A-Za-z0-9]{1,10}|https?://www\.opengis\.net/def/crs/[A-Za-z]{2,10}/[0-9.]{1,8}/[A-Za-z0-9]{1,10}",
+    re.ASCII,
+)
 
 _pits: OrderedDict[str, Pit] = OrderedDict()
 _lock = Lock()
@@ -98,7 +103,8 @@ def _parsed(given: dict[str, Any]) -> Excavation:
     """Raises InvalidParameter for anything that cannot be dug."""
     slope = _number(given, "slope")
     crs = given.get("crs", "OGC:CRS84")
-    if not isinstance(crs, str) or len(crs) > 100:
+    # No PROJ strings: they may name files.
+    if not isinstance(crs, str) or not _CRS_CODE.fullmatch(crs):
         raise InvalidParameter(
             f"crs={str(crs)[:100]!r}; allowed: a code such as EPSG:4547 or OGC:CRS84", "crs"
         )

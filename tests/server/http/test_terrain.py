@@ -274,6 +274,10 @@ def test_an_excavation(served: Any) -> None:
         (f"polygon={quote(PIT)}&depth=5&slope=9", "10 to 90"),
         (f"polygon={quote(PIT)}&depth=100&slope=20", "meet before"),
         (f"polygon={quote(PIT)}&depth=5&crs=EPSG:99999", "not known to PROJ"),
+        (
+            f"polygon={quote(PIT)}&depth=5&crs={quote('+init=epsg:4326 +nadgrids=/etc/hosts')}",
+            "a code such as",
+        ),
         (f"polygon={quote(PIT)}&depth=5&f=xml", "json, glb, 3dtiles"),
         (f"polygon={quote(PIT)}&depth=5&colour=red", "colour"),
         (f"polygon={quote(NOWHERE)}&depth=5", "no heights"),
