@@ -95,6 +95,7 @@ def publish(
     terrain_levels: given.TerrainLevels = None,
     point_tiles: given.PointTiles = True,
     point_colour: given.PointColours = given.PointColour.CLASS,
+    compress_3d: given.Compress3D = "none",
     ground: given.Ground = None,
     height_reference: given.HeightReference = None,
     home: Home = None,
@@ -169,6 +170,7 @@ def publish(
             terrain_levels=terrain_levels,
             point_tiles=point_tiles,
             point_colour=point_colour.value,
+            compression=compress_3d,
             underground=UndergroundOptions(
                 kind=underground,
                 fields=dict(field_means or ()),

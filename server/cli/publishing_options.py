@@ -317,6 +317,15 @@ PointColours = Annotated[
         text="What colours the points of its 3D Tiles",
     ),
 ]
+Compress3D = Annotated[
+    str,
+    _option(
+        HEIGHTS,
+        "--compress-3d",
+        metavar="none|draco",
+        text="Compression of meshes in 3D Tiles; Draco halves what goes over the wire and takes several times as long",
+    ),
+]
 Ground = Annotated[
     Path | None,
     _option(

@@ -24,6 +24,7 @@ def build_three_d(
     base_field: given.BaseField = None,
     ground: given.Ground = None,
     height_reference: given.HeightReference = None,
+    compress_3d: given.Compress3D = "none",
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -47,6 +48,7 @@ def build_three_d(
         base_field=base_field,
         ground=ground,
         vertical=height_reference,
+        compression=compress_3d,
     )
     check_scene_values(options)
     with (

@@ -18,7 +18,7 @@ from server.publish.features import FEATURES_FILE, describe_features
 from server.publish.inputs import Input
 from server.publish.placement_options import model_placement
 from server.publish.reference_systems import parse_crs
-from server.publish.scenes import TILESET_FOLDER, Scene, finished_scene, vertical_reference
+from server.publish.scenes import TILESET_FOLDER, Scene, finished_scene, glb_options, vertical_reference
 from tiles.three_d.errors import CityModelError, VerticalReferenceError
 from tiles.three_d.errors import PlacementError as ScenePlacementError
 from tiles.three_d.report import ObjectProblem, ProblemLog
@@ -124,7 +124,6 @@ def _scene(task: Task, titles: Mapping[str, str], problems: Problems) -> Scene:
     from providers.three_d.recipes import write_recipe
     from tiles.three_d.build import BuildOptions, build_tileset
     from tiles.three_d.build_tile import TileOptions
-    from tiles.three_d.glb import GlbOptions
 
     recipe = CityModelRecipe(FeaturesAt(task.folder), titles=dict(titles))
     write_recipe(task.folder, recipe)
@@ -132,7 +131,7 @@ def _scene(task: Task, titles: Mapping[str, str], problems: Problems) -> Scene:
         task.folder / TILESET_FOLDER,
         task.folder / SCENE_FOLDER,
         recipe,
-        BuildOptions(TileOptions(GlbOptions(task.request.attribution))),
+        BuildOptions(TileOptions(glb_options(task.request.scene, task.request.attribution))),
         report=problems.hear,
         progress=lambda done: task.report("3dtiles", min(done, 1.0)),
         cancelled=task.cancelled,

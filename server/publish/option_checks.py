@@ -21,6 +21,8 @@ from server.publish.request import PublishRequest, SceneOptions
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import check_underground
 
+COMPRESSIONS = ("none", "draco")
+
 _PLAIN = PublishRequest(files=(), tenant="", id="", titles={})
 
 
@@ -137,6 +139,9 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse(
         "scene.terrain_levels", "--terrain-levels", _GRIDS, "rasters of heights, of which a terrain is made"
     ),
+    OptionUse(
+        "scene.compression", "--compress-3d", _FEATURES | _GRIDS, "data of which meshes in 3D are made"
+    ),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )
@@ -167,6 +172,8 @@ _NEEDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = (
     ("scene.vertical", _RASTERS, ("scene.terrain", "scene.underground.kind")),
     *((path, _VECTORS | _GRIDS, _MAKE_PIPES) for path in _OF_THE_UNDERGROUND),
     *((path, _VECTORS, _MAKE_INSTANCES) for path in _OF_INSTANCES),
+    ("scene.compression", _VECTORS, (*_MAKE_BUILDINGS, *_MAKE_PIPES)),
+    ("scene.compression", _RASTERS, ("scene.underground.kind",)),
     ("scene.ground", _MODELS, ("scene.placement.place",)),
     ("scene.water", _RASTERS, ("scene.terrain",)),
     ("scene.terrain_levels", _RASTERS, ("scene.terrain",)),
@@ -205,6 +212,10 @@ def check_scene_values(scene: SceneOptions) -> None:
             raise OptionError(
                 f"{_FLAGS[f'scene.{name}']} is {metres:g}. Allowed: a number of metres above 0."
             )
+    if scene.compression not in COMPRESSIONS:
+        raise OptionError(
+            f"{_FLAGS['scene.compression']} is {scene.compression!r}. Allowed: {', '.join(COMPRESSIONS)}."
+        )
     _check_vertical(scene)
 
 

@@ -80,7 +80,8 @@ class SceneOptions:
     number of metres to add. `terrain` makes a terrain of a raster; its `water` is where it has no heights ("nodata"), what is not
     above a height ("0.5"), or in a file or collection of polygons or a raster; `terrain_levels` is the deepest level of tiles that
     are written rather than made on request (None: two minutes' worth). `point_tiles` a tileset of a point cloud, whose points
-    are coloured by `point_colour` ("class", "height", "rgb", "intensity"). `underground` is about what lies under the ground,
+    are coloured by `point_colour` ("class", "height", "rgb", "intensity"). `compression` of the meshes in a 3D tileset is "none" or
+    "draco". `underground` is about what lies under the ground,
     `instances` about points that become trees and street furniture, `placement` about models drawn in coordinates of their own.
     """
 
@@ -99,6 +100,7 @@ class SceneOptions:
     terrain_levels: int | None = None
     point_tiles: bool = True
     point_colour: str = "class"
+    compression: str = "none"
     underground: UndergroundOptions = field(default_factory=UndergroundOptions)
     instances: InstanceOptions = field(default_factory=InstanceOptions)
     placement: PlacementOptions = field(default_factory=PlacementOptions)

@@ -32,6 +32,7 @@ from server.publish.scenes import (
     check_fields,
     finished_scene,
     footprint_recipe,
+    glb_options,
     keep_ground,
 )
 from server.registry.catalogue import Collection, RepresentationKind
@@ -98,11 +99,8 @@ def build_scene_of(
         titles = {field.name: field.title for field in present.fields if field.title}
         ground = keep_ground(options, source.bbox, root)
         recipe = footprint_recipe(options, features, ground, titles)
-        from tiles.three_d.glb import GlbOptions
-
-        summary = build_from_recipe(
-            root, recipe, GlbOptions(attribution=present.attribution), lambda done: heard("3dtiles", done)
-        )
+        glb = glb_options(options, present.attribution)
+        summary = build_from_recipe(root, recipe, glb, lambda done: heard("3dtiles", done))
         built = finished_scene(summary)
         heard("switching", 0.0)
         attached = _attach(registry, present, root, built, change)

@@ -28,6 +28,7 @@ from server.registry.catalogue import Representation, RepresentationKind
 
 if TYPE_CHECKING:
     from tiles.three_d import TilesetSummary, VerticalReference
+    from tiles.three_d.glb import GlbOptions
 
 __all__ = ["STOREY_METRES", "numbers_of"]
 
@@ -109,24 +110,26 @@ def scene_of(task: Task, recipe: StoredRecipe) -> Scene:
 
     A publish that was killed while it did this goes on where it was when it is run again.
     """
-    from tiles.three_d.glb import GlbOptions
-
     summary = build_from_recipe(
         task.folder,
         recipe,
-        GlbOptions(attribution=task.request.attribution),
+        glb_options(task.request.scene, task.request.attribution),
         lambda done: task.stage("3dtiles", done),
     )
     return finished_scene(summary)
 
 
-def build_from_recipe(
-    folder: Path, recipe: StoredRecipe, glb: Any, progress: Callable[[float], None]
-) -> TilesetSummary:
-    """Build the tileset of a recipe into a generation's folder. `progress` may raise to stop it.
+def glb_options(scene: SceneOptions, attribution: str) -> GlbOptions:
+    """How the tiles of a collection are written."""
+    from tiles.three_d.glb import Compression, GlbOptions
 
-    `glb`: `tiles.three_d.glb.GlbOptions`.
-    """
+    return GlbOptions(attribution, Compression(scene.compression))
+
+
+def build_from_recipe(
+    folder: Path, recipe: StoredRecipe, glb: GlbOptions, progress: Callable[[float], None]
+) -> TilesetSummary:
+    """Build the tileset of a recipe into a generation's folder. `progress` may raise to stop it."""
     from tiles.three_d.build import BuildOptions, build_tileset
     from tiles.three_d.build_tile import TileOptions
 

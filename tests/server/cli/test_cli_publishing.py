@@ -48,7 +48,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --layer-name fill --layer-name clay --interpolation linear
 --instances broadleaf_tree --model-field 树种 --model-of 杉=conifer --model-of a=b=palm --instance-height-field 树高 --width-field 冠幅
 --scale-field k --heading-field 方向 --min-height-field 底高 --place 24.94,60.17,12 --heading 90 --model-scale 0.001
---terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --ground dem.tif --height-reference -12.5
+--terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
     files=(Path("a.gpkg"), Path("b.gpkg")),
@@ -105,6 +105,7 @@ REQUESTED = PublishRequest(
         terrain_levels=12,
         point_tiles=False,
         point_colour="rgb",
+        compression="draco",
         underground=UndergroundOptions(
             kind="pipes",
             fields={"end_depth": "终点埋深", "kind": "类=别"},

@@ -17,6 +17,9 @@ from server.publish.errors import CrsError, EmptyDataset, OptionError
 from server.publish.features import tile_zooms
 from server.publish.scenes import numbers_of
 from server.registry.catalogue import RepresentationKind
+from tiles.three_d.build import read_options
+from tiles.three_d.check import check_tileset
+from tiles.three_d.read_glb import read_glb
 
 PIPES = {
     "type": "FeatureCollection",
@@ -243,3 +246,52 @@ def test_cityjson(publisher: Any, tmp_path: Path) -> None:
     assert rows["house"]["storeys"] == 3
     assert rows["house"]["用途"] == "住宅"
     assert result.collection.bbox[5] - result.collection.bbox[2] == pytest.approx(9, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", ["buildings", "pipes", "cityobjects"])
+def test_tiles_by_draco(publisher: Any, data: Path, tmp_path: Path, kind: str) -> None:
+    """The meshes are compressed, say the same when they are read, and tiles made later will be like them."""
+    paths = {"buildings": data / "blocks.geojson", "pipes": tmp_path / "pipes.geojson"}
+    path = paths.get(kind, tmp_path / "house.json")
+    if not path.exists():
+        path.write_text(json.dumps(PIPES if kind == "pipes" else CUBE))
+    scenes = {
+        "buildings": {"height_field": "height"},
+        "pipes": {"diameter_field": "管径", "default_diameter": 0.2, "depth_field": "depth"},
+    }
+    found = {}
+    for compression in ("none", "draco"):
+        scene = {**scenes.get(kind, {}), "compression": compression}
+        result = publisher.publish(path, collection=compression, scene=scene)
+        folder = result.collection.path_of(RepresentationKind.TILESET_3D).parent
+        assert check_tileset(folder) == []
+        assert read_options(folder.parent / "scene").glb.compression == compression
+        (content,) = (file.read_bytes() for file in folder.rglob("*.glb"))
+        assert (b"KHR_draco_mesh_compression" in content) == (compression == "draco")
+        found[compression] = read_glb(content)
+    plain, packed = found["none"], found["draco"]
+    assert plain.table is not None
+    assert packed.table is not None
+    assert [column.schema for column in packed.table.columns] == [
+        column.schema for column in plain.table.columns
+    ]
+    (there, ids), (expected, expected_ids) = packed.triangles(), plain.triangles()
+    assert np.bincount(ids).tolist() == np.bincount(expected_ids).tolist()
+    for axis in range(3):
+        assert np.sort(there[..., axis].ravel()) == pytest.approx(
+            np.sort(expected[..., axis].ravel()), abs=0.03
+        )
+
+
+@pytest.mark.parametrize(
+    ("scene", "message"),
+    [
+        ({"height_field": "height", "compression": "zip"}, "--compress-3d is 'zip'. Allowed: none, draco"),
+        ({"compression": "draco"}, "--compress-3d does nothing alone"),
+    ],
+)
+def test_compressions_that_do_nothing(
+    publisher: Any, data: Path, scene: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        publisher.publish(data / "blocks.geojson", scene=scene)
