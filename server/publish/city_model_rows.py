@@ -57,8 +57,14 @@ class CityObjectRows:
         heads = [prepared.batch.heads[prepared.rows[row]] for row in chosen]
         for head in heads:
             for name, value in head.attributes.items():
-                if value is not None:
-                    self._kinds.setdefault(name, set()).add(_kind(value))
+                if value is None:
+                    continue
+                kinds = self._kinds.get(name)
+                if kinds is None:
+                    kinds = self._kinds[name] = set()
+                # Where some are plain text, it says nothing more that others look like dates.
+                if not (type(value) is str and "text" in kinds):
+                    kinds.add(_kind(value))
         plans = [content or b"" for content in shapely.to_wkb(prepared.plans[chosen]).tolist()]
         record = {
             "ids": [head.id for head in heads],

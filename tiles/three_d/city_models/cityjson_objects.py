@@ -93,12 +93,27 @@ class ObjectReader:
             name, str(value.get("type", "")), attributes if isinstance(attributes, dict) else {}
         )
         owner = self._sink.add_head(head)
+        if len(members) == 1 and len(members[0].geometries) == 1:
+            self._only(name, owner, members[0])
+            return
         drawn = self._best(name, owner, members)
         if drawn is None:
-            self._sink.drop_head()
-            self._log.add(name, "no surface that can be drawn", "skipped")
+            self._lost(name)
             return
         self._others(name, owner, members, drawn)
+
+    def _lost(self, name: str) -> None:
+        self._sink.drop_head()
+        self._log.add(name, "no surface that can be drawn", "skipped")
+
+    def _only(self, name: str, owner: int, member: _Member) -> None:
+        """Take an object with one geometry, as most are."""
+        first = self._sink.surface_count
+        lod, geometry = member.geometries[0]
+        if self._take(name, geometry, member.fallback):
+            self._sink.add_level(Level(owner, lod, best=True), first)
+        else:
+            self._lost(name)
 
     def _family(self, name: str, value: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The object and all its descendants; a child listed twice or in a circle counts once."""

@@ -105,11 +105,13 @@ def _structure(
     quotes_before, depth = 0, 0
     for start in range(0, len(content), _PIECE):
         piece = np.frombuffer(content[start : start + _PIECE], dtype=np.uint8)
-        quotes = _real_quotes(content, start, piece)
-        places = np.flatnonzero(wanted[piece])
-        inside = (np.searchsorted(quotes, places) + quotes_before) & 1
-        places = places[inside == 0]
-        quotes_before += len(quotes)
+        quotes = np.zeros(len(piece), dtype=np.uint8)
+        quotes[_real_quotes(content, start, piece)] = 1
+        # The sum is even outside of text, whatever it is modulo 256.
+        quotes[0] += quotes_before
+        inside = np.cumsum(quotes, dtype=np.uint8) & 1
+        quotes_before = int(inside[-1])
+        places = np.flatnonzero(wanted[piece] & (inside == 0))
         if not len(places):
             continue
         marks = piece[places]

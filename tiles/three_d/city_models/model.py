@@ -159,8 +159,9 @@ class Collector:
         Raises TypeError, ValueError and IndexError, and then has added nothing.
         """
         rings = list(chain.from_iterable(surfaces))
-        corners = array("q", list(chain.from_iterable(rings)))
-        if not corners or min(corners) < 0 or max(corners) >= below:
+        listed = list(chain.from_iterable(rings))
+        corners = array("q", listed)
+        if not listed or min(listed) < 0 or max(listed) >= below:
             raise IndexError("a corner is no vertex")
         if shift:
             corners = array("q", [corner + shift for corner in corners])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +28,7 @@ from tiles.three_d.vertical import VerticalReference
 # Degrees beyond a CRS's area of use in which data may still lie: areas are drawn for land.
 _MARGIN = 0.5
 _SAMPLE = 500
+_ALLOCATIONS_A_COLLECTION = 500_000
 
 
 class CityModelFile(Protocol):
@@ -111,6 +114,36 @@ def import_city_models(
 
     Raises CityModelError, PlacementError.
     """
+    with _rare_collections():
+        bottoms, said = _stored(files, writer, crs, vertical, log, take, watch, image_limits)
+    every = np.concatenate(bottoms) if bottoms else np.empty(0)
+    ground = float(np.median(every)) if len(every) else 0.0
+    writer.finish({"crs": crs.to_wkt(), "height_reference": said, "ground": ground})
+    return Imported(crs, len(writer), said, ground)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the cyclic garbage collector rest for longer: parsed JSON has no cycles, and looking for them took a quarter of reading."""
+    before = gc.get_threshold()
+    gc.set_threshold(_ALLOCATIONS_A_COLLECTION, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _stored(
+    files: Sequence[CityModelFile],
+    writer: ModelStoreWriter,
+    crs: CRS,
+    vertical: VerticalReference,
+    log: ProblemLog,
+    take: Take,
+    watch: Watch,
+    image_limits: ImageLimits | None,
+) -> tuple[list[NDArray[np.float64]], str]:
+    """Store all objects; their lowest heights, and what was done to heights."""
     bottoms: list[NDArray[np.float64]] = []
     said = ""
     for number, file in enumerate(files):
@@ -130,10 +163,7 @@ def import_city_models(
                 bottoms.append(prepared.bottoms[keep])
                 said = said or prepared.height_reference
             watch((number + file.fraction) / len(files))
-    every = np.concatenate(bottoms) if bottoms else np.empty(0)
-    ground = float(np.median(every)) if len(every) else 0.0
-    writer.finish({"crs": crs.to_wkt(), "height_reference": said, "ground": ground})
-    return Imported(crs, len(writer), said, ground)
+    return bottoms, said
 
 
 def _first_of_their_id(
