@@ -169,5 +169,5 @@ def horizon(
     distance = (np.arange(int(radius / size)) + 1.0) * size
     x, y = np.sin(azimuth)[:, None] * distance, np.cos(azimuth)[:, None] * distance
     above = grid.at(x, y, grid.surface) - (stand + height)
-    slope = np.where(np.isfinite(above), above / distance, 0.0).max(axis=1)
-    return Horizon(place, stand + height, np.degrees(np.arctan(np.maximum(slope, 0.0))))
+    slope = np.where(np.isfinite(above), above / distance, 0.0).max(axis=1, initial=0.0)
+    return Horizon(place, stand + height, np.degrees(np.arctan(slope)))

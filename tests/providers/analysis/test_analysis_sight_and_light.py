@@ -157,6 +157,8 @@ def test_too_much_is_refused_before_it_is_done(street, at):
 def test_open_field_sees_the_whole_sky_and_a_courtyard_little(blocks, ground, flat, at):
     field = horizon(Scene((), flat), *at(0, 0), radius=100)
     assert field.sky_view_factor == pytest.approx(1.0, abs=1e-3)
+    # Cells larger than the radius: nothing is looked at.
+    assert horizon(Scene((), flat), *at(0, 0), radius=10, size=100).sky_view_factor == pytest.approx(1.0)
     assert field.open_sky == pytest.approx(1.0, abs=1e-2)
     walls = [
         (-12, -12, 10, 12, -10, 30),
