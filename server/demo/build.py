@@ -17,7 +17,7 @@ from server.registry.registry import Registry, open_registry
 from server.registry.staging import staging_folder
 from server.settings import Settings
 
-DEMO_VERSION = 1
+DEMO_VERSION = 2
 """To be raised when the code of this room makes other data of the same sources."""
 
 Report = Callable[[str, float], None]

@@ -48,7 +48,7 @@ TUNNEL_COLUMNS = (
 )
 _LAYERS = (("fill", "杂填土"), ("clay", "黏土"), ("glacial till", "冰碛土"), ("granite", "花岗岩"))
 _BOREHOLES_ACROSS = 7
-_DRILLED_BELOW_ROCK = 6.0
+_DRILLED_BELOW_ROCK = 24.0
 _TUNNEL_DEPTH = 24.0
 _TUNNEL_SPACING = 14.0
 _TUNNEL_STEP = 20.0

@@ -44,6 +44,7 @@ def test_every_collection_of_the_demo_is_described(collections_file: Path) -> No
             "boreholes",
             "geology",
             "tunnel",
+            "trees",
             "survey-cgcs2000",
             "survey-control-points",
         )

@@ -3,6 +3,7 @@
 import * as Cesium from "cesium";
 import { Fields } from "./fields.js";
 import { styleOf } from "./look.js";
+import { shaderOf } from "./shaders.js";
 
 export const absolute = (address) => new URL(address, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
 
@@ -80,6 +81,8 @@ export async function makeTileset(layer, query = {}) {
     shadows: points ? Cesium.ShadowMode.DISABLED : Cesium.ShadowMode.ENABLED,
   });
   if (points) tileset.pointCloudShading = new Cesium.PointCloudShading({ attenuation: true, maximumAttenuation: 4, eyeDomeLighting: false });
+  const shader = shaderOf(layer, layer.city.tools.underground?.on ?? false);
+  if (shader) tileset.customShader = shader;
   tileset.tileFailed.addEventListener(({ url, message }) => console.warn(`tile ${url}: ${message}`));
   return scene.primitives.add(tileset);
 }

@@ -3,11 +3,12 @@
 import * as Cesium from "cesium";
 import { html, render } from "lit";
 import { flyToSphere } from "./globe.js";
+import { shaderOf } from "./shaders.js";
 import { text } from "./texts.js";
 
 const USUAL = 0.65; // transparency of the ground when it is switched on
 const NEAR = 150; // metres: nearer than this the ground is at its clearest
-const PALE = 0.12;
+const PALE = { above: 0.12, points: 0.3 }; // how much is left of what stands above
 
 export class Underground {
   constructor(city) {
@@ -61,14 +62,12 @@ export class Underground {
     this.city.tools.opened?.();
   }
 
-  /** What stands above the ground pales or goes while we look below; what is buried shines, for no sun reaches it. */
+  /** What stands above the ground pales while we look below; what is buried shines. */
   fade(on) {
-    const glow = on ? new Cesium.CustomShader({ lightingModel: Cesium.LightingModel.UNLIT }) : undefined;
     for (const layer of this.city.layers) {
       if (!layer.tileset) continue;
-      if (layer.group === "points") layer.hidden = on;
-      if (layer.group === "underground") for (const tileset of layer.tilesets) tileset.customShader = glow;
-      if (layer.group === "above" || layer.group === "surface") layer.pale = on ? PALE : undefined;
+      if (layer.group === "underground") for (const tileset of layer.tilesets) tileset.customShader = shaderOf(layer, on);
+      if (layer.group !== "underground") layer.pale = on ? (PALE[layer.group] ?? PALE.above) : undefined;
       layer.apply();
     }
   }
