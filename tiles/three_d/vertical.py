@@ -90,7 +90,10 @@ def to_geodetic(
         exact = _by_own_grid(crs, own)
         if exact is not None:
             return exact
-    lonlat, horizontal = to_longitude_latitude(crs, xyz)
+    # Most corners of buildings lie above others.
+    first, number = _distinct(xyz)
+    places, horizontal = to_longitude_latitude(crs, xyz[first])
+    lonlat = places[number]
     upwards = xyz[:, 2] if metres else xyz[:, 2] * vertical_unit(crs)
     height, said = to_ellipsoid(crs, lonlat, upwards, vertical)
     return GeodeticPositions(lonlat[:, 0], lonlat[:, 1], height, f"{said}; {horizontal}")
@@ -135,15 +138,25 @@ def undulation(grid: Path, lonlat: Positions) -> NDArray[np.float64]:
     finite = np.isfinite(lonlat).all(axis=1)
     result = np.full(len(lonlat), np.nan)
     # PROJ knows longitudes of one turn only; callers may have unwrapped theirs.
-    longitude = (lonlat[finite, 0] + 180.0) % 360.0 - 180.0
-    result[finite] = _grid_transformer(str(grid)).transform(
-        longitude, lonlat[finite, 1], np.zeros(int(finite.sum()))
-    )[2]
+    first, number = _distinct(lonlat[finite])
+    places = lonlat[finite][first]
+    longitude = (places[:, 0] + 180.0) % 360.0 - 180.0
+    found = _grid_transformer(str(grid)).transform(longitude, places[:, 1], np.zeros(len(places)))[2]
+    result[finite] = np.asarray(found)[number]
     if not np.isfinite(result[finite]).all():
         raise VerticalReferenceError(
             f"geoid grid {grid.name} does not cover all of the data; give a grid of the region or an offset"
         )
     return result
+
+
+def _distinct(positions: Positions) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """One row for each distinct place in plan of positions (n, 2 or more columns), and which of them (n,) each is; by 64 bits of hash."""
+    bits = np.ascontiguousarray(positions[:, :2] + 0.0).view(np.uint64)
+    mixed = bits[:, 0] * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= (bits[:, 1] ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    _, first, number = np.unique(mixed, return_index=True, return_inverse=True)
+    return first, number
 
 
 @lru_cache(maxsize=8)
