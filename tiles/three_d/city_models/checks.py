@@ -124,14 +124,15 @@ def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tupl
     edges = flat[next_corner] - flat
     nexts = edges[next_corner]
     across = edges[:, 0] * nexts[:, 1] - edges[:, 1] * nexts[:, 0]
-    straight = _STRAIGHT * np.sqrt(np.sum(edges * edges, axis=1) * np.sum(nexts * nexts, axis=1))
+    lengths = np.einsum("ij,ij->i", edges, edges)
+    straight = _STRAIGHT * np.sqrt(lengths * lengths[next_corner])
     single = np.diff(soup.surfaces) == 1
     starts = soup.corner_limits()[:-1]
     left = single & np.logical_and.reduceat(across >= -straight, starts)
     # Convex rings that go around once cannot cross themselves; three corners always do.
     many = left & (np.diff(soup.corner_limits()) > 3)
     if many.any():
-        turns = np.add.reduceat(np.arctan2(across, np.sum(edges * nexts, axis=1)), starts)
+        turns = np.add.reduceat(np.arctan2(across, np.einsum("ij,ij->i", edges, nexts)), starts)
         left &= ~many | (np.abs(turns - _FULL_TURN) < 0.1)
     rows, apexes = star_corners(flat, starts, np.where(single & ~left, np.diff(soup.corner_limits()), 0))
     # Where corners turn right, if only by rounding, a fan would fold.
