@@ -181,6 +181,7 @@ def terrain_peer(bin_folder: Path, model: Path, work: Path, log: Path) -> Row3D:
         str(LEVEL),
         str(TERRAIN_OF_PEER),
     ]
+    command.append(str(_error_of(work / "terrain")))
     job = run_job(command, log)
     made = json.loads(job.said)
     maker = f"pymartini + quantized-mesh-encoder {_version(bin_folder, 'quantized-mesh-encoder')}"
@@ -196,6 +197,14 @@ def terrain_peer(bin_folder: Path, model: Path, work: Path, log: Path) -> Row3D:
         None,
         "deepest level only, edges do not meet",
     )
+
+
+def _error_of(terrain: Path) -> float:
+    """The largest error (m) of our tiles of the deepest level: the peer's are to be as true."""
+    from tiles.terrain import TerrainTiles
+
+    with TerrainTiles.open(terrain) as tiles:
+        return float(tiles.error_of(LEVEL))
 
 
 def _version(bin_folder: Path, package: str) -> str:

@@ -1,8 +1,8 @@
 """Quantized-mesh tiles with normals by pymartini and quantized-mesh-encoder, run by the peers' Python, which has no Chengtu:
 
-    python three_d_terrain_peer.py MODEL FOLDER LEVEL TILES
+    python three_d_terrain_peer.py MODEL FOLDER LEVEL TILES ERROR
 
-The deepest level only: TILES tiles from the middle of an elevation model, written with compressed siblings. Edges of neighbours are
+The deepest level only: TILES tiles from the middle of an elevation model, off by ERROR metres at most, written with compressed siblings. Edges of neighbours are
 not made to meet. Prints what was made as JSON.
 """
 
@@ -20,10 +20,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import from_bounds as window_of
 
 GRID = 65
-ERROR = 1.0
 
 
-def main(model: str, folder: Path, level: int, tiles: int) -> None:
+def main(model: str, folder: Path, level: int, tiles: int, error: float) -> None:
     """Write the tiles."""
     side = 180.0 / 2**level
     martini, size, packed, count = Martini(GRID), 0, 0, 0
@@ -46,7 +45,7 @@ def main(model: str, folder: Path, level: int, tiles: int) -> None:
                 heights = degrees.read(
                     1, window=window_of(*around, degrees.transform), out_shape=(GRID, GRID), boundless=False
                 ).astype(np.float32)
-                vertices, triangles = martini.create_tile(heights).get_mesh(ERROR)
+                vertices, triangles = martini.create_tile(heights).get_mesh(error)
                 positions = rescale_positions(vertices, heights, bounds=box)
                 path = folder / str(level) / str(x) / f"{y}.terrain"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,4 +60,4 @@ def main(model: str, folder: Path, level: int, tiles: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
