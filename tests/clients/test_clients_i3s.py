@@ -165,6 +165,13 @@ def test_cesium_shades_it_as_it_shades_the_tileset(cesium, every_scene):
     assert cesium.problems == []
 
 
+def test_cesium_draws_the_mesh(cesium, every_scene):
+    result = cesium.scene_layer(f"{every_scene.collection('city')}/i3s-mesh/SceneServer")
+    assert (result["loaded"], result["failed"], result["layers"]) == (True, [], 1)
+    assert (cesium.picture() < 250).any(axis=2).mean() > 0.05
+    assert cesium.problems == []
+
+
 def test_filters_reach_every_resource(cesium, every_scene):
     """CesiumJS hands a layer's query on to pages, geometries and attributes."""
     result = cesium.scene_layer(f"{layer_url(every_scene, 'houses')}?year=1960")

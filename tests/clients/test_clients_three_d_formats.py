@@ -162,7 +162,7 @@ def test_tools_turn_the_old_into_the_new(every_scene, validated, followed, tools
 def test_tools_analyse_contents(every_scene, tools, tmp_path, kind):
     content = next(every_scene.folder(kind).glob("content/**/*.glb"))
     tools("analyze", "-f", "-i", content, "-o", tmp_path)
-    (made,) = tmp_path.glob("*.glTF.json")
+    (made,) = tmp_path.glob("*.glb.json")
     assert json.loads(made.read_text())["asset"]["version"] == "2.0"
 
 

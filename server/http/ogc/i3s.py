@@ -1,4 +1,4 @@
-"""I3S scene layers of a collection's 3D tileset, for ArcGIS: `/collections/{id}/i3s/SceneServer/layers/0` with objects, `/1` as one mesh.
+"""I3S scene layers of a collection's 3D tileset, for ArcGIS: `/collections/{id}/i3s/SceneServer` with objects, `i3s-mesh` as one mesh.
 
 Everything is made of the tileset as the client may see it, so it follows edits, and takes the same conditions. What is made is kept
 with the tiles of the collection.
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from tiles.three_d.i3s import LayerField, NodeContent, NodeTree
     from tiles.three_d.plan import Refinement
 
-_BASE = "/ogc/collections/<public_id>/i3s/SceneServer"
+_OBJECTS, _MESH = "i3s", "i3s-mesh"
+# Two services of one layer each: products of Esri expect layer 0, and a client that is given a service draws all its layers.
+_BASE = f"/ogc/collections/<public_id>/<any('{_OBJECTS}', '{_MESH}'):form>/SceneServer"
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 _GRID = "i3s"
-_MESH = "1"
 
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
-    layer = f"{_BASE}/layers/<any('0', '1'):number>"
+    layer = f"{_BASE}/layers/0"
     blueprint.add_url_rule(_BASE, "i3s_service", service)
     blueprint.add_url_rule(layer, "i3s_layer", layer_document)
     blueprint.add_url_rule(f"{layer}/nodepages/<int:page>", "i3s_page", node_page)
@@ -156,13 +157,13 @@ def _send(layer: _Layer, body: bytes, media_type: str, *names: str, gzipped: boo
     return respond(answer)
 
 
-def _document(layer: _Layer) -> dict[str, Any]:
-    from tiles.three_d.i3s import scene_layer
+def _document(layer: _Layer, form: str) -> dict[str, Any]:
+    from tiles.three_d.i3s import mesh_layer, scene_layer
 
     collection, here = layer.request.collection, layer.here
     facts = layer.tree.facts
     west, south, east, north = (float(value) for value in facts.regions[0])
-    return scene_layer(
+    document = scene_layer(
         name=collection.title(here.language),
         description=collection.descriptions.get(here.language, ""),
         attribution=collection.attribution,
@@ -170,32 +171,29 @@ def _document(layer: _Layer) -> dict[str, Any]:
         fields=layer.fields(),
         revision=layer.revision,
     )
+    return mesh_layer(document) if form == _MESH else document
 
 
-def service(public_id: str) -> Response:
-    """The service with its two layers."""
+def service(public_id: str, form: str) -> Response:
+    """The service with its one layer."""
     from tiles.three_d.i3s import scene_server
 
     layer = _layer(public_id)
-    document = _document(layer)
-    return _send(
-        layer, orjson.dumps(scene_server(document["name"], document)), _JSON, "service", layer.here.language
-    )
+    document = _document(layer, form)
+    body = orjson.dumps(scene_server(document["name"], document))
+    return _send(layer, body, _JSON, f"{form} service", layer.here.language)
 
 
-def layer_document(public_id: str, number: str) -> Response:
-    """A layer: 0 has objects, 1 is the same as one mesh."""
-    from tiles.three_d.i3s import mesh_layer
-
+def layer_document(public_id: str, form: str) -> Response:
+    """The layer: objects, or the same as one mesh."""
     layer = _layer(public_id)
     accept = layer.here.environ.get("HTTP_ACCEPT", "")
     media_type = next((one for one in I3S_JSON if one in accept), _JSON)
-    document = _document(layer)
-    body = orjson.dumps(mesh_layer(document) if number == _MESH else document)
-    return _send(layer, body, media_type, f"layer{number}", layer.here.language, media_type)
+    body = orjson.dumps(_document(layer, form))
+    return _send(layer, body, media_type, f"{form} layer", layer.here.language, media_type)
 
 
-def node_page(public_id: str, number: str, page: int) -> Response:
+def node_page(public_id: str, form: str, page: int) -> Response:
     """Sixty-four nodes."""
     layer = _layer(public_id)
     tree = layer.tree
@@ -208,10 +206,10 @@ def node_page(public_id: str, number: str, page: int) -> Response:
             content = layer.content(code)
             if content is not None:
                 meshes[code] = content.mesh
-        return gzip_bytes(orjson.dumps(tree.page(page, meshes, attributes=number != _MESH)))
+        return gzip_bytes(orjson.dumps(tree.page(page, meshes, attributes=form != _MESH)))
 
-    form = "mesh" if number == _MESH else "page"
-    return _send(layer, layer.kept(form, page, made), _JSON, f"{form}{page}", gzipped=True)
+    name = "mesh" if form == _MESH else "page"
+    return _send(layer, layer.kept(name, page, made), _JSON, f"{name}{page}", gzipped=True)
 
 
 def _content(layer: _Layer, node: int) -> NodeContent:
@@ -222,7 +220,7 @@ def _content(layer: _Layer, node: int) -> NodeContent:
     return content
 
 
-def geometry(public_id: str, number: str, node: int) -> Response:
+def geometry(public_id: str, form: str, node: int) -> Response:
     """The geometry buffer of a node."""
     layer = _layer(public_id)
     if layer.tree.code_of(node) is None:
@@ -236,7 +234,7 @@ def geometry(public_id: str, number: str, node: int) -> Response:
     return _send(layer, layer.kept("geometry", node, made), _BINARY, f"geometry{node}", gzipped=True)
 
 
-def texture(public_id: str, number: str, node: int) -> Response:
+def texture(public_id: str, form: str, node: int) -> Response:
     """The texture of a node."""
     layer = _layer(public_id)
     found = _content(layer, node).texture
@@ -245,11 +243,11 @@ def texture(public_id: str, number: str, node: int) -> Response:
     return _send(layer, found.content, found.media_type, f"texture{node}")
 
 
-def attribute(public_id: str, number: str, node: int, key: str) -> Response:
+def attribute(public_id: str, form: str, node: int, key: str) -> Response:
     """The values of an attribute (`f_0` are the object ids) of a node's features."""
     layer = _layer(public_id)
-    if number == _MESH:
-        raise NotFound("a mesh has no attributes; ask layer 0")
+    if form == _MESH:
+        raise NotFound("a mesh has no attributes; the objects below i3s/SceneServer have")
     column = int(key[2:]) if key.startswith("f_") and key[2:].isascii() and key[2:].isdigit() else -1
     fields = layer.fields()
     if not 0 <= column <= len(fields):

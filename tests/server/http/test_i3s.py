@@ -122,6 +122,23 @@ def test_the_collection_links_to_the_layer_in_both_media_types(server, media_typ
     assert any(uri.endswith("/conf/i3s") for uri in document["conformsTo"])
 
 
+def test_the_same_as_one_mesh_is_a_service_of_its_own(server):
+    service = server.get("/t/wuhan/ogc/collections/houses/i3s-mesh/SceneServer").json
+    (layer,) = service["layers"]
+    assert (layer["id"], layer["layerType"], layer["href"]) == (0, "IntegratedMesh", "./layers/0")
+    assert not {"fields", "attributeStorageInfo"} & set(layer)
+    base = LAYER.replace("/i3s/", "/i3s-mesh/")
+    nodes = server.get(f"{base}/nodepages/0").json["nodes"]
+    assert [node["obb"] for node in nodes] == [node["obb"] for node in _nodes(server)[: len(nodes)]]
+    with_mesh = next(node["mesh"] for node in nodes if "mesh" in node)
+    assert "attribute" not in with_mesh
+    resource = with_mesh["geometry"]["resource"]
+    bodies = [server.get(f"{one}/nodes/{resource}/geometries/0").body for one in (base, LAYER)]
+    assert bodies[0] == bodies[1]
+    assert server.get(f"{base}/nodes/{resource}/attributes/f_0/0").status == 404
+    assert server.get(f"{LAYER[:-1]}1").status == 404
+
+
 def test_nodes_are_one_tree_with_children_inside(server):
     nodes = _nodes(server)
     assert [node["index"] for node in nodes] == list(range(len(nodes)))
@@ -229,23 +246,6 @@ def _texts(body: bytes) -> list[str]:
         texts.append(body[at : at + size].decode().removesuffix("\x00"))
         at += size
     return texts
-
-
-def test_the_same_city_as_one_mesh(server):
-    layer = server.get(LAYER.removesuffix("0") + "1").json
-    assert (layer["layerType"], layer["id"]) == ("IntegratedMesh", 1)
-    assert "fields" not in layer
-    assert "attributeStorageInfo" not in layer
-    pages = [
-        server.get(f"{base}/nodepages/0").json["nodes"] for base in (LAYER, LAYER.removesuffix("0") + "1")
-    ]
-    assert [node["obb"] for node in pages[0]] == [node["obb"] for node in pages[1]]
-    mesh = next(node["mesh"] for node in pages[1] if "mesh" in node)
-    assert "attribute" not in mesh
-    path = f"nodes/{mesh['geometry']['resource']}/geometries/0"
-    assert server.get(f"{LAYER}/{path}").body == server.get(f"{LAYER.removesuffix('0')}1/{path}").body
-    assert server.get(f"{LAYER.removesuffix('0')}1/nodes/1/attributes/f_0/0").status == 404
-    assert server.get(f"{LAYER.removesuffix('0')}2").status == 404
 
 
 def test_filters_and_rights_are_those_of_the_tileset(server):

@@ -44,20 +44,17 @@ def layer_fields(table: PropertyTable | None) -> list[LayerField]:
 
 
 def mesh_layer(layer: dict[str, Any]) -> dict[str, Any]:
-    """The same tiles as a layer of type IntegratedMesh (`.../SceneServer/layers/1`): one surface, without features and attributes."""
+    """The same tiles as a layer of type IntegratedMesh (`i3s-mesh/SceneServer/layers/0`): one surface, without features and attributes."""
     left_out = ("fields", "attributeStorageInfo", "disablePopup")
     mesh = {name: value for name, value in layer.items() if name not in left_out}
-    store = dict(
-        layer["store"], profile="meshpyramids", resourcePattern=["3dNodeIndexDocument", "Geometry", "Texture"]
-    )
-    return mesh | {"id": 1, "layerType": "IntegratedMesh", "capabilities": ["View"], "store": store}
+    store = {**layer["store"], "resourcePattern": ["3dNodeIndexDocument", "Geometry", "Texture"]}
+    return mesh | {"layerType": "IntegratedMesh", "capabilities": ["View"], "store": store}
 
 
 def scene_server(name: str, layer: dict[str, Any]) -> dict[str, Any]:
-    """The service (`.../SceneServer`) with its two layers: objects, and the same as one mesh."""
-    layers = [{**layer, "href": "./layers/0"}, {**mesh_layer(layer), "href": "./layers/1"}]
+    """The service (`.../SceneServer`) with its one layer."""
     return {"serviceItemId": "", "serviceName": name, "name": name, "currentVersion": 11.0, "serviceVersion": VERSION,
-            "supportedBindings": ["REST"], "layers": layers}  # fmt: skip
+            "supportedBindings": ["REST"], "layers": [{**layer, "href": "./layers/0"}]}  # fmt: skip
 
 
 def scene_layer(
