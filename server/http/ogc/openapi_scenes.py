@@ -37,6 +37,9 @@ def scene_paths(get: Callable[..., Document]) -> Document:
             "ground",
         ),
         f"{one}/i3s/SceneServer": service,
+        f"{one}/i3s-mesh/SceneServer": get(
+            "getSceneMesh", _TAG, "The same as one mesh", ("json",), "collectionId", *_FILTERS
+        ),
         layer: get("getSceneLayer", _TAG, "I3S scene layer", ("json",), "collectionId", *_FILTERS),
         f"{layer}/nodepages/{{pageI3S}}": get(
             "getSceneNodes", _TAG, "Sixty-four nodes", ("json",), "collectionId", "pageI3S", *_FILTERS
