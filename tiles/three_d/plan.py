@@ -38,6 +38,8 @@ from tiles.three_d.quadtree import (
 from tiles.three_d.ragged import limits
 from tiles.three_d.subtree import TileIndex
 
+_WHOLE_TURN = 360.0 - 1e-9
+"""Degrees; a region so wide has every longitude, and what crosses its seam too."""
 OUTSIDE = -1
 """The level of an object that does not lie in the root's region: only a new plan can place it."""
 FORMAT = 1
@@ -339,12 +341,10 @@ def _turned(boxes: NDArray[np.float64], region: Region) -> NDArray[np.float64]:
 
 
 def _outside(boxes: NDArray[np.float64], region: Region) -> NDArray[np.bool_]:
-    return np.asarray(
-        (boxes[:, 0] < region.west)
-        | (boxes[:, 1] < region.south)
-        | (boxes[:, 2] > region.east)
-        | (boxes[:, 3] > region.north)
-    )
+    outside = (boxes[:, 1] < region.south) | (boxes[:, 3] > region.north)
+    if region.east - region.west < _WHOLE_TURN:
+        outside |= (boxes[:, 0] < region.west) | (boxes[:, 2] > region.east)
+    return np.asarray(outside)
 
 
 def _as_arrays(tile: TileAddress) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

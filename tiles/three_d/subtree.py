@@ -213,4 +213,6 @@ def _within_one_turn(regions: NDArray[np.float64]) -> NDArray[np.float64]:
         turned[:, column] = np.where(
             longitude > 180.0, longitude - 360.0, np.where(longitude < -180.0, longitude + 360.0, longitude)
         )
+    around = regions[:, 2] - regions[:, 0] >= 360.0
+    turned[around, 0], turned[around, 2] = -180.0, 180.0
     return turned

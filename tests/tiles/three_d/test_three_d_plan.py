@@ -267,3 +267,19 @@ def test_every_tile_stands_in_one_subtree() -> None:
     files = {(item.level, item.x, item.y) for item in described_subtrees(derived, depth, plan.levels)}
     level, x, y = (part.tolist() for part in derived.tiles())
     assert {subtree_root(*tile, depth) for tile in zip(level, x, y, strict=True)} == files
+
+
+@pytest.mark.parametrize("details", [ONE, ALL])
+def test_a_plan_of_the_whole_globe_has_what_crosses_its_seam(details: tuple[Detail, ...]) -> None:
+    """Houses on five continents, across the antimeridian and around a pole: none is outside."""
+    west = np.array([10.0, -70.0, 100.0, 179.9999, 18.4, -179.9])
+    wide = np.array([3e-4, 3e-4, 3e-4, 2e-4, 296.6, 3e-4])
+    south = np.array([50.0, -30.0, 20.0, -17.0, 89.9996, 10.0])
+    count = len(west)
+    globe = Outlines(
+        np.arange(count), np.column_stack((west, south, west + wide, south + 3e-4)), np.zeros(count), np.full(count, 9.0),
+        np.full(count, 50.0), np.full(count, 30),
+    )  # fmt: skip
+    plan = TilePlan.make(globe, details, capacity=60)
+    assert (plan.placements(globe).level >= 0).all()
+    assert plan.placements(globe).rows.max() == count - 1

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from shapely.geometry import LineString, MultiLineString, Point, Polygon
 
 from tiles.three_d.errors import ThreeDError
 from tiles.three_d.mesh import Mesh
-from tiles.three_d.placement import LocalFrame
+from tiles.three_d.placement import LocalFrame, to_ecef
 from tiles.three_d.report import ProblemLog, Survivors
 from tiles.three_d.underground.axes import Axes, LineHeights, Placing, line_axes
 from tiles.three_d.underground.bodies import BodyHeights, place_bodies
@@ -164,6 +164,17 @@ def test_a_pipe_with_one_depth_follows_the_ground_where_that_bends() -> None:
     assert axes.place[:, 2].max() == pytest.approx(68.0, abs=0.5)
     flat, _ = axes_of(level_line(-400, 400), lambda xy: np.full(len(xy), 7.0), start_depth=2.0)
     assert flat.place[:, 2].tolist() == pytest.approx([5.0, 5.0])
+
+
+def test_a_long_pipe_follows_the_earth_and_does_not_cut_through_it() -> None:
+    """200 km in one piece: a chord would lie 780 m below its middle."""
+    axes, problems = axes_of(level_line(0.0, 200_000.0, z=-3.0))
+    assert problems == []
+    ecef = to_ecef(*axes.place.T)
+    middles = (ecef[1:] + ecef[:-1]) / 2.0
+    height = Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True).transform(*middles.T)[2]
+    assert np.abs(height + 3.0).max() < 0.05
+    assert len(axes.place) == 201
 
 
 def test_a_pipe_with_two_depths_is_straight_between_its_ends() -> None:

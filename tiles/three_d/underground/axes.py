@@ -38,6 +38,8 @@ _GROUND_TOLERANCE = 0.2
 _HALVINGS = 6
 _SHORTEST_PART = 1.0
 _LARGEST_DENSIFIED = 4_000_000
+# Metres; the Earth curves away by 2 cm from the middle of a straight piece so long, but by 800 m from one of 200 km.
+_LONGEST_PART = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def line_axes(
     )
     vertices = vertices.take(survivors.alive[vertices.owner])
     vertices = _with_heights(vertices, heights, survivors, placing)
+    vertices = _curved(vertices, placing.crs)
     place, said = placing.on_globe(vertices.xyz)
     survivors.drop_owners(
         vertices.owner,
@@ -153,6 +156,24 @@ def line_axes(
     wanted = np.zeros(len(geometries), dtype=np.bool_)
     wanted[rows] = True
     return _without_doubles(place, vertices.part, vertices.owner, survivors, wanted), said
+
+
+def _curved(vertices: _Vertices, crs: CRS) -> _Vertices:
+    """With more vertices on long pieces, so that they follow the Earth instead of cutting through it."""
+    xyz, part, owner = vertices.xyz, vertices.part, vertices.owner
+    if len(xyz) < 2:
+        return vertices
+    metres = METRES_PER_DEGREE if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
+    length = np.hypot(*np.diff(xyz[:, :2], axis=0).T) * metres * (part[1:] == part[:-1])
+    pieces = np.r_[np.ceil(length / _LONGEST_PART), 1.0]
+    if not (pieces > 1.0).any() or pieces.sum() > _LARGEST_DENSIFIED:
+        return vertices
+    counts = np.maximum(pieces, 1.0).astype(np.int64)
+    at = np.repeat(np.arange(len(xyz)), counts)
+    share = (np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)) / counts[at]
+    following = np.minimum(at + 1, len(xyz) - 1)
+    between = xyz[at] + (xyz[following] - xyz[at]) * share[:, None]
+    return _Vertices(np.where(share[:, None] > 0.0, between, xyz[at]), part[at], owner[at])
 
 
 def _with_heights(

@@ -176,7 +176,7 @@ class Reader:
             walked.levels[name] = level
             below = {(level + 1, 2 * x + right, 2 * y + up) for right in (0, 1) for up in (0, 1)}
             refines = "REPLACE" in json.dumps(walked.tileset)
-            if refines and below & available:
+            if refines and level >= 0 and below & available:  # -1: content without a tile of the tree
                 continue
             for one, found in decode(body, name).items():
                 if one in walked.objects:
