@@ -40,6 +40,7 @@ unit:
 
 clients: setup-dev ## QGIS, GDAL, Chromium, npm and every other client
 	@scripts/services install clients
+	scripts/qgis_trixie install
 	$(BIN)/python -m pytest -m clients tests
 
 acceptance: setup-dev ## large data, load and full fuzzing
