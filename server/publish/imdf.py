@@ -34,10 +34,10 @@ def units_of(folder: Path, target: Path) -> Path:
     venue = _labels(_features(folder / "venue.geojson")) if (folder / "venue.geojson").is_file() else ""
     features = []
     for unit in _features(folder / "unit.geojson"):
-        properties = unit.get("properties") or {}
+        properties = _properties(unit)
         level = levels.get(str(properties.get("level_id")))
         base, height = lowest.get(str(properties.get("level_id")), (0.0, STOREY_METRES))
-        level_properties = (level or {}).get("properties") or {}
+        level_properties = _properties(level or {})
         features.append(
             {
                 "type": "Feature",
@@ -74,9 +74,14 @@ def _features(file: Path) -> list[dict[str, Any]]:
     return features
 
 
+def _properties(feature: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = feature.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _level(level: Mapping[str, Any]) -> tuple[float, float]:
     """Base and height (m) of a level."""
-    properties = level.get("properties") or {}
+    properties = _properties(level)
     ordinal, height = properties.get("ordinal"), properties.get("height")
     own = float(height) if isinstance(height, int | float) and 0 < height < 100 else STOREY_METRES
     number = (
@@ -86,9 +91,7 @@ def _level(level: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _labels(features: list[dict[str, Any]]) -> str:
-    return next(
-        (label for one in features if (label := _label((one.get("properties") or {}).get("name")))), ""
-    )
+    return next((label for one in features if (label := _label(_properties(one).get("name")))), "")
 
 
 def _label(value: Any) -> str | None:

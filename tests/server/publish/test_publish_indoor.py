@@ -186,3 +186,12 @@ def test_units_stand_on_their_levels(publisher, tmp_path):
 def test_broken_imdf_is_refused(publisher, tmp_path, content):
     with pytest.raises(InputError, match="IMDF"):
         publisher.publish(_imdf(tmp_path / "museum.zip", **{"unit.geojson": content}), collection="museum")
+
+
+@pytest.mark.parametrize("file", ["venue.geojson", "level.geojson"])
+def test_imdf_whose_properties_are_no_objects(publisher, tmp_path, file):
+    content = {"type": "FeatureCollection", "features": [{"type": "Feature", "id": "l0", "properties": [1]}]}
+    result = publisher.publish(
+        _imdf(tmp_path / "museum.zip", **{file: content}), collection="museum", scene={}
+    )
+    assert result.count == 4

@@ -35,6 +35,8 @@ _PARSED_AT_ONCE = 2 << 20
 _TYPE = re.compile(rb'"type"\s*:\s*"CityJSON"')
 _FIRST_BYTES = 1 << 20
 _NUMBER_AND_SPACE = b"0123456789.+-eE \t\r\n"
+# Nothing is given back once it is matched: a text of megabytes is gone through once.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -236,18 +238,11 @@ class _OnDisk:
         return found if isinstance(found, dict) else None
 
 
-def _name_at(content: mmap.mmap, start: int, end: int) -> str | None:
+def _name_at(content: mmap.mmap | bytes, start: int, end: int) -> str | None:
     quote = content.find(b'"', start, end)
-    if quote < 0:
-        return None
-    stop = quote
-    while True:
-        stop = content.find(b'"', stop + 1, end)
-        if stop < 0:
-            return None
-        if content[stop - 1] != 0x5C or _loads_or_none(content[quote : stop + 1]) is not None:
-            name = _loads_or_none(content[quote : stop + 1])
-            return name if isinstance(name, str) else None
+    text = _TEXT.match(content, quote, end) if quote >= 0 else None
+    name = None if text is None else _loads_or_none(text[0])
+    return name if isinstance(name, str) else None
 
 
 def _vertices_beside(content: mmap.mmap, member: Member | None, file: Any) -> Positions:

@@ -73,9 +73,9 @@ class AppearanceReader:
     def __init__(self, appearance: Any, folder: Path, sink: Collector) -> None:
         known = appearance if isinstance(appearance, dict) else {}
         self._sink = sink
-        self._textures = [_image(entry, folder) for entry in known.get("textures") or ()]
+        self._textures = [_image(entry, folder) for entry in _listed(known.get("textures")) or ()]
         self._places = known.get("vertices-texture") or []
-        self._shades = [_shade(entry) for entry in known.get("materials") or ()]
+        self._shades = [_shade(entry) for entry in _listed(known.get("materials")) or ()]
         self._texture_theme = known.get("default-theme-texture")
         self._material_theme = known.get("default-theme-material")
 

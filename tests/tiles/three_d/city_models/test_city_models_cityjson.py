@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from tiles.three_d.city_models import open_city_model
-from tiles.three_d.city_models.cityjson import CityJSONFile
+from tiles.three_d.city_models.cityjson import CityJSONFile, _name_at
 from tiles.three_d.city_models.json_members import members_of
 from tiles.three_d.errors import CityJSONError, CityModelError, PlacementError
 from tiles.three_d.report import ProblemLog
@@ -79,6 +79,23 @@ def test_the_same_in_pieces(tmp_path: Path, city: Any) -> None:
     assert whole[1] == pieces[1]
     assert len(whole[0]) == 42
     np.testing.assert_array_equal(whole[2], pieces[2])
+
+
+def test_a_name_of_quotes_is_gone_through_once() -> None:
+    """With a second look at each of its quotes this would take hours."""
+    name = '"' * 3_000_000
+    content = json.dumps({name: 1, "b\\": 2}).encode()[1:-1]
+    end = content.rfind(b",")
+    assert _name_at(content, 0, end) == name
+    assert _name_at(content, end + 1, len(content)) == "b\\"
+    assert _name_at(b'"never ends', 0, 11) is None
+
+
+@pytest.mark.parametrize(
+    "appearance", [{"textures": 5}, {"materials": "red"}, {"textures": {}, "materials": 1.5}]
+)
+def test_an_appearance_that_is_none(bring: Any, city: Any, appearance: dict[str, Any]) -> None:
+    assert bring(city(appearance=appearance)).area("b1") > 0
 
 
 def test_members_are_found_across_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
