@@ -60,12 +60,13 @@ _START = """async (base) => {
     widget.camera.lookAt(sphere.center, new Cesium.HeadingPitchRange(0.3, pitch, range));
   };
 }""".replace("SIZE_X", str(WIDTH)).replace("SIZE_Y", str(HEIGHT))
-_TILESET = """async ([url, pitch, times, error]) => {
+_TILESET = """async ([url, pitch, times, error, again]) => {
   open3d();
   const tileset = await Cesium.Cesium3DTileset.fromUrl(url, { maximumScreenSpaceError: error });
   widget.scene.primitives.add(tileset);
   watch(tileset);
-  lookAt(tileset.boundingSphere, pitch, times);
+  if (!again) window.sphere = tileset.boundingSphere;
+  lookAt(sphere, pitch, times);
   const loaded = await settled(() => tileset.tilesLoaded);
   return { loaded, failed: seen.failed, ids: [...seen.ids].sort() };
 }"""
@@ -110,10 +111,11 @@ class CesiumPage:
     asked: list[str] = field(default_factory=list)
 
     def tileset(
-        self, url: str, *, pitch: float = -0.7, times: float = 2.0, error: float = 4.0
+        self, url: str, *, pitch: float = -0.7, times: float = 2.0, error: float = 4.0, again: bool = False
     ) -> dict[str, Any]:
-        """A tileset alone, seen from `times` its radius away. `loaded`, `failed`, and `ids`: those of features that were visible."""
-        result: dict[str, Any] = self.page.evaluate(_TILESET, [url, pitch, times, error])
+        """A tileset alone, seen from `times` its radius away, or with `again` from where the last one was seen. `loaded`, `failed`, and
+        `ids`: those of features that were visible."""
+        result: dict[str, Any] = self.page.evaluate(_TILESET, [url, pitch, times, error, again])
         return result
 
     def scene_layer(
