@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,14 @@ def context() -> RequestContext:
     """The context that the URL preprocessor made."""
     made: RequestContext = g.chengtu
     return made
+
+
+def as_shown(collection: Collection, decision: Decision) -> Collection:
+    """The collection for a page: without the fields that may not even be named."""
+    if not decision.hidden_fields:
+        return collection
+    shown = tuple(field for field in collection.fields if field.name not in decision.hidden_fields)
+    return replace(collection, fields=shown)
 
 
 def json_answer(

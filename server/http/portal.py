@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from server.http.context import RequestContext, context, html_answer, respond
+from server.http.context import RequestContext, as_shown, context, html_answer, respond
 from server.http.errors import NotFound
 from server.http.services import Services
 from server.pages import Asset, SceneServices, has_scene
@@ -75,6 +75,7 @@ def scene() -> Response:
 def extrusion() -> Response:
     """The view of a tenant's city for light devices."""
     here, tenant, visible = _shown_in_three_dimensions()
+    visible = [as_shown(*here.collection(here.scope.public_id(one))) for one in visible]
     return respond(html_answer(here.services.pages.extrusion(here.page_request(), tenant, visible)))
 
 

@@ -13,7 +13,7 @@ from flask import Blueprint, Response
 
 from server.http.answer import Answer
 from server.http.collection_index import Box
-from server.http.context import RequestContext, context, html_answer, json_answer, respond
+from server.http.context import RequestContext, as_shown, context, html_answer, json_answer, respond
 from server.http.errors import InvalidParameter
 from server.http.map_choices import map_instants, style_choices
 from server.http.negotiation import MEDIA_TYPES
@@ -185,7 +185,7 @@ def collection(public_id: str) -> Response:
     if here.format("json", "html") == "html":
         page = here.services.pages.collection(
             here.page_request(),
-            found,
+            as_shown(found, decision),
             here.tenant,
             here.siblings(found),
             here.catalogue.tenants[found.tenant],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -353,3 +354,22 @@ def test_bad_inputs_are_said(city, process, inputs):
     reply = _run(city, process, **inputs)
     assert reply.status == 400, reply.body
     assert len(reply.json["detail"]) > 20
+
+
+def test_pages_do_not_name_hidden_fields(city, monkeypatch):
+    from server.http import services
+
+    before = services.decide
+    pages = ("/t/wuhan/extrusion", "/t/wuhan/scene", "/t/wuhan/ogc/collections/houses?f=html")
+    name = json.dumps("名称")[1:-1]
+    texts = [city.get(page, ACCEPT="text/html").body.decode() for page in pages]
+    assert any(name in text or "名称" in text for text in texts)
+    monkeypatch.setattr(
+        services, "decide", lambda *asked: replace(before(*asked), hidden_fields=frozenset({"名称"}))
+    )
+    for page in pages:
+        reply = city.get(page, ACCEPT="text/html")
+        assert reply.status == 200
+        text = reply.body.decode()
+        assert name not in text
+        assert "名称" not in text

@@ -341,3 +341,14 @@ def test_ifc_by_its_site_and_by_hand(publisher, tmp_path):
 def test_ifc_without_a_place_is_refused_with_the_way_out(publisher, tmp_path):
     with pytest.raises(CrsError, match="--place LON,LAT,HEIGHT"):
         publisher.publish(_ifc(tmp_path / "house.ifc"), collection="house")
+
+
+def test_ifc_whose_place_is_broken_says_so(publisher, tmp_path):
+    text = (
+        "ISO-10303-21;\nHEADER;\nFILE_DESCRIPTION((''),'2;1');\nFILE_NAME('','',(''),(''),'','','');\n"
+        "FILE_SCHEMA(('IFC4'));\nENDSEC;\nDATA;\n#4=IFCPROJECTEDCRS('EPSG:4547',$,$,$,$,$,$);\n"
+        "#5=IFCMAPCONVERSION($,#4,'abc',$,$,'x','y',$);\nENDSEC;\nEND-ISO-10303-21;\n"
+    )
+    (tmp_path / "a.ifc").write_text(text)
+    with pytest.raises(InputError, match="of its place is broken"):
+        publisher.publish(tmp_path / "a.ifc", collection="broken")

@@ -148,7 +148,7 @@ def _opened(path: str, folder: str) -> Any:
 
     try:
         return ifcopenshell.open(path)
-    except (OSError, RuntimeError, ValueError, ifcopenshell.SchemaError) as error:
+    except (OSError, RuntimeError, ValueError, ifcopenshell.Error) as error:
         Path(folder, "error.txt").write_text(str(error) or type(error).__name__)
         return None
 
@@ -157,7 +157,11 @@ def _find_place(path: str, folder: str) -> None:
     model = _opened(path, folder)
     if model is None:
         return
-    found = {"conversion": _conversion(model), "site": _site(model)}
+    try:
+        found = {"conversion": _conversion(model), "site": _site(model)}
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        Path(folder, "error.txt").write_text(f"what it says of its place is broken ({error})")
+        return
     Path(folder, "place.json").write_bytes(orjson.dumps(found))
 
 
