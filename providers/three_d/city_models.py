@@ -80,6 +80,7 @@ class CityModelSource:
         self._state = SourceState.read(self._generation)
         # Plans of compound systems are flat.
         self._crs = self._features.crs
+        self._ways: tuple[HorizontalPath, ...] | None = None
         self.problems = ProblemLog()
 
     @property
@@ -142,7 +143,9 @@ class CityModelSource:
         """Rows with their models; those that cannot be drawn are told to `log` and left out."""
         stored = self._models.objects(rows.ids)
         modelled = stored["known"] & (stored["digest"] == plan_digest(rows.geometries))
-        way = horizontal_paths(self._crs)[path]
+        if self._ways is None:
+            self._ways = horizontal_paths(self._crs)
+        way = self._ways[path]
         found = _Objects(
             rows, stored, modelled, self._crs, way, stored["box"], stored["bottom"], stored["top"]
         )

@@ -98,9 +98,10 @@ def _cut(
     flat = in_plane(soup, normals)
     convex = usable & _convex(soup, flat)
     fans, fan_owners = _fanned(limits, np.flatnonzero(convex))
-    pieces, owners = [fans], [fan_owners]
     others = np.flatnonzero(usable & ~convex)
-    sizes = []
+    if not len(others):
+        return fans, fan_owners
+    cuts = []
     ring_ends = (soup.rings[1:] - np.repeat(limits[:-1], np.diff(soup.surfaces))).astype(np.uint32)
     for begin, end, first_ring, last_ring in zip(
         limits[others].tolist(),
@@ -109,13 +110,12 @@ def _cut(
         soup.surfaces[others + 1].tolist(),
         strict=True,
     ):
-        cut = earcut.triangulate_float64(flat[begin:end], ring_ends[first_ring:last_ring])
-        pieces.append((cut.astype(np.int64) + begin).reshape(-1, 3))
-        sizes.append(len(pieces[-1]))
-    owners.append(np.repeat(others, sizes))
-    owner = np.concatenate(owners).astype(np.int64)
+        cuts.append(earcut.triangulate_float64(flat[begin:end], ring_ends[first_ring:last_ring]))
+    corners = np.concatenate(cuts).astype(np.int64).reshape(-1, 3)
+    cut_owners = np.repeat(others, [len(cut) // 3 for cut in cuts])
+    owner = np.concatenate((fan_owners, cut_owners))
     order = np.argsort(owner, kind="stable")
-    return np.concatenate(pieces)[order], owner[order]
+    return np.concatenate((fans, corners + limits[cut_owners][:, None]))[order], owner[order]
 
 
 def in_plane(soup: PolygonSoup, normals: Positions) -> Positions:

@@ -134,10 +134,13 @@ def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tupl
     if many.any():
         turns = np.add.reduceat(np.arctan2(across, np.einsum("ij,ij->i", edges, nexts)), starts)
         left &= ~many | (np.abs(turns - _FULL_TURN) < 0.1)
-    rows, apexes = star_corners(flat, starts, np.where(single & ~left, np.diff(soup.corner_limits()), 0))
-    # Where corners turn right, if only by rounding, a fan would fold.
-    soup.fans = left & np.logical_and.reduceat(across > -_LEAST_FOLD, starts)
-    soup.fans[rows] = True
+    # Where corners turn right, if only by rounding, a fan from any of them would fold.
+    fans = left & np.logical_and.reduceat(across > -_LEAST_FOLD, starts)
+    rows, apexes = star_corners(
+        flat, across, starts, np.where(single & ~fans, np.diff(soup.corner_limits()), 0)
+    )
+    fans[rows] = True
+    soup.fans = fans
     left[rows] = True
     doubtful = np.flatnonzero(~left)
     crossing = doubtful
@@ -150,33 +153,46 @@ def crossing_surfaces(soup: Soup, places: Positions, normals: Positions) -> tupl
     return crossing, flat
 
 
-def star_corners(flat: Positions, starts: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+def star_corners(
+    flat: Positions, across: NDArray[np.float64], starts: Numbers, counts: Numbers
+) -> tuple[Numbers, Numbers]:
     """The rings (of `counts` corners from `starts` on, counter-clockwise) that have a corner which sees all others, and which corner that is.
 
-    Seen from it the others turn left all the way, and not around it. Rings of more corners than are worth trying are left out.
+    Seen from it the others turn left all the way, and not around it. `across` (c,) is below 0 where a ring turns right at a corner; where it does so most is
+    tried first. Rings of more corners than are worth trying are left out.
     """
     found_rows, found_apexes = [], []
     for count in range(4, _MOST_FANNED + 1):
         rows = np.flatnonzero(counts == count)
         if not len(rows):
             continue
-        corners = flat[starts[rows][:, None] + np.arange(count)]
-        for apex in range(count):
-            arms = np.roll(corners, -apex - 1, axis=1)[:, :-1] - corners[:, apex : apex + 1]
-            here, there = arms[:, :-1], arms[:, 1:]
-            turns = here[..., 0] * there[..., 1] - here[..., 1] * there[..., 0]
-            along = np.sum(here * there, axis=2)
-            seen = (turns > _LEAST_TURN).all(axis=1)
-            seen[seen] = np.arctan2(turns[seen], along[seen]).sum(axis=1) < _FULL_TURN - 0.01
+        index = starts[rows][:, None] + np.arange(count)
+        x, y = flat[index, 0], flat[index, 1]
+        first = np.argmin(across[index], axis=1)
+        for step in range(count):
+            apex = (first + step) % count
+            others = (apex[:, None] + np.arange(1, count)) % count
+            seen = _seen_from(x, y, apex[:, None], others)
             found_rows.append(rows[seen])
-            found_apexes.append(np.full(int(seen.sum()), apex))
-            rows, corners = rows[~seen], corners[~seen]
+            found_apexes.append(apex[seen])
+            rows, first, x, y = rows[~seen], first[~seen], x[~seen], y[~seen]
             if not len(rows):
                 break
     if not found_rows:
         none = np.empty(0, dtype=np.int64)
         return none, none
     return np.concatenate(found_rows), np.concatenate(found_apexes)
+
+
+def _seen_from(x: NDArray[np.float64], y: NDArray[np.float64], apex: Numbers, others: Numbers) -> Flags:
+    """Whether the corner `apex` (n, 1) of rings with corners at x, y (n, c) sees the `others` (n, c - 1) one left of the other."""
+    rows = np.arange(len(x))[:, None]
+    right, up = x[rows, others] - x[rows, apex], y[rows, others] - y[rows, apex]
+    turns = right[:, :-1] * up[:, 1:] - up[:, :-1] * right[:, 1:]
+    seen = np.asarray((turns > _LEAST_TURN).all(axis=1))
+    along = right[seen, :-1] * right[seen, 1:] + up[seen, :-1] * up[seen, 1:]
+    seen[seen] = np.arctan2(turns[seen], along).sum(axis=1) < _FULL_TURN - 0.01
+    return seen
 
 
 def flat_polygons(soup: Soup, flat: Positions, rows: Numbers) -> NDArray[np.object_]:

@@ -238,9 +238,13 @@ def _lods(batch: CityBatch, soup: Soup) -> NDArray[np.float64]:
 
 def _extents(values: Positions, at: Numbers, drawn: Flags) -> tuple[Positions, Positions]:
     """Least and largest of each column over the drawn corners of each object."""
-    mask = drawn[:, None]
-    low = np.minimum.reduceat(np.where(mask, values, np.inf), at, axis=0)
-    return low, np.maximum.reduceat(np.where(mask, values, -np.inf), at, axis=0)
+    low, high = np.empty((len(at), values.shape[1])), np.empty((len(at), values.shape[1]))
+    every = bool(drawn.all())
+    for axis in range(values.shape[1]):
+        column = np.ascontiguousarray(values[:, axis])
+        low[:, axis] = np.minimum.reduceat(column if every else np.where(drawn, column, np.inf), at)
+        high[:, axis] = np.maximum.reduceat(column if every else np.where(drawn, column, -np.inf), at)
+    return low, high
 
 
 def _roof_heights(
