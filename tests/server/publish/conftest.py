@@ -76,7 +76,7 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
         yield Publisher(settings, registry)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of small files made by tests/data/make.py."""
     return DATA

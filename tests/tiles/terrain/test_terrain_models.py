@@ -72,7 +72,8 @@ MODELS: dict[str, tuple[Any, str, Any, dict[str, Any]]] = {
 def test_every_model_becomes_a_terrain_without_faults(name: str, tmp_path: Path) -> None:
     values, crs, transform, more = MODELS[name]
     model = write(tmp_path / "dem.tif", values, crs, transform, **more)
-    summary = build_terrain(tmp_path / "t", model, max_zoom=3)
+    # Every level of the whole world has four times the tiles of the one above.
+    summary = build_terrain(tmp_path / "t", model, max_zoom=2 if "world" in name else 3)
     assert check_terrain(tmp_path / "t") == []
     assert np.nanmin(values) - 1 <= summary.bbox84h[2] <= summary.bbox84h[5] <= np.nanmax(values) + 1
     with TerrainTiles.open(tmp_path / "t") as terrain:

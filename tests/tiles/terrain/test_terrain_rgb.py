@@ -49,20 +49,21 @@ def test_heights_come_back(form: Any, ground: Surface) -> None:
     """In the model's own reference, whatever lifts them to the ellipsoid."""
     heights = mapbox(rgb_tile(ground, 13, 4096, 4095, form=form))
     assert heights.shape == (256, 256)
-    assert heights == pytest.approx(np.tile(np.arange(256) + LOWEST, (256, 1)), abs=0.051)
+    # Of whole arrays `pytest.approx` takes seconds, for it looks at their values one by one.
+    assert np.abs(heights - (np.arange(256) + LOWEST)).max() < 0.051
 
 
 def test_terrarium_is_finer(ground: Surface) -> None:
     content = rgb_tile(ground, 13, 4096, 4095, encoding="terrarium", form="png")
     heights = decode_heights(content, "terrarium")
-    assert heights == pytest.approx(np.tile(np.arange(256) + LOWEST, (256, 1)), abs=1 / 512 + 1e-3)
+    assert np.abs(heights - (np.arange(256) + LOWEST)).max() < 1 / 512 + 1e-3
 
 
 def test_gaps_lie_at_the_lowest_height(ground: Surface) -> None:
     beside = mapbox(rgb_tile(ground, 13, 4097, 4095))
-    assert beside[:, 246:] == pytest.approx(LOWEST, abs=3)
+    assert np.abs(beside[:, 246:] - LOWEST).max() <= 3
     assert beside[0, 100] == pytest.approx(256 + 100 + LOWEST, abs=0.06)
-    assert mapbox(rgb_tile(ground, 5, 3, 3)) == pytest.approx(LOWEST, abs=3)
+    assert np.abs(mapbox(rgb_tile(ground, 5, 3, 3)) - LOWEST).max() <= 3
 
 
 def test_coarse_tiles_hold_means(ground: Surface) -> None:
@@ -74,7 +75,7 @@ def test_coarse_tiles_hold_means(ground: Surface) -> None:
 def test_large_tiles(ground: Surface) -> None:
     large = mapbox(rgb_tile(ground, 12, 2048, 2047, size=512))
     assert large.shape == (512, 512)
-    assert large[:256, :256] == pytest.approx(mapbox(rgb_tile(ground, 13, 4096, 4094)), abs=0.11)
+    assert np.abs(large[:256, :256] - mapbox(rgb_tile(ground, 13, 4096, 4094))).max() < 0.11
 
 
 @pytest.mark.parametrize(("z", "x", "y"), [(-1, 0, 0), (25, 0, 0), (2, 4, 0), (2, 0, 4), (2, -1, 0)])

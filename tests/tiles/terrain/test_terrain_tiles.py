@@ -134,7 +134,7 @@ def test_heights_are_those_of_the_ground(terrain: tuple[Path, TerrainSummary]) -
         # Away from the border and from the gap in the north-west corner.
         inside = (x > WEST + 60) & (x < WEST + 1940) & (y < NORTH - 60) & (y > NORTH - 1940)
         if inside.any():
-            assert mesh.place[inside, 2] == pytest.approx(ground(x[inside], y[inside]), abs=0.15)
+            assert np.abs(mesh.place[inside, 2] - ground(x[inside], y[inside])).max() < 0.15
             checked += int(inside.sum())
     assert checked > 1000
 
