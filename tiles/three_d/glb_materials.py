@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiles.three_d.errors import GlbError
-from tiles.three_d.glb_buffer import ARRAY_BUFFER, FLOAT, UNSIGNED_SHORT, GlbBuffer
+from tiles.three_d.glb_buffer import ARRAY_BUFFER, FLOAT, UNSIGNED_SHORT, GlbBuffer, limits_of
 from tiles.three_d.objects import Material, Texture
 
 # Texture coordinates in 1/65535 of their range: a pixel of a texture of 4,096, repeated this often, is still four steps wide.
@@ -120,7 +120,8 @@ def write_texture_coordinates(
     buffer: GlbBuffer, coordinates: NDArray[np.float64]
 ) -> tuple[int, TextureTransform | None]:
     """The accessor of texture coordinates (v, 2) in 16 bits, and the transform that undoes it where they leave 0 to 1."""
-    low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+    limits = limits_of(coordinates)
+    low, high = np.array(limits["min"]), np.array(limits["max"])
     count = len(coordinates)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise GlbError("a texture coordinate is not a number; leave the texture of that surface out")
