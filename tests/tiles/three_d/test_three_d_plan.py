@@ -122,6 +122,32 @@ def test_a_plan_comes_back_from_disk(tmp_path: Path, details: tuple[Detail, ...]
     assert sorted(found.rows[here].tolist()) == list(range(len(members.keys)))
 
 
+def test_lod1_is_shown_right_above_the_leaves_only() -> None:
+    outlines = outlines_of(20_000, weight=150)
+    plan = TilePlan.make(outlines, ALL, capacity=20_000)
+    tiles = plan.tiles()
+    details = plan.details_at(plan.codes)
+    shown = dict(zip(zip(*(part.tolist() for part in tiles), strict=True), details.tolist(), strict=True))
+    counted = dict.fromkeys(ALL, 0)
+    for (level, x, y), detail in shown.items():
+        below = {shown.get((level + 1, 2 * x + i, 2 * y + j)) for i in (0, 1) for j in (0, 1)} - {None}
+        counted[Detail(detail)] += len(plan.members(TileAddress(level, x, y)).keys)
+        if detail == Detail.FULL:
+            assert not below
+        elif detail == Detail.LOD1:
+            assert below == {Detail.FULL}
+        else:
+            assert below - {Detail.FULL}
+    assert counted[Detail.FULL] == len(outlines)
+    assert counted[Detail.LOD1] <= len(outlines)
+    # A tile of boxes has a quarter of a tile's room.
+    assert counted[Detail.BLOCK] < len(outlines)
+    assert (
+        max(len(plan.members(TileAddress(*tile)).keys) for tile, detail in shown.items() if detail == 0)
+        == 250
+    )
+
+
 def test_keys_and_tiles_that_are_unknown(tmp_path: Path) -> None:
     plan = TilePlan.make(outlines_of(100), ONE)
     assert len(plan.addresses_of(np.array([-5, 10**12])).rows) == 0
