@@ -56,6 +56,10 @@ def test_the_scene_shows_the_city_from_sky_to_underground(open_page: OpenPage) -
         assert "Could not" not in page.locator("#scene-status").inner_text()
         layers = page.evaluate("chengtuScene.layers.map((l) => [l.settings.id, l.failed])")
         assert not [name for name, failed in layers if failed]
+        shown = set(page.evaluate("chengtuScene.layers.filter((l) => l.visible).map((l) => l.id)"))
+        underground = {"tileset-pipes", "tileset-manholes", "tileset-boreholes", "tileset-tunnel"}
+        assert {"tileset-buildings", "tileset-trees", "tileset-street-furniture", *underground} <= shown
+        assert "tileset-geology" not in shown  # it would hide what is buried in it, until something is cut
         assert len(np.unique(canvas(page).reshape(-1, 3), axis=0)) > 1000
         assert "© OpenStreetMap contributors" in page.locator(".scene-credits").inner_text()
         assert page.locator("#layer-list .badge-simulated").count() >= 3
@@ -83,8 +87,21 @@ def test_the_scene_shows_the_city_from_sky_to_underground(open_page: OpenPage) -
         page.evaluate("chengtuScene.settled()")
         pipe = pick(page, "tileset-pipes", 5)
         assert pipe is not None
-        assert pipe["properties"]
+        assert {"Network", "Outer diameter (m)", "Depth of the axis (m)"} <= set(pipe["properties"])
+        assert pipe["properties"]["Network"] in ("water", "sewer", "heat")
         assert page.locator("#feature-panel .badge-simulated").count() == 1
+        # What was hit lies below the ground that is drawn over it.
+        below = page.evaluate(
+            """() => { const { Cesium, tools, widget } = chengtuScene;
+              const { lon, lat, height } = tools.picking.panel.shown.place;
+              return widget.scene.globe.getHeight(Cesium.Cartographic.fromDegrees(lon, lat)) - height; }"""
+        )
+        assert 0.3 < below < 6.0
+
+        # What the server says of the same place: the ground, and the pipe beneath it.
+        page.locator("#feature-panel .links button").click()
+        page.locator("#feature-panel .profile .ground").wait_for()
+        assert "Buried pipes" in page.locator("#feature-panel .profile .below").all_inner_texts()[0]
 
         page.locator("#globe").focus()
         page.keyboard.press("h")

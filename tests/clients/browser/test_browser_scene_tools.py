@@ -59,6 +59,28 @@ def test_cuts_time_and_comparison_change_what_is_seen(open_page: OpenPage) -> No
         restore(page, f"{view}&cut=24.9444,60.1713,348")
         assert changed(whole, canvas(page)) > 0.1
         assert page.evaluate("chengtuScene.city.tilesets.every((t) => t.clippingPlanes?.length === 1)")
+        # Volumes of soil show as long as something is cut, without the lid that would come through the ground.
+        page.evaluate("chengtuScene.tools.section.set({ lon: 24.9444, lat: 60.1713, heading: 348 })")
+        assert page.evaluate("chengtuScene.city.layer('tileset-geology').visible")
+        assert page.evaluate("Boolean(chengtuScene.city.layer('tileset-geology').tileset.customShader)")
+        # Its frame is taken by the pointer and pulled: the section follows.
+        spot = page.evaluate(
+            """() => { const { Cesium, tools, widget } = chengtuScene;
+              const [a, b] = tools.section.handle.outline().slice(1, 3);
+              const top = Cesium.Cartesian3.midpoint(a, b, new Cesium.Cartesian3());
+              widget.scene.render();
+              const { x, y } = Cesium.SceneTransforms.worldToWindowCoordinates(widget.scene, top);
+              const box = widget.canvas.getBoundingClientRect();
+              return [x + box.left, y + box.top]; }"""
+        )
+        page.mouse.move(*spot)
+        page.mouse.down()
+        page.mouse.move(spot[0], spot[1] - 20)
+        page.mouse.move(spot[0], spot[1] - 40)
+        page.mouse.up()
+        assert page.evaluate("chengtuScene.tools.section.offset") > 10
+        page.evaluate("chengtuScene.tools.section.set(null)")
+        assert not page.evaluate("chengtuScene.city.layer('tileset-geology').visible")
         restore(page, view)
         assert page.evaluate("chengtuScene.city.tilesets.every((t) => !t.clippingPlanes)")
         plain = canvas(page)

@@ -75,6 +75,13 @@ def test_layers_stand_from_the_sky_to_the_bedrock(pages: Pages, helsinki: list[C
     assert settings["profile"] is None
 
 
+def test_geology_waits_for_a_cut_and_nothing_is_drawn_twice(new_collection: Any, pages: Pages) -> None:
+    kinds = {"3dtiles": {"content": "geology"}, "map": {}}
+    one = new_collection("t", "one", ("One", "一"), kinds)
+    (layer,) = scene_settings([one], Links("", "t"), pages._messages["en"])["layers"]
+    assert (layer["id"], layer["visible"], layer["solid"]) == ("tileset-one", False, True)
+
+
 def test_time_and_history_are_those_of_the_store(new_collection: Any, pages: Pages) -> None:
     kinds = {"3dtiles": {}, "features": {"store": "postgis"}}
     interval = Interval("1900-01-01T00:00:00Z", None)
