@@ -150,6 +150,24 @@ def test_broken_pipes_are_told_and_the_rest_is_built(made: Callable[..., Publish
     assert any(text.startswith("3 objects are not in the 3D tileset") for text in result.warnings)
 
 
+@pytest.mark.parametrize(
+    ("diameter", "depth", "reason"),
+    [
+        (1e300, 1.0, "wider than"),
+        (1.0, 1e300, "more than 20,000 m"),
+        (1.0, -1e9, "more than 20,000 m"),
+        (201.0, 1.0, "wider than"),
+    ],
+)
+def test_absurd_numbers_cost_one_line_only(
+    made: Callable[..., PublishResult], diameter: float, depth: float, reason: str
+) -> None:
+    rows: Rows = [line(dn=0.5, depth=2.0), line(dn=diameter, depth=depth)]
+    result = made(rows, None, scene={"diameter_field": "dn", "depth_field": "depth"})
+    assert len(objects(result)) == 1
+    assert any(reason in warning for warning in result.warnings)
+
+
 def test_tunnels_are_hollow(made: Callable[..., PublishResult]) -> None:
     result = made([line(name="line 1", depth=20.0)], "tunnels", section_size=(6.0, 5.0), wall=0.4)
     assert kind_of(result) == "tunnels"

@@ -130,6 +130,12 @@ def is_line(geometries: NDArray[np.object_]) -> NDArray[np.bool_]:
     return np.isin(shapely.get_type_id(geometries), (LINESTRING, MULTILINESTRING))
 
 
+FARTHEST_HEIGHT = 20_000.0
+"""Metres from the zero of the heights; farther is a mistake, and would carry the whole tileset away."""
+MOST_CORNERS = 100_000
+"""Corners of one line: an object cannot be split over tiles."""
+
+
 def line_axes(
     geometries: NDArray[np.object_], heights: LineHeights, survivors: Survivors, placing: Placing
 ) -> tuple[Axes, str]:
@@ -137,6 +143,8 @@ def line_axes(
 
     Broken ones drop out of `survivors` (n,). Raises PlacementError where the CRS or its heights have no way to WGS 84.
     """
+    endless = is_line(geometries) & (shapely.get_num_coordinates(geometries) > MOST_CORNERS)
+    survivors.drop(endless, f"a line of more than {MOST_CORNERS:,} corners; split it")
     rows = np.flatnonzero(survivors.alive & is_line(geometries))
     parts, part_owner = shapely.get_parts(geometries[rows], return_index=True)
     xyz, part = shapely.get_coordinates(parts, include_z=True, return_index=True)
@@ -200,6 +208,8 @@ def _with_heights(
     _straighten(xyz, vertices, by_level, np.zeros(len(xyz)), ends.start_level, ends.end_level)
     xyz[:, 2] += ends.lift[owner]
     survivors.drop_owners(owner, np.isnan(xyz[:, 2]), "no depth is given and the line has no z")
+    absurd = np.abs(xyz[:, 2]) > FARTHEST_HEIGHT
+    survivors.drop_owners(owner, absurd, f"a height or depth of more than {FARTHEST_HEIGHT:,.0f} m")
     vertices = _Vertices(xyz, vertices.part, owner)
     return vertices.take(survivors.alive[owner])
 

@@ -14,6 +14,7 @@ from tiles.three_d.objects import Keys, Material, MeshPart, Outlines
 from tiles.three_d.placement import LocalFrame, Positions, to_ecef
 from tiles.three_d.report import Survivors
 from tiles.three_d.underground.axes import (
+    FARTHEST_HEIGHT,
     Axes,
     LineHeights,
     Numbers,
@@ -163,6 +164,10 @@ def _merged(lines: Outlines, points: Outlines, wells: NDArray[np.bool_]) -> Outl
     )
 
 
+WIDEST = 200.0
+"""Metres; a pipe with a wider section is a mistake in its unit."""
+
+
 def place_network(
     geometries: NDArray[np.object_],
     heights: LineHeights,
@@ -183,6 +188,7 @@ def place_network(
     positive = (sizes.width > 0.0) & (sizes.height > 0.0)
     survivors.drop(~positive & (sizes.width < 0.0), "the diameter is negative")
     survivors.drop(~positive, "no diameter above 0 is given")
+    survivors.drop(~(np.maximum(sizes.width, sizes.height) <= WIDEST), f"a section wider than {WIDEST:g} m")
     axes, said = line_axes(geometries, heights, survivors, placing)
     placed, rows = _place_wells(geometries, points, wells, survivors, placing)
     kept = np.flatnonzero(survivors.alive)
@@ -214,6 +220,8 @@ def _place_wells(
     _drop(survivors, rows, np.isnan(top), "height of the ground is unknown here")
     _drop(survivors, rows, np.isnan(bottom), "no depth is given")
     _drop(survivors, rows, bottom >= top, "the bottom is not below the top")
+    absurd = np.maximum(np.abs(top), np.abs(bottom)) > FARTHEST_HEIGHT
+    _drop(survivors, rows, absurd, f"a height or depth of more than {FARTHEST_HEIGHT:,.0f} m")
     alive = survivors.alive[rows]
     rows, xyz, bottom, top = rows[alive], xyz[alive], bottom[alive], top[alive]
     xyz[:, 2] = bottom
