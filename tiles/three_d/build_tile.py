@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,6 +50,15 @@ class KnowsDetailErrors(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsDetailBoxes(Protocol):
+    """Loaded objects that know where a coarser detail reaches: a turned box sticks out beyond what it stands for."""
+
+    def detail_boxes(self, detail: Detail) -> NDArray[np.float64]:
+        """West, south, east, north (degrees, (n, 4)) of the objects in this detail and in their finest."""
+        ...
+
+
 def make_tile(
     source: ObjectSource, tile: TileAddress, keys: Keys, detail: Detail, options: TileOptions
 ) -> MadeTile | None:
@@ -79,6 +88,8 @@ def make_tile_of(
     errors = (
         loaded.detail_errors(detail) if detail != finest and isinstance(loaded, KnowsDetailErrors) else None
     )
+    if detail != finest and isinstance(loaded, KnowsDetailBoxes):
+        outlines = replace(outlines, boxes=loaded.detail_boxes(detail))
     code = tile_code(np.array([tile.level]), np.array([tile.x]), np.array([tile.y]))
     return MadeTile(content, facts_row(int(code[0]), outlines, detail, finest, errors), loaded.keys)
 
