@@ -250,6 +250,15 @@ class LoadedCityObjects:
             errors[self._coarse] = np.maximum(errors[self._coarse], beyond)
         return errors
 
+    def detail_boxes(self, detail: Detail) -> NDArray[np.float64]:
+        """West, south, east, north (degrees, (n, 4)) of the objects with what stands for them in this detail."""
+        boxes = self._objects.boxes.copy()
+        if detail is Detail.BLOCK:
+            corners = self._objects.stored["block"][self._coarse] + boxes[self._coarse, None, :2]
+            boxes[self._coarse, :2] = np.minimum(boxes[self._coarse, :2], corners.min(axis=1))
+            boxes[self._coarse, 2:] = np.maximum(boxes[self._coarse, 2:], corners.max(axis=1))
+        return boxes
+
     def parts(self, frame: LocalFrame, detail: Detail) -> Sequence[Part]:
         """Their surfaces, raised plans, or boxes."""
         found = self._objects
