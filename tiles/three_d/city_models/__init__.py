@@ -10,7 +10,8 @@ from tiles.three_d.city_models.reading import (
     import_city_models,
     open_city_model,
 )
-from tiles.three_d.city_models.store import ModelStore, ModelStoreWriter
+from tiles.three_d.city_models.store import ModelStore
+from tiles.three_d.city_models.store_writer import ModelStoreWriter
 
 __all__ = [
     "CityModelFile",

@@ -18,7 +18,7 @@ from tiles.three_d.city_models.images import ImageLimits, ImageReader
 from tiles.three_d.city_models.model import NO_IMAGE, NO_SHELL, CityBatch
 from tiles.three_d.city_models.prepare import PreparedBatch, prepare
 from tiles.three_d.city_models.reference import crs_of
-from tiles.three_d.city_models.store import ModelStoreWriter
+from tiles.three_d.city_models.store_writer import ModelStoreWriter
 from tiles.three_d.errors import CityModelError, PlacementError
 from tiles.three_d.placement import Positions, to_longitude_latitude
 from tiles.three_d.report import ProblemLog
