@@ -24,7 +24,7 @@ from server.publish.errors import CrsError, DamagedFile, EmptyDataset, SchemaMis
 from server.registry.catalogue import RepresentationKind
 from tiles.three_d.check import check_tileset
 from tiles.three_d.objects import Detail
-from tiles.three_d.placement import LocalFrame
+from tiles.three_d.placement import LocalFrame, to_ecef
 from tiles.three_d.read_glb import read_glb
 
 FACES = [[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]]
@@ -117,6 +117,29 @@ def test_details(published: Any) -> None:
     assert volume(found, Detail.BLOCK) == pytest.approx(1200.0, rel=1e-2)
     assert found.detail_errors(Detail.FULL).tolist() == [0.0, 0.0]
     assert (found.detail_errors(Detail.BLOCK) < 0.5).all()
+
+
+def test_a_box_that_sticks_out_is_inside_the_tile(publisher: Any, tmp_path: Path) -> None:
+    document = city(("a",))
+    # An L turned by 45 degrees: the missing corner of its box lies beyond its own extent.
+    plan = [(0, 0), (20, 20), (15, 25), (5, 15), (-5, 25), (-10, 20)]
+    count = len(plan)
+    document["vertices"] = [[1000 * x, 1000 * y, 1000 * z] for z in (0, 6) for x, y in plan]
+    walls = [[[k, (k + 1) % count, (k + 1) % count + count, k + count]] for k in range(count)]
+    faces = [[list(range(count))[::-1]], [list(range(count, 2 * count))], *walls]
+    document["CityObjects"]["a"]["geometry"][0]["boundaries"] = [faces]
+    found = loaded(publisher.publish(written(tmp_path / "city.json", document)), "a")
+    (own,), (shown,) = found.detail_boxes(Detail.FULL), found.detail_boxes(Detail.BLOCK)
+    assert found.outlines().boxes.tolist() == [own.tolist()]
+    assert (shown[:2] <= own[:2]).all()
+    assert (shown[2:] >= own[2:]).all()
+    assert (shown != own).any()
+    frame = LocalFrame.at(own[0], own[1], found.outlines().bottoms[0])
+    corners_of = to_ecef(shown[[0, 2]], shown[[1, 3]], np.repeat(found.outlines().bottoms, 2))
+    low, high = frame.to_local(corners_of)
+    (part,) = found.parts(frame, Detail.BLOCK)
+    assert (part.mesh.positions[:, :2] > low[:2] - 0.01).all()
+    assert (part.mesh.positions[:, :2] < high[:2] + 0.01).all()
 
 
 def test_a_given_level_1_stands_for_it(publisher: Any, tmp_path: Path) -> None:
