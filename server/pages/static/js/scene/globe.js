@@ -80,10 +80,22 @@ export function settled(widget, tilesets, frames = 4) {
   });
 }
 
+// A pick counts what is next to the pointer too, a depth is that of one pixel: these are tried for it, the nearest first.
+const AROUND = [-2, -1, 0, 1, 2].flatMap((x) => [-2, -1, 0, 1, 2].map((y) => [x, y])).sort(([a, b], [c, d]) => a * a + b * b - c * c - d * d);
+
+/** The point of an object near window coordinates; undefined where none is drawn. */
+function objectAt(scene, { x, y }) {
+  for (const [right, down] of AROUND) {
+    const hit = scene.pickPosition(new Cesium.Cartesian2(x + right, y + down));
+    if (hit) return hit;
+  }
+  return undefined;
+}
+
 /** The point of the ground or of an object at window coordinates; null beside the globe. */
 export function pointAt(scene, position) {
   if (scene.pickPositionSupported && scene.pick(position) !== undefined) {
-    const hit = scene.pickPosition(position);
+    const hit = objectAt(scene, position);
     if (hit) return hit;
   }
   const ray = scene.camera.getPickRay(position);

@@ -4,12 +4,13 @@ import * as Cesium from "cesium";
 
 const SAMPLES = 160;
 const DEEP = 60; // metres under the lowest ground along the cut
+const EARTH = "#8a6a4a";
 const [THIN, THICK] = [0.12, 0.55]; // how much of the face covers, with and without volumes of soil and rock behind it
 const BEHIND = 0.15; // metres on the side that stays, so that the cut itself does not take the face away
 
 export class SectionWall {
   constructor(city) {
-    Object.assign(this, { city, entity: null, at: null });
+    Object.assign(this, { city, face: null, at: null });
     city.on("styled", (layer) => this.at && layer.settings.solid && this.refresh());
     city.scene.globe.tileLoadProgressEvent.addEventListener((left) => left === 0 && this.at && this.refresh());
   }
@@ -38,20 +39,29 @@ export class SectionWall {
   }
 
   refresh() {
-    const { entities } = this.city.widget;
-    if (this.entity) entities.remove(this.entity);
-    this.entity = null;
+    const { primitives } = this.city.scene;
+    if (this.face) primitives.remove(this.face);
+    this.face = null;
     const line = this.at ? this.line() : [];
-    if (line.length < 2) return;
-    const lowest = Math.min(...line.map(({ height }) => height)) - DEEP;
-    this.entity = entities.add({
-      wall: {
-        positions: line.map(({ place, height }) => Cesium.Cartesian3.fromRadians(place.longitude, place.latitude, height)),
-        minimumHeights: line.map(() => lowest),
-        material: Cesium.Color.fromCssColorString("#8a6a4a").withAlpha(this.city.layers.some((layer) => layer.settings.solid && layer.visible) ? THIN : THICK),
-        shadows: Cesium.ShadowMode.DISABLED,
-      },
-    });
+    if (line.length >= 2) this.face = primitives.add(this.made(line));
     this.city.scene.requestRender();
+  }
+
+  /** Made at once, since the section moves under the pointer; and passed over by picks, which are for what is behind it. */
+  made(line) {
+    const lowest = Math.min(...line.map(({ height }) => height)) - DEEP;
+    const filled = this.city.layers.some((layer) => layer.settings.solid && layer.visible);
+    const geometry = new Cesium.WallGeometry({
+      positions: line.map(({ place, height }) => Cesium.Cartesian3.fromRadians(place.longitude, place.latitude, height)),
+      minimumHeights: line.map(() => lowest),
+      vertexFormat: Cesium.PerInstanceColorAppearance.FLAT_VERTEX_FORMAT,
+    });
+    const color = Cesium.ColorGeometryInstanceAttribute.fromColor(Cesium.Color.fromCssColorString(EARTH).withAlpha(filled ? THIN : THICK));
+    return new Cesium.Primitive({
+      geometryInstances: new Cesium.GeometryInstance({ geometry, attributes: { color } }),
+      appearance: new Cesium.PerInstanceColorAppearance({ flat: true, translucent: true }),
+      asynchronous: false,
+      allowPicking: false,
+    });
   }
 }
