@@ -1,55 +1,83 @@
-"""Take the pictures of README and docs from a running demo: `python scripts/screenshots.py [--url URL] [--out FOLDER]`."""
+"""Take the pictures of README and docs from a running demo: `python scripts/screenshots.py [--url URL] [--out FOLDER] [NAME ...]`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = Path(__file__).with_name("chromium_flags.txt").read_text().split()
-_SCENE_READY = "window.chengtuScene && window.chengtuScene.ready"
+PAGES = {
+    "portal": "/?lang=en",
+    "collection": "/t/helsinki/ogc/collections/buildings?f=html&lang=en",
+    "series": "/t/auckland/ogc/collections/pedestrian-counts?f=html&lang=zh",
+}
+SCENES = {
+    "scene": "",
+    "underground": "view=24.9519,60.1665,60;340,-16&under=65",
+    # Buildings, terrain, trees, lamps, the points of the lidar scan, and under them pipes, manholes, boreholes, soil and rock.
+    "section": "view=24.9486,60.1648,150;345,-17&cut=24.947,60.1678,345&layers=tileset-lidar,tileset-geology",
+    "pipes": "view=24.9524,60.1657,62;340,-15&cut=24.9513,60.16728,340&layers=tileset-lidar",
+}
+PHONES = {"phone": "view=24.9519,60.1665,60;340,-16&under=65"}
+_TIMEOUT_MS = 600_000
 
 
-def _scene(page: Page, url: str) -> None:
-    page.goto(f"{url}/t/helsinki/scene?lang=en")
-    page.wait_for_function("() => window.chengtuScene !== undefined", timeout=120_000)
-    page.evaluate(f"async () => {{ await ({_SCENE_READY}); }}")
-    page.wait_for_timeout(4000)
+def _scene(page: Page, address: str) -> None:
+    """The scene with all in view loaded, its panels closed, in full resolution whatever draws it."""
+    page.goto(address)
+    page.evaluate("chengtuScene.ready")
+    page.evaluate("chengtuScene.tools.bar.open(null); chengtuScene.widget.resolutionScale = 1")
+    page.evaluate("chengtuScene.settled()")
+    page.wait_for_timeout(1000)
 
 
 def _save(page: Page, file: Path) -> None:
     page.screenshot(path=file, type="jpeg", quality=78)
-    print(f"{file} {file.stat().st_size // 1024} kB")
+    print(f"{file} {file.stat().st_size // 1024} kB", flush=True)
+
+
+def _take(browser: Browser, url: str, name: str, file: Path) -> None:
+    """One picture."""
+    phone = name in PHONES
+    size = {"width": 390, "height": 780} if phone else {"width": 1200, "height": 720}
+    context = browser.new_context(
+        viewport={"width": size["width"], "height": size["height"]},
+        reduced_motion="reduce",
+        has_touch=phone,
+    )
+    context.set_default_timeout(_TIMEOUT_MS)
+    page = context.new_page()
+    if name in PAGES:
+        page.goto(url + PAGES[name])
+        page.wait_for_timeout(5000)
+    else:
+        language = "zh" if phone else "en"
+        _scene(page, f"{url}/t/helsinki/scene?lang={language}#{(SCENES | PHONES)[name]}")
+    _save(page, file)
+    context.close()
 
 
 def main() -> None:
-    """Take all pictures."""
+    """Take all pictures, or those that are named."""
+    everything = (*PAGES, *SCENES, *PHONES)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="a running demo")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).resolve().parent.parent / "docs" / "images"
     )
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(everything)}")
     options = parser.parse_args()
+    unknown = set(options.names) - set(everything)
+    if unknown:
+        parser.error(f"there is no picture {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
     options.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 720})
-        page.set_default_timeout(240_000)
-        for name, path in (
-            ("portal", "/?lang=en"),
-            ("collection", "/t/helsinki/ogc/collections/buildings?f=html&lang=en"),
-            ("series", "/t/auckland/ogc/collections/pedestrian-counts?f=html&lang=zh"),
-        ):
-            page.goto(options.url + path)
-            page.wait_for_timeout(5000)
-            _save(page, options.out / f"{name}.jpg")
-        _scene(page, options.url)
-        _save(page, options.out / "scene.jpg")
-        page.get_by_role("button", name="Look under the ground").click()
-        page.wait_for_timeout(8000)
-        _save(page, options.out / "underground.jpg")
+        for name in options.names or everything:
+            _take(browser, options.url, name, options.out / f"{name}.jpg")
         browser.close()
 
 

@@ -98,10 +98,10 @@ def test_the_scene_shows_the_city_from_sky_to_underground(open_page: OpenPage) -
         )
         assert 0.3 < below < 6.0
 
-        # What the server says of the same place: the ground, and the pipe beneath it.
+        # What the server says of the same place: the ground, and the soil beneath it.
         page.locator("#feature-panel .links button").click()
         page.locator("#feature-panel .profile .ground").wait_for()
-        assert "Buried pipes" in page.locator("#feature-panel .profile .below").all_inner_texts()[0]
+        assert "Geological layers" in page.locator("#feature-panel .profile .below").all_inner_texts()[0]
 
         page.locator("#globe").focus()
         page.keyboard.press("h")

@@ -1,4 +1,4 @@
-"""The scene and the light view in a browser, over a city without tiles: what the tools do by themselves.
+"""The scene and the light view in a browser, over a city without tiles and over one small block: what the tools do by themselves.
 
 tests/clients/browser tries them over the demo city.
 """
@@ -12,11 +12,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from server.http.app import create_app
 from server.pages import PageRequest, Pages, choose_language
+from server.publish import PublishRequest, SceneOptions, publish
 from server.registry.catalogue import Catalogue, Collection
+from server.registry.registry import open_registry
+from server.settings import load_settings
 
 SCENE, LIGHT = "/t/helsinki/scene", "/t/helsinki/extrusion"
 
@@ -97,12 +102,69 @@ def browser(chromium_flags: list[str]) -> Iterator[Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="module")
+def block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a whole server with houses on the ellipsoid and, 3 m below it, pipes from west to east."""
+    folder = tmp_path_factory.mktemp("block")
+    settings = load_settings((), {}, {"data.home": folder / "home"})
+    house = SceneOptions(height_field="height")
+    pipe = SceneOptions(diameter_field="diameter", depth_field="depth")
+    with open_registry(settings) as registry:
+        registry.add_tenant("block", "Block", "街区")
+        for name, scene, features in (("houses", house, houses()), ("pipes", pipe, pipes())):
+            file = folder / f"{name}.geojson"
+            file.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+            request = PublishRequest(
+                files=(file,), tenant="block", id=name, titles={"en": name}, scene=scene,
+                attribution="© the makers of this test", field_titles={"name": "Name of it"},
+            )  # fmt: skip
+            publish(request, registry, settings)
+    server = make_server("127.0.0.1", 0, create_app(settings), Threads, Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+WEST, SOUTH = 114.3, 30.6
+
+
+def houses() -> list[dict[str, Any]]:
+    """Ten houses, 100 m apart, of heights that a seed says; none over a pipe."""
+    heights = np.random.default_rng(5).uniform(12.0, 40.0, 10).round(1).tolist()
+    found = []
+    for number, height in enumerate(heights):
+        x, y = WEST + number * 1e-3, SOUTH + 6e-4
+        ring = [[x, y], [x + 4e-4, y], [x + 4e-4, y + 4e-4], [x, y + 4e-4], [x, y]]
+        found.append(feature("Polygon", [ring], name=f"house {number}", height=height))
+    return found
+
+
+def pipes() -> list[dict[str, Any]]:
+    """Three pipes 40 m apart, 2 m wide, their axes 3 m below the ground."""
+    lines = ([[WEST, SOUTH - n * 4e-4], [WEST + 9e-3, SOUTH - n * 4e-4]] for n in range(3))
+    return [
+        feature("LineString", line, name=f"pipe {n}", diameter=2.0, depth=3.0) for n, line in enumerate(lines)
+    ]
+
+
+def feature(kind: str, coordinates: Any, **properties: Any) -> dict[str, Any]:
+    """GeoJSON."""
+    return {
+        "type": "Feature",
+        "geometry": {"type": kind, "coordinates": coordinates},
+        "properties": properties,
+    }
+
+
 @pytest.fixture
 def open_page(browser: Browser, address: str) -> OpenPage:
     """`with open_page(path, "zh-CN") as page:`; no error, no warning, nothing from elsewhere."""
 
     @contextmanager
-    def opened(path: str, locale: str = "en-GB") -> Iterator[Page]:
+    def opened(path: str, locale: str = "en-GB", address: str = address) -> Iterator[Page]:
         context = browser.new_context(
             locale=locale, viewport={"width": 700, "height": 500}, reduced_motion="reduce"
         )
@@ -217,6 +279,45 @@ def test_the_tools_of_the_scene(open_page: OpenPage) -> None:
         page.keyboard.press("Escape")
         assert page.evaluate("chengtuScene.tools.flight.flying") is None
         assert page.evaluate("chengtuScene.tools.sharing.picture().then((blob) => blob.type)") == "image/png"
+
+
+PICK = """async ([lon, lat, height]) => {
+  const { Cesium, widget, tools } = chengtuScene;
+  const at = Cesium.SceneTransforms.worldToWindowCoordinates(widget.scene, Cesium.Cartesian3.fromDegrees(lon, lat, height));
+  const hit = chengtuScene.pick(at.x, at.y);
+  return hit && { ...hit, height: tools.picking.panel.shown.place.height };
+}"""
+
+
+@pytest.mark.timeout(240)
+def test_a_house_and_a_pipe_under_the_ground_tell_their_attributes(open_page: OpenPage, block: str) -> None:
+    view = f"view={WEST + 4.2e-3},{SOUTH - 1.2e-3},160;0,-45"
+    with open_page(f"/t/block/scene#{view}", address=block) as page:
+        page.evaluate("chengtuScene.tools.bar.open(null)")
+        assert page.evaluate("chengtuScene.layers.map((layer) => [layer.id, layer.group, layer.failed])") == [
+            ["tileset-houses", "above", False],
+            ["tileset-pipes", "underground", False],
+        ]
+        tall = houses()[4]["properties"]["height"]
+        house = page.evaluate(PICK, [WEST + 4.2e-3, SOUTH + 8e-4, tall])
+        assert house["layer"] == "tileset-houses"
+        assert house["properties"]["Name of it"] == "house 4"
+        assert house["height"] == pytest.approx(tall, abs=1.0)
+
+        # The ground hides the pipes, until it is glass.
+        assert page.evaluate(PICK, [WEST + 4.2e-3, SOUTH, -2.0]) is None
+        page.evaluate(f"chengtuScene.restore('{view}&under=70')")
+        page.evaluate("chengtuScene.settled()")
+        pipe = page.evaluate(PICK, [WEST + 4.2e-3, SOUTH, -2.0])
+        assert pipe["layer"] == "tileset-pipes"
+        assert pipe["properties"]["Name of it"] == "pipe 0"
+        assert pipe["height"] == pytest.approx(-2.0, abs=0.6)
+        assert "pipe 0" in page.locator("#feature-panel").inner_text()
+
+        # From sky to bedrock, as the server says: this pipe under the ellipsoid.
+        page.locator("#feature-panel .links button").click()
+        page.locator("#feature-panel .profile li").first.wait_for()
+        assert "pipe 0" in page.locator("#feature-panel .profile").inner_text()
 
 
 @pytest.mark.timeout(120)
