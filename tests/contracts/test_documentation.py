@@ -199,7 +199,7 @@ def test_options_named_in_the_text_exist() -> None:
     unknown = {
         f"{name_of(page)}: {option}"
         for page in pages
-        for option in re.findall(r"`(--[a-z][a-z-]*)", prose(page))
+        for option in re.findall(r"`(--[a-z][a-z0-9-]*)", prose(page))
         if option not in known
     }
     assert not unknown

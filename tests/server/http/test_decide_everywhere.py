@@ -29,6 +29,10 @@ VALUES = {
     "tile_matrix": "10",
     "tile_row": "445",
     "tile_column": "835",
+    "form": "i3s",
+    "node": "1",
+    "page": "0",
+    "key": "f_0",
 }
 # Styles of the installation are the server's own: they name no collection, and who may write them is asked of the server.
 STYLES = {

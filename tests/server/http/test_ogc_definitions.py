@@ -28,7 +28,7 @@ NAMES = {
     "column": "tileCol",
     "col": "tileCol",
 }
-FILES = re.compile(r"/(3dtiles|terrain|download|ept|pointcloud)|\.pmtiles$")
+FILES = re.compile(r"/(3dtiles|terrain|download|ept|pointcloud)|\.pmtiles$|SceneServer")
 """Files of a generation: each kind is described by its entry document."""
 
 

@@ -19,7 +19,7 @@ import pytest
 import shapely
 
 from server.errors import ChengtuError
-from server.publish.errors import LayerChoice, OptionError, SchemaMismatch, UnknownFormat
+from server.publish.errors import LayerChoice, OptionError, SchemaMismatch
 from server.publish.formats import FORMATS, recognise_format
 from server.registry.catalogue import Access, RepresentationKind
 
@@ -326,11 +326,10 @@ def test_other_content_is_refused(publisher: Any, tmp_path: Path, content: bytes
         publisher.publish(path)
 
 
-def test_citygml_is_told_where_to_go(tmp_path: Path) -> None:
+def test_citygml_is_known_by_its_namespace(tmp_path: Path) -> None:
     path = tmp_path / "city.gml"
     path.write_text('<core:CityModel xmlns:core="http://www.opengis.net/citygml/3.0"/>')
-    with pytest.raises(UnknownFormat, match="convert it to CityJSON"):
-        recognise_format(path)
+    assert recognise_format(path).key == "citygml"
 
 
 def without_triggers(database: sqlite3.Connection) -> None:

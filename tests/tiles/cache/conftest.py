@@ -199,6 +199,7 @@ def body_of() -> Callable[..., bytes]:
         "terrain": lambda seed: packed(struct.pack("<I", seed) * 60),
         "glb": lambda seed: packed(struct.pack("<I", seed) * 70),
         "b3dm": lambda seed: packed(struct.pack("<I", seed) * 80),
+        "i3s": lambda seed: packed(struct.pack("<I", seed) * 90),
     }
     return lambda extension="png", seed=0: makers[extension](seed)
 
