@@ -1,6 +1,7 @@
 // The attributes of a 3D layer as its loaded tiles carry them: ids, titles in the page's language, and samples of values.
 
 import { getJSON } from "../page.js";
+import { language } from "./texts.js";
 
 const SAMPLED = 20_000; // values read for a legend
 
@@ -9,10 +10,11 @@ function contentsOf(content) {
   return (content?.innerContents ?? [content]).filter((part) => part && part.featuresLength > 0);
 }
 
-/** Titles by property id, as the tiles' own metadata give them. */
-function titlesInTiles(content) {
+/** The properties of the tiles' own metadata: {id, title in the page's language, field of the collection}. */
+function propertiesInTiles(content) {
   const tables = content._model?.structuralMetadata?.propertyTables ?? [];
-  return tables.flatMap((table) => Object.entries(table.class?.properties ?? {})).map(([id, property]) => [id, property.name ?? id]);
+  const known = tables.flatMap((table) => Object.entries(table.class?.properties ?? {}));
+  return known.map(([id, { name = id, extras }]) => ({ id, title: extras?.titles?.[language] ?? name, field: extras?.field ?? name }));
 }
 
 export class Fields {
@@ -20,6 +22,7 @@ export class Fields {
     this.layer = layer;
     this.contents = new Set();
     this.titles = new Map();
+    this.names = new Map();
     this.ids = [];
     this.schema = null;
     this.watch(layer.tileset);
@@ -38,7 +41,9 @@ export class Fields {
   }
 
   learn(content) {
-    this.titles = new Map(titlesInTiles(content));
+    const properties = propertiesInTiles(content);
+    this.titles = new Map(properties.map(({ id, title }) => [id, title]));
+    this.names = new Map(properties.map(({ id, field }) => [id, field]));
     const known = content.getFeature(0).getPropertyIds();
     // A column whose name another had first is called NAME_1: the same values under the same title.
     const copies = (id) => /_1$/.test(id) && known.includes(id.slice(0, -2)) && this.titles.get(id) === this.titles.get(id.slice(0, -2));
@@ -57,8 +62,7 @@ export class Fields {
 
   /** The title of a property: the collection's schema, else the tile's metadata, else its id. */
   titleOf(id) {
-    const own = this.titles.get(id);
-    return this.schema?.[id]?.title ?? this.schema?.[own]?.title ?? own ?? id;
+    return this.schema?.[id]?.title ?? this.schema?.[this.names.get(id)]?.title ?? this.titles.get(id) ?? id;
   }
 
   /** Ask the server for the schema, once; without one the titles of the tiles stay. */
