@@ -85,6 +85,7 @@ export class Address {
       await Promise.all([tools.excavation.restore(state.pit), tools.comparison.restore(state.compare)]);
     } finally {
       this.restoring = false;
+      tools.layers.unearthed = []; // the address says what is shown
     }
     this.city.emit("layers");
     if (ignored.length) this.city.warn(text("address_ignored", { parts: ignored.join(", ") }));
