@@ -17,9 +17,10 @@ PAGES = {
 SCENES = {
     "scene": "",
     "underground": "view=24.9519,60.1665,60;340,-16&under=65",
-    # Buildings, terrain, trees, lamps, the points of the lidar scan, and under them pipes, manholes, boreholes, soil and rock.
+    # Buildings, terrain, trees and the points of the lidar scan over a cut through soil and rock.
     "section": "view=24.9486,60.1648,150;345,-17&cut=24.947,60.1678,345&layers=tileset-lidar,tileset-geology",
-    "pipes": "view=24.9524,60.1657,62;340,-15&cut=24.9513,60.16728,340&layers=tileset-lidar",
+    # All in one: the same above the glass of the ground, and below it pipes, manholes, boreholes and the tunnel.
+    "whole-space": "view=24.9522,60.1659,70;340,-18&under=45&layers=tileset-lidar",
 }
 PHONES = {"phone": "view=24.9519,60.1665,60;340,-16&under=65"}
 _TIMEOUT_MS = 600_000

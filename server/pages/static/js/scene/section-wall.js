@@ -5,7 +5,7 @@ import * as Cesium from "cesium";
 const SAMPLES = 160;
 const DEEP = 60; // metres under the lowest ground along the cut
 const EARTH = "#8a6a4a";
-const [THIN, THICK] = [0.12, 0.55]; // how much of the face covers, with and without volumes of soil and rock behind it
+const [THIN, THICK] = [0.12, 0.4]; // how much of the face covers, with and without volumes of soil and rock behind it
 const BEHIND = 0.15; // metres on the side that stays, so that the cut itself does not take the face away
 
 export class SectionWall {
