@@ -78,6 +78,10 @@ def test_the_scene_shows_the_city_from_sky_to_underground(open_page: OpenPage) -
         only(page, "tileset-lidar")
         points = canvas(page)
         assert (with_buildings != points).any(axis=2).mean() > 0.01
+        # Its points fade, and the scene goes on drawing.
+        page.evaluate("chengtuScene.tools.layers.fade(chengtuScene.city.layer('tileset-lidar'), 0.3, true)")
+        page.evaluate("chengtuScene.settled()")
+        assert (canvas(page) != points).any(axis=2).mean() > 0.001
         only(page, "none")
         assert (canvas(page) != points).any(axis=2).mean() > 0.001
 

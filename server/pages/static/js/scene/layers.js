@@ -3,7 +3,7 @@
 import * as Cesium from "cesium";
 import { Fields } from "./fields.js";
 import { styleOf } from "./look.js";
-import { shaderOf } from "./shaders.js";
+import { fadedPoints, shaderOf } from "./shaders.js";
 
 export const absolute = (address) => new URL(address, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
 
@@ -58,6 +58,7 @@ export class Layer {
       const { style, replaces } = styleOf({ opacity, colouring, pale, instant, points });
       tileset.colorBlendMode = replaces ? Cesium.Cesium3DTileColorBlendMode.REPLACE : Cesium.Cesium3DTileColorBlendMode.HIGHLIGHT;
       if (style !== undefined || tileset.style !== undefined) tileset.style = style;
+      if (points) tileset.customShader = colouring ? undefined : fadedPoints(opacity * (pale ?? 1));
     };
     dress(this.tileset, this.instant);
     if (this.twin?.tileset) dress(this.twin.tileset, this.twin.instant ?? this.instant);

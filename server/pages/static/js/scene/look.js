@@ -12,13 +12,10 @@ const scratch = new Cesium.Color();
 /** {style, replaces}: undefined style for the look of the tiles themselves. `look` is described in layers.js. */
 export function styleOf(look) {
   const alpha = look.opacity * (look.pale ?? 1);
-  const style = new Cesium.Cesium3DTileStyle();
   const { colouring, instant } = look;
   if (!colouring && alpha === 1 && !instant) return { style: undefined, replaces: false };
-  if (look.points) {
-    style.color = pointColour(colouring, alpha);
-    return { style, replaces: false };
-  }
+  if (look.points) return { style: pointStyle(colouring, alpha), replaces: false };
+  const style = new Cesium.Cesium3DTileStyle();
   const colour = (colouring && colourFunction(colouring)) ?? null;
   const plain = Cesium.Color.fromCssColorString(look.pale === undefined ? "#ffffff" : PALE);
   style.color = {
@@ -33,10 +30,9 @@ export function styleOf(look) {
   return { style, replaces: colour !== null || look.pale !== undefined };
 }
 
-/** A point cloud has no table of features: its colours are an expression for the graphics card. */
-function pointColour(colouring, alpha) {
-  if (colouring?.mode === "single") return `color('${colouring.colour}', ${alpha})`;
-  return `vec4(\${COLOR}.rgb, ${alpha})`;
+/** A point cloud has no table of features; its own colours fade by a shader (shaders.js), since no style can tell them. */
+function pointStyle(colouring, alpha) {
+  return colouring?.mode === "single" ? new Cesium.Cesium3DTileStyle({ color: `color('${colouring.colour}', ${alpha})` }) : undefined;
 }
 
 /** A function of (feature, result) that gives its colour. */
