@@ -321,6 +321,23 @@ def test_a_house_and_a_pipe_under_the_ground_tell_their_attributes(open_page: Op
 
 
 @pytest.mark.timeout(120)
+def test_a_device_with_little_memory_gets_the_light_view_of_the_same_place(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(90_000)
+    page = context.new_page()
+    page.add_init_script("Object.defineProperty(navigator, 'deviceMemory', { get: () => 1 })")
+    page.goto(f"{address}{SCENE}#view=24.94,60.17,800;20,-50")
+    page.wait_for_url(f"{address}{LIGHT}?light=1#view=*")
+    page.evaluate("chengtuScene.ready")
+    centre = page.evaluate("chengtuScene.map.getCenter()")
+    assert centre["lng"] == pytest.approx(24.94, abs=0.02)
+    assert page.locator("#full-view").get_attribute("href").startswith(f"{SCENE}?full=1#view=")
+    context.close()
+
+
+@pytest.mark.timeout(120)
 def test_the_light_view_in_both_languages(open_page: OpenPage) -> None:
     with open_page(f"{LIGHT}#layers=imagery-streets&cut=24.9,60.1,90") as page:
         assert page.locator("#layer-list").inner_text().split("\n")[0] == "Above ground"

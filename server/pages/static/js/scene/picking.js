@@ -9,19 +9,6 @@ import { text } from "./texts.js";
 const DEEPEST = 8; // objects listed over one point
 const WIDE = 5; // pixels around the pointer that count for the list
 
-/** The value of a property of one point of a point cloud, which has no table of features. */
-function pointProperties(scene, position) {
-  const schema = scene.pickMetadataSchema(position);
-  const found = {};
-  for (const [className, known] of Object.entries(schema?.classes ?? {})) {
-    for (const [id, property] of Object.entries(known.properties ?? {})) {
-      const value = scene.pickMetadata(position, undefined, className, id);
-      if (value !== undefined) found[property.name ?? id] = value;
-    }
-  }
-  return found;
-}
-
 export class Picking {
   constructor(city) {
     this.city = city;
@@ -45,13 +32,11 @@ export class Picking {
   }
 
   /** {layer, feature, properties, titled, id} of what a pick of Cesium hit; null for things that are no layer's. */
-  describe(hit, position) {
+  describe(hit) {
     const layer = hit && this.city.layerOf(hit.tileset ?? hit.primitive);
     if (!layer) return null;
-    if (!(hit instanceof Cesium.Cesium3DTileFeature)) {
-      const titled = layer.settings.content === "points" && position ? pointProperties(this.city.scene, position) : {};
-      return { layer, feature: null, titled, id: null };
-    }
+    // CesiumJS does not read the attributes of a single point: a point tells its layer and where it is.
+    if (!(hit instanceof Cesium.Cesium3DTileFeature)) return { layer, feature: null, titled: {}, id: null };
     const { fields } = layer;
     const ids = fields.ids.length ? fields.ids : hit.getPropertyIds();
     const shown = ids.filter((id) => !id.endsWith("_epoch"));
@@ -64,7 +49,7 @@ export class Picking {
     this.clear();
     const { scene } = this.city;
     const position = new Cesium.Cartesian2(x, y);
-    const found = this.describe(scene.pick(position), position);
+    const found = this.describe(scene.pick(position));
     if (!found) return this.pickGround(position);
     found.place = this.placeAt(position);
     this.choose(found);
@@ -88,7 +73,7 @@ export class Picking {
   pickAll(x, y) {
     const hits = this.city.scene.drillPick(new Cesium.Cartesian2(x, y), DEEPEST, WIDE, WIDE);
     const seen = new Set();
-    return hits.map((hit) => this.describe(hit, null)).filter((found) => {
+    return hits.map((hit) => this.describe(hit)).filter((found) => {
       const name = found && `${found.layer.id} ${found.id ?? hits.length}`;
       return found && !seen.has(name) && seen.add(name);
     });
@@ -109,7 +94,7 @@ export class Picking {
     const { fields } = found.layer;
     if (fields && fields.schema === null && found.feature) {
       await fields.loadSchema();
-      if (this.panel.shown === found) this.panel.show(Object.assign(found, this.describe(found.feature, null), { place: found.place }));
+      if (this.panel.shown === found) this.panel.show(Object.assign(found, this.describe(found.feature), { place: found.place }));
     }
   }
 
