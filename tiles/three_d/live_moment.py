@@ -137,12 +137,15 @@ class TilesetMoment:
         return found
 
     def find(self, name: str) -> Piece | None:
-        """A file of the tileset by its relative name, None where the tileset has no such file at this moment."""
+        """A file of the tileset by its relative name, None where the tileset has no such file at this moment.
+
+        A tile that edits have emptied is still answered, with nothing in it: a client may hold the documents of a moment ago.
+        """
         if name == TILESET:
             return self._piece(name, self.revision)
         if name == OUTSIDE_CONTENT:
-            there = self.overlay.outside is not None
-            return Piece(name, self.overlay.revision(OUTSIDE_CODE), None) if there else None
+            revision = self.overlay.revision(OUTSIDE_CODE)
+            return Piece(name, revision, None) if self.overlay.outside is not None or revision else None
         parsed = parse_tile(name)
         if parsed is None:
             return None
@@ -150,7 +153,8 @@ class TilesetMoment:
         if kind == "subtrees":
             return self._find_subtree(name, tile)
         code = code_of(tile)
-        return self._piece(name, self.overlay.revision(code)) if self.overlay.has(code) else None
+        revision = self.overlay.revision(code)
+        return self._piece(name, revision) if self.overlay.has(code) or revision else None
 
     def within(self, west: float, south: float, east: float, north: float) -> TilesetMoment:
         """The same with only the tiles whose objects meet a CRS84 box (degrees); west > east crosses the antimeridian."""

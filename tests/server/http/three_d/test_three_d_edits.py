@@ -96,8 +96,14 @@ def test_everything_deleted_and_something_far_away(town: Any, tmp_path: Path) ->
         assert "outside" in json.dumps(tree)
     other.edit([Edit(EditKind.DELETE, one) for one in other.read(fields=()).ids if one != far])
     assert list(town.walk("emptied").features) == [far]
+    named = town.walk("emptied").contents
     other.edit([Edit(EditKind.DELETE, far)])
     assert town.walk("emptied").features == {}
+    # Whoever holds the documents of a moment ago finds the tile with nothing in it, not missing.
+    for name in named:
+        late = town.client.get(town.url("emptied", name))
+        assert (late.status, late.body[:4]) == (200, b"glTF")
+        assert b"meshes" not in late.body
     back = other.edit([Edit(EditKind.CREATE, geometry=town.house(24.91, 60.16), properties={"height": 8.0})])[
         0
     ].feature_id
