@@ -8,7 +8,7 @@ from pyproj.crs import CompoundCRS
 from pyproj.exceptions import CRSError
 
 from pointclouds.errors import MissingCrsError, UnusableCrsError
-from pointclouds.las_format import Vlr
+from pointclouds.las.structures import Vlr
 
 _PROJECTION: Final = "LASF_Projection"
 _WKT_RECORD: Final = 2112

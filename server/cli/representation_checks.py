@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from pointclouds.check import check_copc
+from pointclouds.copc.check import check_copc
 from pointclouds.errors import PointCloudError
 from providers.errors import ProviderError
 from server.registry.catalogue import Representation, RepresentationKind

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pointclouds.copc_writer import write_copc
+from pointclouds.cloud.summary import PointCloudSummary
+from pointclouds.copc.writer import write_copc
 from pointclouds.errors import CrsError as PointCloudCrsError
 from pointclouds.errors import EmptyPointCloudError, UnreadablePointCloudError
-from pointclouds.summary import PointCloudSummary
 from server.publish.building import Built, Task
 from server.publish.errors import CrsError, DamagedFile, EmptyDataset, OptionError
 from server.publish.reference_systems import bounds_in_crs84, parse_crs
@@ -92,7 +92,7 @@ def _write(task: Task) -> PointCloudSummary:
 
 
 def _add_tileset(task: Task, built: Built) -> None:
-    from pointclouds.tileset import build_point_tileset
+    from pointclouds.tilesets.build import build_point_tileset
 
     scene = task.request.scene
     task.stage("3dtiles")

@@ -11,7 +11,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from pointclouds.copc_writer import write_copc
+from pointclouds.copc.writer import write_copc
 
 MakeScan = Callable[..., Path]
 

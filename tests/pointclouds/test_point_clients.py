@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pointclouds.summary import summarize
-from pointclouds.tileset import build_point_tileset
+from pointclouds.cloud.summary import summarize
+from pointclouds.tilesets.build import build_point_tileset
 
 pytestmark = pytest.mark.clients
 

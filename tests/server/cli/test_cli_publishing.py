@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from pointclouds.colours import MODES
+from pointclouds.tilesets.colours import MODES
 from server.cli import run
 from server.cli.publishing_options import HEIGHT_REFERENCES, PointColour
 from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions

@@ -15,10 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from pointclouds.copc_hierarchy import pack_pages
+from pointclouds.cloud.summary import PointCloudSummary, summarize_points
+from pointclouds.copc.hierarchy import pack_pages
+from pointclouds.copc.octree import (
+    GRID_DEPTH,
+    Cube,
+    Octree,
+    build_octree,
+    cube_around,
+    morton_codes,
+    useful_depth,
+)
 from pointclouds.crs import las_wkt
 from pointclouds.errors import OutputError, PointCloudError
-from pointclouds.las_format import (
+from pointclouds.las.layout import FIELDS
+from pointclouds.las.point_set import PointSet, Progress, box_of, load_points
+from pointclouds.las.structures import (
     COPC_INFO_SIZE,
     EVLR_HEADER_SIZE,
     GPS_STANDARD_TIME,
@@ -29,10 +41,6 @@ from pointclouds.las_format import (
     LasHeader,
     Vlr,
 )
-from pointclouds.octree import GRID_DEPTH, Cube, Octree, build_octree, cube_around, morton_codes, useful_depth
-from pointclouds.point_layout import FIELDS
-from pointclouds.point_set import PointSet, Progress, box_of, load_points
-from pointclouds.summary import PointCloudSummary, summarize_points
 
 _BATCH_NODES: Final = 16
 _MODIFIABLE_ENCODING: Final = GPS_STANDARD_TIME | 0x08

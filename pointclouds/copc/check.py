@@ -7,12 +7,12 @@ from typing import Final, Literal
 
 import numpy as np
 
-from pointclouds.copc_hierarchy import Entries, read_pages, valid_keys
-from pointclouds.copc_reader import CopcFile, read_info
+from pointclouds.copc.hierarchy import Entries, read_pages, valid_keys
+from pointclouds.copc.reader import CopcFile, read_info
 from pointclouds.errors import PointCloudError
-from pointclouds.las_format import WKT_FLAG
-from pointclouds.local_frame import column_extremes
-from pointclouds.reader import PointCloudHeader, inspect
+from pointclouds.las.reader import PointCloudHeader, inspect
+from pointclouds.las.structures import WKT_FLAG
+from pointclouds.tilesets.local_frame import column_extremes
 
 _MOST_FINDINGS: Final = 100
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointclouds.errors import InvalidCopcError
-from pointclouds.las_format import HIERARCHY_ENTRY
+from pointclouds.las.structures import HIERARCHY_ENTRY
 
 PAGE_LEVELS: Final = 4
 SINGLE_PAGE_NODES: Final = 1_000

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pointclouds.point_layout import Records
+from pointclouds.las.layout import Records
 
 ColourMode = Literal["class", "height", "rgb", "intensity"]
 MODES: Final[tuple[ColourMode, ...]] = ("class", "height", "rgb", "intensity")

@@ -9,12 +9,12 @@ import numpy as np
 import pyproj
 import pytest
 
-from pointclouds.copc_reader import CopcFile
-from pointclouds.copc_writer import write_copc
+from pointclouds.cloud.subset import read_points
+from pointclouds.copc.reader import CopcFile
+from pointclouds.copc.writer import write_copc
 from pointclouds.errors import MissingCrsError, OutputError, PointCloudError, QueryError
-from pointclouds.subset import read_points
-from pointclouds.subtrees import build_subtrees, subtree_levels
-from pointclouds.tileset import build_point_tileset
+from pointclouds.tilesets.build import build_point_tileset
+from pointclouds.tilesets.subtrees import build_subtrees, subtree_levels
 
 
 def read_glb(data: bytes) -> tuple[dict, bytes]:

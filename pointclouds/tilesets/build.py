@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from pointclouds.colours import MODES, Colouring, ColourMode, colouring
-from pointclouds.copc_reader import CopcFile, selection_of
+from pointclouds.cloud.summary import Box3
+from pointclouds.copc.reader import CopcFile, selection_of
 from pointclouds.crs import require_usable
 from pointclouds.errors import OutputError, PlacementError, PointCloudError, QueryError
-from pointclouds.local_frame import LocalFrame, column_extremes
 from pointclouds.placement import place
-from pointclouds.point_glb import point_glb
-from pointclouds.subtrees import TILE_SCHEMA, Box, Key, box_values, build_subtrees, subtree_levels
-from pointclouds.summary import Box3
+from pointclouds.tilesets.colours import MODES, Colouring, ColourMode, colouring
+from pointclouds.tilesets.glb import point_glb
+from pointclouds.tilesets.local_frame import LocalFrame, column_extremes
+from pointclouds.tilesets.subtrees import TILE_SCHEMA, Box, Key, box_values, build_subtrees, subtree_levels
 
 ERROR_OF_SPACING: Final = 4.0
 """Geometric error of a tile as a multiple of its point spacing: viewers refine at about 16 pixels of error, points

@@ -19,7 +19,9 @@ import pyproj
 
 from pointclouds.crs import crs_of_records, parse_crs
 from pointclouds.errors import EmptyPointCloudError, PointCloudError, UnreadablePointCloudError
-from pointclouds.las_format import (
+from pointclouds.las.layout import Records
+from pointclouds.las.laz_chunks import check_all_chunks
+from pointclouds.las.structures import (
     EVLR_HEADER_SIZE,
     HEADER_SIZES,
     VLR_HEADER_SIZE,
@@ -28,8 +30,6 @@ from pointclouds.las_format import (
     unpack_header,
     unpack_vlr,
 )
-from pointclouds.laz_chunks import check_all_chunks
-from pointclouds.point_layout import Records
 
 CHUNK_POINTS: Final = 500_000
 MINIMUM_RECORD: Final = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pointclouds.colours import Colours
-from pointclouds.local_frame import column_extremes
+from pointclouds.tilesets.colours import Colours
+from pointclouds.tilesets.local_frame import column_extremes
 
 _POINTS_MODE: Final = 0
 _UNSIGNED_BYTE, _UNSIGNED_SHORT = 5121, 5123

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointclouds.octree import Cube, build_octree, cube_around, morton_codes, useful_depth
+from pointclouds.copc.octree import Cube, build_octree, cube_around, morton_codes, useful_depth
 
 SCALE = (0.001, 0.001, 0.001)
 ZERO = (0.0, 0.0, 0.0)

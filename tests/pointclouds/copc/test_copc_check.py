@@ -5,10 +5,10 @@ import struct
 import numpy as np
 import pytest
 
-from pointclouds.check import Finding, check_copc
-from pointclouds.copc_reader import CopcFile
+from pointclouds.copc.check import Finding, check_copc
+from pointclouds.copc.reader import CopcFile
 from pointclouds.errors import InvalidCopcError, PointCloudError
-from pointclouds.las_format import COPC_INFO_OFFSET, HIERARCHY_ENTRY
+from pointclouds.las.structures import COPC_INFO_OFFSET, HIERARCHY_ENTRY
 
 
 def root_page(raw: bytes) -> tuple[int, int]:

@@ -8,10 +8,11 @@ import laspy
 import numpy as np
 import pytest
 
-from pointclouds.check import check_copc
-from pointclouds.copc_hierarchy import pack_pages, read_pages
-from pointclouds.copc_reader import CopcFile
-from pointclouds.copc_writer import write_copc
+from pointclouds.cloud.summary import summarize
+from pointclouds.copc.check import check_copc
+from pointclouds.copc.hierarchy import pack_pages, read_pages
+from pointclouds.copc.reader import CopcFile
+from pointclouds.copc.writer import write_copc
 from pointclouds.errors import (
     EmptyPointCloudError,
     MissingCrsError,
@@ -19,8 +20,7 @@ from pointclouds.errors import (
     UnreadablePointCloudError,
     UnusableCrsError,
 )
-from pointclouds.las_format import HIERARCHY_ENTRY
-from pointclouds.summary import summarize
+from pointclouds.las.structures import HIERARCHY_ENTRY
 
 COMMON = [
     "X",

@@ -11,8 +11,7 @@ import pyproj
 
 from pointclouds.crs import require_usable
 from pointclouds.errors import EmptyPointCloudError, UnreadablePointCloudError, UnusableCrsError
-from pointclouds.las_format import LasHeader, Vlr
-from pointclouds.point_layout import (
+from pointclouds.las.layout import (
     FIELDS,
     TARGET_FORMAT,
     WAVEFORM_FORMATS,
@@ -20,7 +19,8 @@ from pointclouds.point_layout import (
     copy_into,
     record_dtype,
 )
-from pointclouds.reader import PointCloudHeader, extra_dimensions, inspect, read_chunks
+from pointclouds.las.reader import PointCloudHeader, extra_dimensions, inspect, read_chunks
+from pointclouds.las.structures import LasHeader, Vlr
 
 Triple = tuple[float, float, float]
 Progress = Callable[[str, float], None]

@@ -5,8 +5,8 @@ import numpy as np
 import pyproj
 import pytest
 
+from pointclouds.cloud.subset import read_points
 from pointclouds.errors import QueryError
-from pointclouds.subset import read_points
 
 
 @pytest.fixture(scope="module")

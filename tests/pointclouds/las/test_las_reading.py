@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pointclouds.errors import CrsError, EmptyPointCloudError, PointCloudError, UnreadablePointCloudError
-from pointclouds.point_set import load_points
-from pointclouds.reader import inspect, read_chunks
+from pointclouds.las.point_set import load_points
+from pointclouds.las.reader import inspect, read_chunks
 
 
 def quiet(stage: str, part: float) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from pointclouds.cloud.summary import Box3
 from pointclouds.errors import PlacementError
 from pointclouds.placement import Placement
-from pointclouds.summary import Box3
 
 Positions = npt.NDArray[np.float64]
 Corners = tuple[Positions, Positions]

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 import pyproj
 
-from pointclouds.copc_reader import CopcFile, selection_of
+from pointclouds.copc.reader import CopcFile, selection_of
 from pointclouds.crs import crs_identifier, horizontal_part, require_usable, vertical_name, vertical_unit
 from pointclouds.errors import UnusableCrsError
-from pointclouds.point_layout import dimension_names
-from pointclouds.point_set import PointSet, Triple, box_of
+from pointclouds.las.layout import dimension_names
+from pointclouds.las.point_set import PointSet, Triple, box_of
 
 Box3 = tuple[float, float, float, float, float, float]
 _EDGE_SAMPLES: Final = 21

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from pointclouds.copc_reader import CopcFile, selection_of
+from pointclouds.copc.reader import CopcFile, selection_of
 from pointclouds.crs import horizontal_part, require_usable
 from pointclouds.errors import QueryError
-from pointclouds.point_layout import DIMENSION_FIELDS, Column, Records, dimension, dimension_names
+from pointclouds.las.layout import DIMENSION_FIELDS, Column, Records, dimension, dimension_names
 
 _EDGE_SAMPLES: Final = 21
 

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from pointclouds.copc_hierarchy import Entries, read_pages, require_walkable
+from pointclouds.copc.hierarchy import Entries, read_pages, require_walkable
 from pointclouds.errors import InvalidCopcError
-from pointclouds.las_format import COPC_INFO_OFFSET, COPC_INFO_SIZE, CopcInfo, unpack_info, unpack_vlr
-from pointclouds.laz_chunks import require_sound_layers
-from pointclouds.point_layout import FIELDS, Records, record_dtype
-from pointclouds.reader import PointCloudHeader, extra_dimensions, inspect, laszip_record, reading
+from pointclouds.las.layout import FIELDS, Records, record_dtype
+from pointclouds.las.laz_chunks import require_sound_layers
+from pointclouds.las.reader import PointCloudHeader, extra_dimensions, inspect, laszip_record, reading
+from pointclouds.las.structures import COPC_INFO_OFFSET, COPC_INFO_SIZE, CopcInfo, unpack_info, unpack_vlr
 
 POSITIONS: Final = lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL | lazrs.SELECTIVE_DECOMPRESS_Z
 EVERYTHING: Final = lazrs.SELECTIVE_DECOMPRESS_ALL
