@@ -1,5 +1,7 @@
 """Random access to a COPC 1.0 file: its octree, and the points of any node."""
 
+import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +47,7 @@ def selection_of(fields: Iterable[str]) -> int:
 
 
 class CopcFile:
-    """An open COPC file. Use as a context manager; not to be shared between threads.
+    """An open COPC file, safe in threads: every read names its place. Use as a context manager, or let go of the last reference.
 
     `entries` are the nodes (HIERARCHY_ENTRY), parents before children, along the file within a level.
 
@@ -69,12 +71,11 @@ class CopcFile:
                 f"the header says {self.header.las.record_length}"
             )
         self._laszip = laszip_record(self.header.records)
-        self._stream = path.open("rb")
-        try:
-            self.entries = self._load_entries()
-        except BaseException:
-            self._stream.close()
-            raise
+        with reading(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Clouds keep files open and drop them while a thread may still read: the last reference closes.
+        self._descriptor, self._close = descriptor, weakref.finalize(self, os.close, descriptor)
+        self.entries = self._load_entries()
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +83,7 @@ class CopcFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        self._close()
 
     @property
     def crs(self) -> pyproj.CRS | None:
@@ -112,8 +113,24 @@ class CopcFile:
         return entries[np.lexsort((entries["offset"], entries["level"]))]
 
     def _read(self, offset: int, size: int) -> bytes:
-        self._stream.seek(offset)
-        return self._stream.read(size)
+        parts, end = [], offset + size
+        while offset < end:
+            part = os.pread(self._descriptor, end - offset, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
+
+    def read_chunk(self, entry: np.void) -> bytes:
+        """The LAZ chunk of a node as it lies in the file; b"" of a node without points."""
+        with reading(self.path):
+            return self._read(int(entry["offset"]), int(entry["byte_size"])) if entry["point_count"] else b""
+
+    @property
+    def laszip(self) -> bytes:
+        """The data of the file's laszip record."""
+        return self._laszip
 
     def node_boxes(self, entries: Entries) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Lower and upper corners (n, 3) of nodes, CRS units."""

@@ -67,7 +67,7 @@ def load_points(sources: Sequence[Path], crs: str | pyproj.CRS | None, report: P
         min(header.scale[2] for header in headers),
     )
     offset = headers[0].offset
-    extra, structs = _extra_dimensions(headers, point_format)
+    extra, structs = described_extra_dimensions(headers, point_format)
     dtype = record_dtype(point_format, extra)
     total = sum(header.count for header in headers)
     try:
@@ -95,7 +95,7 @@ def load_points(sources: Sequence[Path], crs: str | pyproj.CRS | None, report: P
         crs=common,
         first=headers[0].las,
         extra_structs=structs,
-        other_records=_other_records(headers[0]),
+        other_records=own_records(headers[0]),
         dropped=("waveform packets",) if any(h.point_format in WAVEFORM_FORMATS for h in headers) else (),
     )
 
@@ -112,7 +112,7 @@ def _common_crs(headers: list[PointCloudHeader]) -> pyproj.CRS:
     return first
 
 
-def _other_records(header: PointCloudHeader) -> list[Vlr]:
+def own_records(header: PointCloudHeader) -> list[Vlr]:
     """The first source's own records, without those this writer makes itself and those over 64 kB."""
     return [
         record
@@ -123,7 +123,7 @@ def _other_records(header: PointCloudHeader) -> list[Vlr]:
     ]
 
 
-def _extra_dimensions(
+def described_extra_dimensions(
     headers: list[PointCloudHeader], point_format: int
 ) -> tuple[tuple[tuple[str, Any], ...], bytes]:
     """The union of the sources' extra dimensions by name, and their description for the extra bytes record."""

@@ -244,13 +244,16 @@ def extra_dimensions(header: PointCloudHeader) -> tuple[tuple[str, Any], ...]:
         return tuple((str(name), dtype[name]) for name in layout.extra_dimension_names)
 
 
-def read_chunks(header: PointCloudHeader, points: int = CHUNK_POINTS) -> Iterator[Records]:
-    """The points as laspy's packed records, at most `points` at a time.
+def read_chunks(
+    header: PointCloudHeader, points: int = CHUNK_POINTS, start: int = 0, stop: int | None = None
+) -> Iterator[Records]:
+    """The points as laspy's packed records, at most `points` at a time; only points `start` to `stop` (not included).
 
     Raises:
         UnreadablePointCloudError: the points end early or do not decode.
     """
-    seen = 0
+    stop = header.count if stop is None else min(stop, header.count)
+    seen = start
     if header.compressed:
         with reading(header.path), header.path.open("rb") as stream:
             las = header.las
@@ -263,8 +266,13 @@ def read_chunks(header: PointCloudHeader, points: int = CHUNK_POINTS) -> Iterato
                 record_length=las.record_length,
             )
     with reading(header.path), laspy.open(header.path, read_evlrs=False) as source:
-        for chunk in source.chunk_iterator(points):
+        if start:
+            source.seek(start)
+        while seen < stop:
+            chunk = source.read_points(min(points, stop - seen))
+            if not len(chunk):
+                break
             seen += len(chunk)
             yield chunk.array
-    if seen != header.count:
+    if seen < stop:
         raise _refuse(header.path.name, f"says {header.count} points, {seen} could be read")

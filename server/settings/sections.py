@@ -137,6 +137,42 @@ class PublishSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PointSettings:
+    """Point clouds: what building them may use, what one request may ask, and where PDAL is."""
+
+    build_memory_bytes: int = field(
+        default=_GIBIBYTE,
+        metadata=integer("memory of all processes that build one point cloud", 256 * _MEBIBYTE),
+    )
+    build_processes: int = field(
+        default=0, metadata=integer("processes that build one point cloud; 0: one a core", 0, 256)
+    )
+    leaf_points: int = field(
+        default=50_000,
+        metadata=integer("points that a node of the octree may hold undivided", 1_000, 1_000_000),
+    )
+    request_points: int = field(
+        default=50_000_000, metadata=integer("points that one download may read", 1_000)
+    )
+    geojson_points: int = field(
+        default=10_000, metadata=integer("points of one page of GeoJSON", 100, 1_000_000)
+    )
+    node_cache_bytes: int = field(
+        default=64 * _MEBIBYTE, metadata=integer("memory of a process for decoded nodes; 0: none", 0)
+    )
+    pdal: str = field(
+        default="pdal",
+        metadata=text(
+            "the PDAL command, by name or path", r"[A-Za-z0-9_./-]{1,500}", "a command's name or path"
+        ),
+    )
+    pdal_seconds: int = field(default=600, metadata=integer("time that one pipeline has", 1, 86_400))
+    pdal_memory_bytes: int = field(
+        default=4 * _GIBIBYTE, metadata=integer("address space that one pipeline has", 256 * _MEBIBYTE)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CacheSettings:
     """Where made tiles are kept, how much of them, and how many are made at one time."""
 
@@ -257,6 +293,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     sources: SourcesSettings = field(default_factory=SourcesSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
+    points: PointSettings = field(default_factory=PointSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     maps: MapSettings = field(default_factory=MapSettings)
     pages: PageSettings = field(default_factory=PageSettings)
@@ -302,6 +339,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "limits": LimitSettings,
         "sources": SourcesSettings,
         "publish": PublishSettings,
+        "points": PointSettings,
         "cache": CacheSettings,
         "maps": MapSettings,
         "pages": PageSettings,
