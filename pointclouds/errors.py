@@ -8,6 +8,11 @@
     |   `-- UnusableCrsError          a CRS that cannot carry a point cloud, or sources that disagree
     |-- InvalidCopcError              a COPC file whose octree cannot be walked
     |-- PlacementError                no sound way from the CRS to the globe
+    |-- PipelineError
+    |   |-- PdalAbsentError           there is no PDAL to run
+    |   |-- PipelineRefusedError      a stage, an option or a value that is not allowed
+    |   |-- PipelineFailedError       PDAL could not do it, crashed, or left no points
+    |   `-- PipelineLimitError        it took more time, memory, points or disk than it has
     |-- QueryError                    a bounding box, resolution, budget or dimension that makes no sense
     `-- OutputError                   the result cannot be written (disk full, no permission, exists)
 
@@ -45,6 +50,26 @@ class InvalidCopcError(PointCloudError):
 
 class PlacementError(PointCloudError):
     """PROJ knows no transformation from the CRS to the globe that is better than a guess."""
+
+
+class PipelineError(PointCloudError):
+    """Points could not be worked on by PDAL."""
+
+
+class PdalAbsentError(PipelineError):
+    """No PDAL is installed here; everything that does not need it works."""
+
+
+class PipelineRefusedError(PipelineError):
+    """A pipeline or step with a stage, option or value that is not allowed; nothing was run."""
+
+
+class PipelineFailedError(PipelineError):
+    """PDAL refused its data, crashed, was stopped, or left nothing."""
+
+
+class PipelineLimitError(PipelineError):
+    """The pipeline needed more time, memory, points or room on the disk than it is given."""
 
 
 class QueryError(PointCloudError):
