@@ -1,4 +1,7 @@
-"""What points are read from: the protocol of files and of what is no file (an EPT), and LAS as the first of them."""
+"""What points are read from: the protocol of files and of what is no file (an EPT), and LAS as the first of them.
+
+Further formats, and opening any of them, are in `pointclouds.formats`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,14 @@ import pyproj
 from pointclouds.crs import parse_crs
 from pointclouds.las.layout import TARGET_FORMAT, WAVEFORM_FORMATS, Records, copy_into, record_dtype
 from pointclouds.las.point_set import described_extra_dimensions, own_records
-from pointclouds.las.reader import CHUNK_POINTS, PointCloudHeader, inspect, read_chunks
+from pointclouds.las.reader import (
+    CHUNK_POINTS,
+    PointCloudHeader,
+    check_compressed,
+    inspect,
+    read_chunks,
+    require_inside,
+)
 from pointclouds.las.structures import GPS_STANDARD_TIME, Vlr
 
 Triple = tuple[float, float, float]
@@ -29,7 +39,7 @@ class SourceDescription:
     `point_format` is 6, 7 or 8: what the source becomes. `scale` and `offset`: of the integers that `chunks` gives. `extra`: name and
     numpy dtype of extra dimensions, `extra_structs` their description (192 bytes each, LAS 1.4 R15, table 24). `records` are the
     source's own variable length records that a copy keeps. `dropped` names what it holds and COPC cannot ("waveform packets").
-    `creation` is day of the year and year.
+    `creation` is day of the year and year. `notes` are sentences for a person: what was chosen, changed or left out on the way in.
     """
 
     name: str
@@ -47,6 +57,7 @@ class SourceDescription:
     system_identifier: str = ""
     creation: tuple[int, int] = (0, 0)
     dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> np.dtype[np.void]:
@@ -77,6 +88,7 @@ class LasSource:
         """`crs` in place of whatever the file names. Raises as las.reader.inspect does."""
         self.path = path
         self._header: PointCloudHeader = inspect(path, parse_crs(crs) if crs is not None else None)
+        self._checked = False
         header = self._header
         extra, structs = described_extra_dimensions([header], TARGET_FORMAT[header.point_format])
         self._description = SourceDescription(
@@ -110,10 +122,14 @@ class LasSource:
     def chunks(
         self, points: int = CHUNK_POINTS, start: int = 0, stop: int | None = None
     ) -> Iterator[Records]:
-        """See PointSource.chunks."""
+        """See PointSource.chunks. The first call looks at every chunk of a LAZ, later ones (and copies of this source) do not."""
         header, target_format = self._header, self._description.point_format
+        if not self._checked:
+            check_compressed(header)
+            self._checked = True
         dtype = self._description.dtype
-        for chunk in read_chunks(header, points, start, stop):
+        for chunk in read_chunks(header, points, start, stop, checked=True):
             records = np.empty(len(chunk), dtype)
             copy_into(chunk, header.point_format, records, target_format)
+            require_inside(header, records)
             yield records

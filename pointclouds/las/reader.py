@@ -244,27 +244,47 @@ def extra_dimensions(header: PointCloudHeader) -> tuple[tuple[str, Any], ...]:
         return tuple((str(name), dtype[name]) for name in layout.extra_dimension_names)
 
 
+def check_compressed(header: PointCloudHeader) -> None:
+    """Look at the head of every chunk of a layered LAZ; nothing is decoded.
+
+    Raises:
+        UnreadablePointCloudError: a chunk, or the table of chunks, is damaged.
+    """
+    if not header.compressed:
+        return
+    with reading(header.path), header.path.open("rb") as stream:
+        check_all_chunks(
+            stream,
+            header.path.name,
+            start=header.las.offset_to_points,
+            laszip=laszip_record(header.records),
+            point_format=header.las.point_format,
+            record_length=header.las.record_length,
+        )
+
+
 def read_chunks(
-    header: PointCloudHeader, points: int = CHUNK_POINTS, start: int = 0, stop: int | None = None
+    header: PointCloudHeader,
+    points: int = CHUNK_POINTS,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    checked: bool = False,
 ) -> Iterator[Records]:
     """The points as laspy's packed records, at most `points` at a time; only points `start` to `stop` (not included).
+
+    Args:
+        checked: `check_compressed` has been passed already.
 
     Raises:
         UnreadablePointCloudError: the points end early or do not decode.
     """
     stop = header.count if stop is None else min(stop, header.count)
     seen = start
-    if header.compressed:
-        with reading(header.path), header.path.open("rb") as stream:
-            las = header.las
-            check_all_chunks(
-                stream,
-                header.path.name,
-                start=las.offset_to_points,
-                laszip=laszip_record(header.records),
-                point_format=las.point_format,
-                record_length=las.record_length,
-            )
+    if not checked:
+        check_compressed(header)
+    if seen >= stop:
+        return
     with reading(header.path), laspy.open(header.path, read_evlrs=False) as source:
         if start:
             source.seek(start)
@@ -276,3 +296,27 @@ def read_chunks(
             yield chunk.array
     if seen < stop:
         raise _refuse(header.path.name, f"says {header.count} points, {seen} could be read")
+
+
+def require_inside(header: PointCloudHeader, records: Records) -> None:
+    """Points far outside the header's box mean a damaged scale, offset or box: nothing tells which is right.
+
+    Args:
+        records: with the file's own integers X, Y, Z.
+
+    Raises:
+        UnreadablePointCloudError: a point lies a hundredth of the box's size or more outside it.
+    """
+    if not len(records):
+        return
+    for axis, name in enumerate("XYZ"):
+        scale, offset = header.scale[axis], header.offset[axis]
+        low = int(records[name].min()) * scale + offset
+        high = int(records[name].max()) * scale + offset
+        said_low, said_high = header.bbox[axis], header.bbox[axis + 3]
+        slack = 0.01 * (said_high - said_low) + 10 * scale
+        if low < said_low - slack or high > said_high + slack:
+            raise UnreadablePointCloudError(
+                f"{header.path.name}: the header says its points lie in {name} {said_low:.3f} to {said_high:.3f}, "
+                f"they lie in {low:.3f} to {high:.3f}; scale, offset or box of the header is damaged"
+            )
