@@ -286,7 +286,11 @@ class Checker:
         return next((name for name in GEOMETRY_NAMES if name not in self._schema.by_name), GEOMETRY_NAMES[0])
 
     def _geometry(self, node: GeometryLiteral | BoxLiteral) -> Term:
-        return Term(to_crs84(node, self._crs), Kind.GEOMETRY, True)
+        return Term(self.placed(node), Kind.GEOMETRY, True)
+
+    def placed(self, node: GeometryLiteral | BoxLiteral) -> shapely.Geometry:
+        """A geometry literal as stores compare it: in CRS84. Raises Refusal."""
+        return to_crs84(node, self._crs)
 
     def _arithmetic(self, node: ast.Arithmetic) -> Term:
         left, right = self._number(node.lhs), self._number(node.rhs)
