@@ -14,7 +14,8 @@
     |   |-- PipelineFailedError       PDAL could not do it, crashed, or left no points
     |   `-- PipelineLimitError        it took more time, memory, points or disk than it has
     |-- QueryError                    a bounding box, resolution, budget or dimension that makes no sense
-    `-- OutputError                   the result cannot be written (disk full, no permission, exists)
+    |-- OutputError                   the result cannot be written (disk full, no permission, exists)
+    `-- BuildCancelledError           whoever asked for a build does not want it any more
 
 A message says what was asked, what was found, what is allowed and what to do.
 """
@@ -78,3 +79,7 @@ class QueryError(PointCloudError):
 
 class OutputError(PointCloudError):
     """The result cannot be written."""
+
+
+class BuildCancelledError(PointCloudError):
+    """Whoever asked for a build does not want it any more."""
