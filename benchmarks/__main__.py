@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import database_peers, peers, three_d
+from benchmarks import database_peers, peers, points, three_d
 from benchmarks.city import chengtu, publish, register_table, settings_of
 from benchmarks.dataset import plain_geopackage
 from benchmarks.growth import grow
@@ -273,6 +273,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="only 3D: tilesets and terrain (docs/benchmarks-3d.md)",
     )
+    parser.add_argument(
+        "--points",
+        action="store_true",
+        help="only point clouds: COPC, tiles, boxes, EPT (docs/benchmarks-points.md)",
+    )
+    parser.add_argument(
+        "--survey-points", type=int, default=12_000_000, help="points of the survey (default 12,000,000)"
+    )
+    parser.add_argument(
+        "--large-points",
+        type=int,
+        default=48_000_000,
+        help="points of what is built out of core (default 48,000,000)",
+    )
+    parser.add_argument(
+        "--scan", type=Path, help="a real LAS or LAZ, repeated side by side, in place of the survey"
+    )
     parser.add_argument("--ours-only", action="store_true", help="leave the peers out")
     parser.add_argument(
         "--no-write", action="store_true", help="print the page instead of writing docs/benchmarks.md"
@@ -280,6 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.three_d:
         return three_d.run(options, options.work.resolve(), ROOT)
+    if options.points:
+        return points.run(options, options.work.resolve(), ROOT)
     needed = ["wrk"] if options.ours_only else ["wrk", "ogr2ogr", "psql", "pg_ctl", "mapserv", "nginx"]
     missing = [name for name in needed if find_program(name) is None]
     if missing:
