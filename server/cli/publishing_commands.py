@@ -93,6 +93,7 @@ def publish(
     terrain: given.Terrain = False,
     water: given.Water = None,
     terrain_levels: given.TerrainLevels = None,
+    mosaic: given.Mosaic = None,
     point_tiles: given.PointTiles = True,
     point_colour: given.PointColours = given.PointColour.CLASS,
     compress_3d: given.Compress3D = "none",
@@ -109,6 +110,7 @@ def publish(
     from server.publish.constraint_files import read_constraints
     from server.publish.instance_options import InstanceOptions
     from server.publish.placement_options import PlacementOptions
+    from server.publish.point_cloud_options import PointCloudOptions
     from server.publish.underground_options import UndergroundOptions
     from server.registry.catalogue import Access
     from server.registry.registry import open_registry_that_is_there
@@ -154,6 +156,7 @@ def publish(
             constraints={} if constraints is None else read_constraints(constraints),
         ),
         tile_fields=dict(tile_fields or ()),
+        points=PointCloudOptions(mosaic=mosaic),
         scene=SceneOptions(
             height_field=height_field,
             levels_field=levels_field,

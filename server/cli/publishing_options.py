@@ -27,6 +27,8 @@ class PointColour(StrEnum):
     HEIGHT = "height"
     RGB = "rgb"
     INTENSITY = "intensity"
+    RETURN = "return"
+    TIME = "time"
 
 
 class GroupedOptions(typer.core.TyperCommand):
@@ -297,6 +299,15 @@ TerrainLevels = Annotated[
         min=-1,
         max=22,
         text="Deepest level of terrain tiles made at once; deeper ones are made on request [default: two minutes' worth]",
+    ),
+]
+Mosaic = Annotated[
+    bool | None,
+    _option(
+        HEIGHTS,
+        "--mosaic/--no-mosaic",
+        text="Keep every file of a point cloud as a tile of its own, or all points in one file [default: by number and size]",
+        show_default=False,
     ),
 ]
 PointTiles = Annotated[

@@ -88,7 +88,12 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("reading.where", "--where", _CONDITIONED, "features of formats that are read with a condition"),
     OptionUse("reading.keep_fields", "--keep-field", _FEATURES, "features"),
     OptionUse("reading.repair", "--repair", _FEATURES, "features"),
-    OptionUse("reading.time", "--time", _GRIDS, "rasters that do not say their time as arrays do"),
+    OptionUse(
+        "reading.time",
+        "--time",
+        _GRIDS | _POINT_CLOUDS,
+        "point clouds, and rasters that do not say their time as arrays do",
+    ),
     OptionUse("reading.nodata", "--nodata", _GRIDS, "rasters"),
     OptionUse("reading.on_top", "--on-top", _GRIDS, "mosaics of overlapping rasters"),
     OptionUse("editing.editable", "--read-only", _VECTORS, "vector data"),
@@ -142,6 +147,7 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse(
         "scene.compression", "--compress-3d", _FEATURES | _GRIDS, "data of which meshes in 3D are made"
     ),
+    OptionUse("points.mosaic", "--mosaic", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )
@@ -263,8 +269,14 @@ def check_options(request: PublishRequest, inputs: Sequence[Input]) -> None:
             )
     if item.format.family is Family.POINT_CLOUD:
         from server.publish.point_clouds import check_point_options  # brings heavy libraries
+        from server.publish.raster_times import TAG
 
         check_point_options(request.scene)
+        if request.reading.time == TAG:
+            raise OptionError(
+                f"--time {TAG} is for rasters; {_described(item)}. Give a time, or a pattern of file names such as %Y%m%d. "
+                "Without --time the GPS times of the points count, where they are dates."
+            )
 
 
 def _names_dataset(use: OptionUse, request: PublishRequest, item: Input) -> bool:

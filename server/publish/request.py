@@ -10,6 +10,7 @@ from typing import Any
 
 from server.publish.instance_options import InstanceOptions
 from server.publish.placement_options import PlacementOptions
+from server.publish.point_cloud_options import PointCloudOptions
 from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Access, Collection, Interval, RepresentationKind
 
@@ -44,8 +45,8 @@ class ReadingOptions:
     `format` is a key of `server.publish.formats.FORMATS`. `crs` supplies or overrides the CRS, it does not reproject.
     `layer` is needed where a file has several. `id_field` becomes the feature id. `tags` are OpenStreetMap keys to make
     fields of. `where` is an OGR SQL condition. `keep_fields` limits the fields. `repair` makes invalid polygons valid
-    where they would be refused. Of rasters, `time` says when they are of (`server.publish.raster_times`: a time, a pattern of
-    file names, or "tag"), `nodata` which value is none, and `on_top` which of overlapping files is seen: the "newest" (the
+    where they would be refused. Of rasters and point clouds, `time` says when they are of (`server.publish.raster_times`: a time, a
+    pattern of file names, or, of rasters, "tag"), `nodata` which value is none, and `on_top` which of overlapping files is seen: the "newest" (the
     default), the "first" or the "last" given.
     """
 
@@ -163,6 +164,7 @@ class PublishRequest:
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     scene: SceneOptions = field(default_factory=SceneOptions)
     editing: EditingOptions = field(default_factory=EditingOptions)
+    points: PointCloudOptions = field(default_factory=PointCloudOptions)
     tile_fields: Mapping[str, list[str]] = _NOTHING
     extra_representations: tuple[RepresentationBuilder, ...] = ()
 

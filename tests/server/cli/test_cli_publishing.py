@@ -23,6 +23,7 @@ from server.publish import EditingOptions, PublishRequest, ReadingOptions, Scene
 from server.publish.errors import PublishCancelled
 from server.publish.instance_options import InstanceOptions
 from server.publish.placement_options import PlacementOptions
+from server.publish.point_cloud_options import PointCloudOptions
 from server.publish.point_clouds import Colour
 from server.publish.scenes import vertical_reference
 from server.publish.underground_options import UndergroundOptions
@@ -48,7 +49,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --layer-name fill --layer-name clay --interpolation linear
 --instances broadleaf_tree --model-field 树种 --model-of 杉=conifer --model-of a=b=palm --instance-height-field 树高 --width-field 冠幅
 --scale-field k --heading-field 方向 --min-height-field 底高 --place 24.94,60.17,12 --heading 90 --model-scale 0.001
---terrain --water nodata --terrain-levels 12 --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
+--terrain --water nodata --terrain-levels 12 --mosaic --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
     files=(Path("a.gpkg"), Path("b.gpkg")),
@@ -90,6 +91,7 @@ REQUESTED = PublishRequest(
         constraints={"高度": {"minimum": 0}},
     ),
     tile_fields={"0-11": ["名称", "kind"], "12": []},
+    points=PointCloudOptions(mosaic=True),
     scene=SceneOptions(
         height_field="高度",
         levels_field="floors",
@@ -201,6 +203,7 @@ def test_that_request_differs_from_the_defaults_in_everything(
         (REQUESTED.reading, plain.reading),
         (REQUESTED.editing, plain.editing),
         (REQUESTED.scene, plain.scene),
+        (REQUESTED.points, plain.points),
     ):
         same = [
             field.name
@@ -223,7 +226,7 @@ def test_the_words_offered_are_those_that_publishing_knows(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--point-colour", "mood"], "'class', 'height', 'rgb', 'intensity'"),
+        (["--point-colour", "mood"], "'class', 'height', 'rgb', 'intensity', 'return', 'time'"),
         (["--height-reference", "moon"], "nor a number of metres"),
         (["--height-reference", "nan"], "nor a number of metres"),
         (["--field-title", "height"], "is not FIELD=TITLE"),

@@ -18,6 +18,7 @@ from server.publish.inputs import Input
 from server.publish.instance_options import InstanceOptions
 from server.publish.option_checks import OPTION_USES, OptionUse, check_options
 from server.publish.placement_options import PlacementOptions
+from server.publish.point_cloud_options import PointCloudOptions
 from server.publish.text_encoding import named_encoding
 from server.publish.underground_options import UndergroundOptions
 
@@ -53,6 +54,7 @@ GIVEN: dict[str, Any] = {
     "scene.ground": Path("dem.tif"),
     "scene.terrain": True,
     "scene.terrain_levels": 9,
+    "points.mosaic": True,
     "scene.point_tiles": False,
     "scene.placement.place": (1.0, 2.0),
     "scene.placement.heading": 10.0,
@@ -78,6 +80,7 @@ def asking(*paths: str) -> PublishRequest:
             "scene.instances",
             "scene.placement",
             "editing",
+            "points",
             "",
         )
     }
@@ -97,6 +100,7 @@ def asking(*paths: str) -> PublishRequest:
             **parts["scene"],
         ),
         editing=EditingOptions(**parts["editing"]),
+        points=PointCloudOptions(**parts["points"]),
         **parts[""],
     )
 
@@ -109,6 +113,7 @@ def test_every_option_about_the_data_says_what_it_is_for() -> None:
     asked |= {f"scene.placement.{field.name}" for field in dataclasses.fields(PlacementOptions)}
     asked |= {f"scene.underground.{field.name}" for field in dataclasses.fields(UndergroundOptions)}
     asked |= {f"editing.{field.name}" for field in dataclasses.fields(EditingOptions)}
+    asked |= {f"points.{field.name}" for field in dataclasses.fields(PointCloudOptions)}
     asked |= {"style", "field_titles", "tile_fields"}
     assert sorted(use.path for use in OPTION_USES) == sorted(asked)
     assert all(use.formats and use.formats <= FORMATS.keys() for use in OPTION_USES)
