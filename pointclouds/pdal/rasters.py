@@ -32,11 +32,9 @@ RASTERS: Final = MappingProxyType(
         "dsm": RasterKind("Z", "max", "Classification![7:7]", fill=2),
         "chm": RasterKind(HEIGHT, "max", "Classification![7:7]", fill=2),
         "intensity": RasterKind("Intensity", "mean", None, fill=1),
-        "density": RasterKind("Z", "count"),
     }
 )
-"""dtm: the ground. dsm: the highest of all. chm: the highest above the ground, in points that have that dimension. density: points
-of a cell."""
+"""dtm: the ground. dsm: the highest of all. chm: the highest above the ground, in points that have that dimension."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ def raster_writer(kind: str, grid: Grid) -> Stage:
             "dimension": asked.dimension,
             "output_type": asked.statistic,
             "resolution": grid.size,
-            # A circle around a cell's centre that holds the cell: no point of it is missed. Counts are of the cell alone.
-            "radius": grid.size * (0.5 if asked.statistic == "count" else float(np.sqrt(0.5))),
+            # A circle around a cell's centre that holds the cell: no point of it is missed.
+            "radius": grid.size * float(np.sqrt(0.5)),
             "window_size": asked.fill,
             "origin_x": grid.x,
             "origin_y": grid.y,
