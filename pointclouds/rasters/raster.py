@@ -1,0 +1,402 @@
+"""A point cloud as rasters of any resolution, made on request from the octree level that fits.
+
+Level k is a grid of cells of `resolution` * 2**k. Level 0 reads every point; a coarser one reads the octree down to the first level
+whose points are no farther apart than a cell, so that a picture of the whole costs as much as one of a street. The octree keeps one point
+a cube, so the highest cube of a column is always there: a coarse surface is too low by at most the edge of a cell, and exact on what is
+flat. The ground is a mean and is not biased by thinning.
+
+A value depends on its own cell, on two cells around (holes in the surface) and on the ground around (`reach`), never on what was asked
+for together with it. Values are kept in blocks of 32 cells, for the whole process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pointclouds.cloud.cloud import Cloud, CloudTile
+from pointclouds.copc.hierarchy import Entries
+from pointclouds.errors import QueryError
+from pointclouds.rasters.cells import CellWindow, Float
+from pointclouds.rasters.points import PointWindow, finest_level, nodes_meeting
+from pointclouds.rasters.products import (
+    MARGIN,
+    Density,
+    Ground,
+    Mean,
+    MostFrequent,
+    Planes,
+    Product,
+    Surface,
+)
+from pointclouds.rasters.terrain import PLANE_LAYERS, heights_on, missing_places
+
+Cells = npt.NDArray[np.float32]
+
+BANDS: Final = (
+    "dtm",
+    "dsm",
+    "height",
+    "intensity",
+    "density",
+    "classification",
+    "red",
+    "green",
+    "blue",
+)
+_MEANS: Final = {"intensity": "Intensity", "red": "Red", "green": "Green", "blue": "Blue"}
+_GROUND_ONLY: Final = frozenset({"ground", "planes"})
+_PRODUCTS: Final = {"dtm": ("ground",), "dsm": ("surface",), "height": ("ground", "surface")}
+_STEP: Final = 2
+"""Levels from a grid to the one that its missing ground is filled from, and from that to the next."""
+_DENSITY_DEPTH: Final = 2
+"""How much closer the points are that density is counted from: what lies deeper is spread over boxes of nodes half as large."""
+_BLOCK: Final = 32
+_BLOCKS_AT_ONCE: Final = 24
+_KEPT_BYTES: Final = 64 << 20
+_MOST_LEVELS: Final = 30
+_LOOKED_AT: Final = 8
+_LOOKED_AT_CELLS: Final = 256
+REACH: Final = 100.0
+"""Metres (units of the CRS) from which the ground under a cell without ground points is taken, at most."""
+
+
+class PointRaster:
+    """Rasters of a cloud. Safe in threads; reads nothing before it is asked.
+
+    Args:
+        ground_classes: the classification codes that are ground.
+        resolution: edge of the finest cells, CRS units; None: what `cloud_resolution` finds.
+        reach: how far away ground may be that a cell without it is filled from, CRS units; 0 for no filling.
+        most_points: points that one part of at most 768 cells a side may read.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        ground_classes: Sequence[int] = (2,),
+        resolution: float | None = None,
+        reach: float = REACH,
+        most_points: int = 50_000_000,
+    ) -> None:
+        self.cloud = cloud
+        self.ground_classes = tuple(ground_classes)
+        self.reach = reach
+        self._resolution = resolution
+        self._most_points = most_points
+        self._name = (str(cloud.path), self.ground_classes, resolution, reach)
+
+    @cached_property
+    def resolution(self) -> float:
+        """Edge of the finest cells, CRS units."""
+        return cloud_resolution(self.cloud) if self._resolution is None else self._resolution
+
+    @cached_property
+    def bands(self) -> tuple[str, ...]:
+        """Those of BANDS that the cloud has: heights need ground points, colours a point format with them."""
+        names = {one.name for one in self.cloud.dimensions}
+        # The first tile that has ground is enough; the tables of thousands need not be opened.
+        has_ground = any(
+            set(self.ground_classes) & set(self.cloud.nodes(tile).classes) for tile in self.cloud.tiles
+        )
+        left = set() if has_ground else {"dtm", "height"}
+        left |= {band for band, dimension in _MEANS.items() if dimension not in names}
+        return tuple(band for band in BANDS if band not in left)
+
+    @cached_property
+    def last_level(self) -> int:
+        """The level whose cells are as large as the cloud."""
+        box = self.cloud.box
+        edge = max(box[3] - box[0], box[4] - box[1], self.resolution)
+        return min(_MOST_LEVELS, math.ceil(math.log2(edge / self.resolution)))
+
+    def cell(self, level: int) -> float:
+        """The edge of a level's cells."""
+        return self.resolution * 2.0**level
+
+    def level(self, wanted: float) -> int:
+        """The level whose cells are nearest to `wanted`, in factors."""
+        return min(max(0, round(math.log2(max(wanted, 1e-300) / self.resolution))), self.last_level)
+
+    def spacing(self, level: int) -> float | None:
+        """How far apart the points may be that a level is made of; None: all points."""
+        return None if level == 0 else self.cell(level)
+
+    def cells(self, level: int, window: CellWindow, bands: Iterable[str]) -> dict[str, Cells]:
+        """Values (rows, columns) of cells of a level, float32, NaN where there is nothing.
+
+        Raises:
+            QueryError: more points than `most_points` in one part, or a band that is not there.
+            UnreadablePointCloudError, InvalidCopcError: a file is damaged.
+        """
+        wanted = tuple(bands)
+        unknown = [band for band in wanted if band not in self.bands]
+        if unknown:
+            raise QueryError(
+                f"the point cloud gives no raster of {unknown[0]!r}; it has {', '.join(self.bands)}"
+            )
+        names = sorted({product for band in wanted for product in _PRODUCTS.get(band, (band,))})
+        # Ground reads the nodes that hold some; beside other products these are read anyway.
+        found = self._products(level, window, names)
+        if "ground" in found:
+            found["ground"] = self._filled(level, window, found["ground"][0])[None]
+        return {band: _band(band, found) for band in wanted}
+
+    def _filled(self, level: int, window: CellWindow, ground: Cells) -> Cells:
+        """Ground where there was none, from coarser and coarser grids up to `reach`."""
+        coarser, factor = window, 1
+        for number in range(level + _STEP, _MOST_LEVELS, _STEP):
+            # Planes of three cells, blended between four, reach two cells far.
+            missing = np.isnan(ground)
+            if self.cell(number) * 2 > self.reach or not missing.any():
+                break
+            for _ in range(_STEP):
+                coarser, factor = coarser.coarser(), factor * 2
+            around = coarser.grown(1)
+            planes = self._products(number, around, ["planes"])["planes"]
+            x, y = missing_places(window, missing, factor)
+            ground = ground.copy()
+            ground[missing] = heights_on(planes.astype(np.float64), around, x, y)
+        return ground
+
+    # --- blocks ----------------------------------------------------------------------------------------------------------
+
+    def _products(self, level: int, window: CellWindow, names: list[str]) -> dict[str, Cells]:
+        """Products (layers, rows, columns) of a window, from blocks."""
+        blocks = CellWindow(
+            window.row // _BLOCK,
+            window.column // _BLOCK,
+            (window.row + window.rows - 1) // _BLOCK - window.row // _BLOCK + 1,
+            (window.column + window.columns - 1) // _BLOCK - window.column // _BLOCK + 1,
+        )
+        layers = {name: PLANE_LAYERS if name == "planes" else 1 for name in names}
+        found = {name: np.full((count, *window.shape), np.nan, np.float32) for name, count in layers.items()}
+        for part in _parts(blocks):
+            made = self._blocks(level, part, names)
+            for (row, column), values in made.items():
+                _place(found, window, CellWindow(row * _BLOCK, column * _BLOCK, _BLOCK, _BLOCK), values)
+        return found
+
+    def _blocks(
+        self, level: int, blocks: CellWindow, names: list[str]
+    ) -> dict[tuple[int, int], dict[str, Cells]]:
+        """Some blocks by row and column: kept ones, and the rest made together."""
+        places = [
+            (blocks.row + row, blocks.column + column)
+            for row in range(blocks.rows)
+            for column in range(blocks.columns)
+        ]
+        found = {
+            place: {name: _KEPT.get((self._name, level, name, *place)) for name in names} for place in places
+        }
+        missing = [place for place in places if any(values is None for values in found[place].values())]
+        if missing:
+            rows, columns = [row for row, _ in missing], [column for _, column in missing]
+            whole = CellWindow(
+                min(rows), min(columns), max(rows) - min(rows) + 1, max(columns) - min(columns) + 1
+            )
+            window = CellWindow(*(number * _BLOCK for number in whole))
+            made = self._made(level, window, names)
+            for row, column in missing:
+                at = CellWindow(row * _BLOCK, column * _BLOCK, _BLOCK, _BLOCK).within(window)
+                for name in names:
+                    block = np.ascontiguousarray(made[name][(slice(None), *at)])
+                    found[row, column][name] = _KEPT.put((self._name, level, name, row, column), block)
+        return {
+            place: {name: block for name, block in values.items() if block is not None}
+            for place, values in found.items()
+        }
+
+    def _made(self, level: int, window: CellWindow, names: list[str]) -> dict[str, Cells]:
+        if "density" in names and level > 0 and len(names) > 1:
+            # It reads deeper than the rest, whose values must not depend on its being asked for too.
+            others = [name for name in names if name != "density"]
+            return self._made(level, window, others) | self._made(level, window, ["density"])
+        cell, spacing = self.cell(level), self.spacing(level)
+        if "density" in names and spacing is not None:
+            spacing /= _DENSITY_DEPTH
+        products = {name: self._product(name, level, window) for name in names}
+        ground_only = _GROUND_ONLY.issuperset(names)
+        points = PointWindow(
+            self.cloud, window.grown(MARGIN), cell, spacing, self.ground_classes if ground_only else None
+        )
+        if points.count > self._most_points:
+            raise QueryError(
+                f"{points.count} points lie in {window.columns} x {window.rows} cells of {cell:g}; at most {self._most_points} are "
+                "read for one part of a raster. Ask for larger cells"
+            )
+        dimensions = {name for product in products.values() for name in product.dimensions}
+        for batch in points.batches(sorted(dimensions)):
+            for product in products.values():
+                product.add(batch)
+        return {name: product.finish().astype(np.float32) for name, product in products.items()}
+
+    def _product(self, name: str, level: int, window: CellWindow) -> Product:
+        cell = self.cell(level)
+        if name == "surface":
+            return Surface(window, complete=level == 0)
+        if name == "ground":
+            return Ground(window, self.ground_classes)
+        if name == "planes":
+            return Planes(window, self.ground_classes, cell)
+        if name == "classification":
+            return MostFrequent(window)
+        if name == "density":
+            return Density(window, cell, lambda part: self._deeper(level, part))
+        return Mean(window, _MEANS[name])
+
+    def _deeper(self, level: int, window: CellWindow) -> Float:
+        """Points (rows, columns) of nodes below those that a level reads, spread evenly over the box of each node."""
+        counts = np.zeros((window.rows + 1, window.columns + 1))
+        if level == 0:
+            return counts[:-1, :-1]
+        spacing = self.cell(level) / _DENSITY_DEPTH
+        cell = self.cell(level)
+        bounds = window.bounds(cell)
+        low, high = np.array([*bounds[:2], -np.inf]), np.array([*bounds[2:], np.inf])
+        for tile in self.cloud.meeting(low, high):
+            table = self.cloud.nodes(tile)
+            entries = table.entries
+            chosen = nodes_meeting(table, bounds)
+            chosen &= entries["level"] > finest_level(self.cloud.file(tile), spacing)
+            x, y = table.column("X"), table.column("Y")
+            _spread(
+                counts,
+                window,
+                cell,
+                table.lowest[chosen][:, (x, y)],
+                table.highest[chosen][:, (x, y)],
+                entries["point_count"][chosen].astype(np.float64),
+            )
+        return np.maximum(counts.cumsum(axis=0).cumsum(axis=1)[:-1, :-1], 0)
+
+
+def _spread(steps: Float, window: CellWindow, cell: float, low: Float, high: Float, counts: Float) -> None:
+    """Add each count evenly to the cells of its box, as steps that two running sums make into values."""
+    left = np.floor(low[:, 0] / cell).astype(np.int64)
+    right = np.floor(high[:, 0] / cell).astype(np.int64) + 1
+    top = np.floor(-high[:, 1] / cell).astype(np.int64)
+    bottom = np.floor(-low[:, 1] / cell).astype(np.int64) + 1
+    share = counts / ((right - left) * (bottom - top))
+    left, right = (np.clip(part - window.column, 0, window.columns) for part in (left, right))
+    top, bottom = (np.clip(part - window.row, 0, window.rows) for part in (top, bottom))
+    for row, column, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+        np.add.at(steps, (row, column), sign * share)
+
+
+def _band(band: str, found: dict[str, Cells]) -> Cells:
+    if band == "height":
+        # Below the ground is noise of the ground: a building's height is never less than nothing.
+        return np.asarray(np.maximum(found["surface"][0] - found["ground"][0], np.float32(0)))
+    return np.asarray(found[_PRODUCTS.get(band, (band,))[0]][0])
+
+
+def _parts(blocks: CellWindow) -> Iterator[CellWindow]:
+    """Parts of a window of blocks that are made together."""
+    step = _BLOCKS_AT_ONCE
+    for row in range(0, blocks.rows, step):
+        for column in range(0, blocks.columns, step):
+            yield CellWindow(
+                blocks.row + row,
+                blocks.column + column,
+                min(step, blocks.rows - row),
+                min(step, blocks.columns - column),
+            )
+
+
+def _place(found: dict[str, Cells], window: CellWindow, block: CellWindow, values: dict[str, Cells]) -> None:
+    """Copy what a block and a window share."""
+    top, left = max(window.row, block.row), max(window.column, block.column)
+    bottom = min(window.row + window.rows, block.row + block.rows)
+    right = min(window.column + window.columns, block.column + block.columns)
+    shared = CellWindow(top, left, bottom - top, right - left)
+    for name, part in values.items():
+        found[name][(slice(None), *shared.within(window))] = part[(slice(None), *shared.within(block))]
+
+
+def cloud_resolution(cloud: Cloud) -> float:
+    """The edge of cells that hold a point or a few: 1, 2 or 5 times a power of ten, at least the distance of points.
+
+    Of a mosaic the densest of the eight largest tiles decides. 1 where all points are at one place.
+    """
+    tiles = sorted(cloud.tiles, key=lambda one: (-one.count, one.name))[:_LOOKED_AT]
+    apart = min((found for tile in tiles if (found := _apart(cloud, tile)) > 0), default=1.0)
+    power = 10.0 ** math.floor(math.log10(apart) + 1e-9)
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= apart * (1 - 1e-9))
+
+
+def _apart(cloud: Cloud, tile: CloudTile) -> float:
+    """The mean distance of points in plan: from the count and the area that the boxes of nodes cover; 0 where that is none."""
+    table = cloud.nodes(tile)
+    cell = max(tile.box[3] - tile.box[0], tile.box[4] - tile.box[1]) / _LOOKED_AT_CELLS
+    if cell <= 0:
+        return 0.0
+    window = CellWindow.around(cell, tile.box[0], tile.box[1], tile.box[3], tile.box[4])
+    x, y = table.column("X"), table.column("Y")
+    chosen = _leaves(table.entries) & (table.entries["point_count"] > 0)
+    low, high = table.lowest[chosen][:, (x, y)], table.highest[chosen][:, (x, y)]
+    steps = np.zeros((window.rows + 1, window.columns + 1))
+    _spread(steps, window, cell, low, high, np.full(len(low), 1e9))
+    covered = steps.cumsum(axis=0).cumsum(axis=1) > 1.0
+    return math.sqrt(float(covered.sum()) * cell * cell / max(tile.count, 1))
+
+
+def _leaves(entries: Entries) -> npt.NDArray[np.bool_]:
+    """Which nodes (n,) have no node below: together they cover what the cloud covers, and hardly twice."""
+    level = entries["level"].astype(np.int64)
+    keys = np.stack([level, *(entries[axis].astype(np.int64) for axis in "xyz")], axis=1)
+    parents = np.unique(np.concatenate([level[:, None] - 1, keys[:, 1:] // 2], axis=1), axis=0)
+    known, places = np.unique(np.concatenate([keys, parents]), axis=0, return_inverse=True)
+    has_child = np.zeros(len(known), np.bool_)
+    has_child[places[len(keys) :]] = True
+    return np.asarray(~has_child[places[: len(keys)]])
+
+
+class _KeptBlocks:
+    """Blocks of all clouds, those longest not used dropped; a forked child begins anew."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[tuple[object, ...], Cells] = OrderedDict()
+        self._process = os.getpid()
+
+    def get(self, key: tuple[object, ...]) -> Cells | None:
+        with self._lock:
+            if self._process != os.getpid():
+                self._blocks, self._bytes, self._process = OrderedDict(), 0, os.getpid()
+            found = self._blocks.get(key)
+            if found is not None:
+                self._blocks.move_to_end(key)
+            return found
+
+    def put(self, key: tuple[object, ...], block: Cells) -> Cells:
+        with self._lock:
+            if key not in self._blocks:
+                self._blocks[key] = block
+                self._bytes += block.nbytes + _OVERHEAD
+                while self._bytes > self._most:
+                    self._bytes -= self._blocks.popitem(last=False)[1].nbytes + _OVERHEAD
+            return block
+
+    def clear(self) -> None:
+        with self._lock:
+            self._blocks.clear()
+            self._bytes = 0
+
+
+_OVERHEAD: Final = 400
+_KEPT: Final = _KeptBlocks(_KEPT_BYTES)
+
+
+def forget_blocks() -> None:
+    """Drop all kept blocks: for measurements of what is made anew."""
+    _KEPT.clear()
