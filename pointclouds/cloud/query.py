@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,10 @@ from pointclouds.errors import QueryError
 from pointclouds.las.dimensions import Dimension
 from pointclouds.las.layout import Column, Records
 
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
-
 Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 _ROUNDING: Final = 1e-9
+_AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
 class PointFilter(Protocol):
@@ -63,7 +61,7 @@ class PointQuery:
     """
 
     box: Box3 | None = None
-    area: BaseGeometry | None = None
+    area: shapely.Geometry | None = None
     filter: PointFilter | None = None
     resolution: float | None = None
     max_points: int | None = None
@@ -74,8 +72,8 @@ class PointQuery:
         """Raises QueryError: an impossible box, area, resolution or budget, or a dimension the cloud has not."""
         if self.box is not None:
             _check_box(self.box)
-        if self.area is not None and self.area.geom_type not in ("Polygon", "MultiPolygon"):
-            raise QueryError(f"an area is a polygon or several, not a {self.area.geom_type}")
+        if self.area is not None and shapely.get_type_id(self.area) not in _AREAS:
+            raise QueryError(f"an area is a polygon or several, not {shapely.to_wkt(self.area)[:40]}")
         if self.resolution is not None and not (np.isfinite(self.resolution) and self.resolution > 0):
             raise QueryError(
                 f"a resolution of {self.resolution} makes no sense; give a distance above zero in CRS units"
@@ -174,9 +172,8 @@ def _effective_box(query: PointQuery) -> tuple[Corner, Corner]:
     if query.box is not None:
         low, high = np.array(query.box[:3], np.float64), np.array(query.box[3:], np.float64)
     if query.area is not None:
-        minx, miny, maxx, maxy = (
-            query.area.bounds if not query.area.is_empty else (np.inf, np.inf, -np.inf, -np.inf)
-        )
+        bounds = shapely.bounds(query.area)  # not a number of an empty one
+        minx, miny, maxx, maxy = bounds if np.isfinite(bounds).all() else (np.inf, np.inf, -np.inf, -np.inf)
         low = np.maximum(low, (minx, miny, -np.inf))
         high = np.minimum(high, (maxx, maxy, np.inf))
     return low, high
@@ -258,7 +255,7 @@ def _by_place(query: PointQuery, table: NodeTable, chosen: Mask, step: float) ->
 
 
 def boxes_and_area(
-    area: BaseGeometry, lowest: npt.NDArray[np.float64], highest: npt.NDArray[np.float64], margin: float
+    area: shapely.Geometry, lowest: npt.NDArray[np.float64], highest: npt.NDArray[np.float64], margin: float
 ) -> tuple[Mask, Mask]:
     """Which boxes (n, 2 each corner) an area may meet, and which it surely holds.
 

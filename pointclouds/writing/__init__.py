@@ -1,0 +1,1 @@
+"""Points of an answer as files and streams: LAS, LAZ, PLY, CSV, Arrow."""

@@ -1,0 +1,1 @@
+"""Point clouds as OGC resources: filters and places of points, items, statistics, rasters, profiles."""
