@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from providers.points import opening as _opening  # registers the kind of store that the self-test opens
-from server.publish.building import TILE_MATRIX_SETS
+from server.publish.building import TILE_MATRIX_SETS, Built, Task
 from server.publish.map_conformance import Box84, raster_map_conformance, warnings_of
+from server.publish.styles import chosen_style
 from server.registry.catalogue import Representation, RepresentationKind
 from server.settings import Settings
 
@@ -82,3 +83,18 @@ def default_style(bands: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "hillshade": 0.6,
         },
     }
+
+
+def add_point_coverage(task: Task, built: Built, path: str) -> None:
+    """Append the COVERAGE and the MAP of the cloud at `path` in the folder of a publish. Raises RasterError, StyleError."""
+    west, south, east, north = built.bbox[0], built.bbox[1], *built.bbox[len(built.bbox) // 2 :][:2]
+    made, warnings = point_maps(
+        task.folder,
+        path,
+        built.storage_crs,
+        (west, south, east, north),
+        task.settings,
+        None if task.request.style is None else chosen_style(task.request, "raster", task.settings),
+    )
+    built.representations += made
+    built.warnings += warnings
