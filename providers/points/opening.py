@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tiles.rasters.opening import register_store
-from tiles.rasters.source import RasterSource
+from tiles.raster_stores import register_store
+
+if TYPE_CHECKING:
+    from tiles.rasters.source import RasterSource
 
 STORE: Final = "points"
 """`store` in the properties of a COVERAGE representation whose values are made of points; its path is the cloud's."""
@@ -22,6 +24,3 @@ def _opened(path: Path, properties: Mapping[str, Any]) -> RasterSource:
 def register_point_rasters() -> None:
     """Make rasters of points known; any number of times."""
     register_store(STORE, _opened)
-
-
-register_point_rasters()

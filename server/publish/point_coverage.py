@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from providers.points import opening as _opening  # registers the kind of store that the self-test opens
 from server.publish.building import TILE_MATRIX_SETS, Built, Task
 from server.publish.map_conformance import Box84, raster_map_conformance, warnings_of
 from server.publish.styles import chosen_style
@@ -14,7 +13,6 @@ from server.registry.catalogue import Representation, RepresentationKind
 from server.settings import Settings
 
 GROUND_CLASSES: Final = (2,)
-_opening.register_point_rasters()
 
 _SURFACE_RAMP: Final = (
     (0.0, "#3f7f6b"),

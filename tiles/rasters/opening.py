@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tiles.errors import RasterError
+from tiles.raster_stores import store_kinds, store_opener
 from tiles.rasters.cog import CogSource
 from tiles.rasters.source import RasterSource
 
 _KEPT_SOURCES = 1024
-_OWN = ("cog", "mosaic")
 _SOURCES: OrderedDict[tuple[str, str], tuple[Mapping[str, Any], RasterSource]] = OrderedDict()
 _LOCK = threading.Lock()
-
-type Opener = Callable[[Path, Mapping[str, Any]], RasterSource]
-_OPENERS: dict[str, Opener] = {}
-
-
-def register_store(kind: str, opener: Opener) -> None:
-    """Make a further kind of store known. `opener` is given its path and the properties of its representation, and opens no file.
-
-    Raises ValueError where the kind has another opener.
-    """
-    if _OPENERS.setdefault(kind, opener) is not opener or kind in _OWN:
-        raise ValueError(f"the kind of store {kind!r} is taken")
-
-
-def store_kinds() -> tuple[str, ...]:
-    """The kinds of store that are known."""
-    return (*_OWN, *sorted(_OPENERS))
 
 
 def open_raster(directory: Path, path: str, properties: Mapping[str, Any]) -> RasterSource:
@@ -60,7 +43,7 @@ def _opened(path: Path, properties: Mapping[str, Any]) -> RasterSource:
         from tiles.rasters.mosaic import MosaicSource
 
         return MosaicSource(path)
-    opener = _OPENERS.get(str(store))
+    opener = store_opener(str(store))
     if opener is not None:
         return opener(path, properties)
     raise RasterError(f"{path.name} is kept as {store!r}; known are {_listed(store_kinds())}")
