@@ -156,7 +156,37 @@ def _tileset(collection: Collection, links: Links, messages: Messages) -> dict[s
         "visible": content_of(collection) not in _EARTH,
         "solid": content_of(collection) in _EARTH,
     }
+    points = point_links(collection, links)
+    if points is not None:
+        found["points"] = points
+        if points["rgb"] and collection.representations[Kind.TILESET_3D].properties.get("store") == "points":
+            # The photograph's colours come with the tiles; all others are made of what the points carry.
+            found["url"] = links.collection(collection, "3dtiles", "tileset.json", colour="rgb")
     return found | feature_links(collection, links, messages)
+
+
+def point_links(collection: Collection, links: Links) -> dict[str, Any] | None:
+    """What the scene asks of a point cloud, and what it cannot see in the tiles; None for a tileset that is no point cloud.
+
+    `rgb`: its points have a photograph's colours; `time` "standard" where GPS times are dates, "week" where they are not; `bottom` and
+    `top` in metres above the ellipsoid, None where unknown.
+    """
+    cloud = collection.representations.get(Kind.POINT_CLOUD)
+    if content_of(collection) != "points":
+        return None
+    tiles = collection.representations[Kind.TILESET_3D].properties
+    hidden_colours = bool(collection.fields) and all(field.name != "Red" for field in collection.fields)
+    asked = links.collection(collection, "points") if cloud is not None else None
+    heights = (collection.bbox[2], collection.bbox[5]) if len(collection.bbox) == 6 else (None, None)
+    return {
+        "rgb": "rgb" in (tiles.get("colour"), *tiles.get("colours", ())) and not hidden_colours,
+        "time": str(cloud.properties.get("gps_time", "week")) if cloud is not None else "week",
+        "items": asked,
+        "statistics": f"{asked}/statistics?f=json" if asked else None,
+        "profile": f"{asked}/profile" if asked else None,
+        "bottom": heights[0],
+        "top": heights[1],
+    }
 
 
 def feature_links(collection: Collection, links: Links, messages: Messages) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import * as Cesium from "cesium";
 import { readState, writeState } from "./codec.js";
 import { placeOf, reducedMotion } from "./globe.js";
+import { PLAIN, isPlain } from "./points-look.js";
 import { text } from "./texts.js";
 
 const REST_MS = 400; // the address follows when the camera has rested this long
@@ -54,6 +55,7 @@ export class Address {
       view: { lon, lat, height, heading: heading > 359.95 ? 0 : heading, pitch: degrees(camera.pitch) },
       layers: Object.fromEntries(changed.filter((layer) => this.differs(layer)).map((layer) => [layer.id, { visible: layer.visible, opacity: layer.opacity }])),
       style: Object.fromEntries(changed.filter((layer) => layer.colouring && layer.colouring !== this.first.get(layer.id)?.colouring).map((layer) => [layer.id, layer.colouring])),
+      points: Object.fromEntries(changed.filter((layer) => layer.points && !isPlain(layer.points.look)).map((layer) => [layer.id, layer.points.look])),
       under: tools.underground.state,
       cut: tools.section.state,
       box: tools.box.state,
@@ -76,7 +78,7 @@ export class Address {
     this.restoring = true;
     try {
       if (state.view) this.look(state.view);
-      for (const layer of layers) this.restoreLayer(layer, state.layers?.[layer.id], state.style?.[layer.id]);
+      for (const layer of layers) this.restoreLayer(layer, state.layers?.[layer.id], state.style?.[layer.id], state.points?.[layer.id]);
       tools.underground.restore(state.under);
       tools.section.restore(state.cut);
       tools.box.restore(state.box);
@@ -92,11 +94,12 @@ export class Address {
     return ignored;
   }
 
-  restoreLayer(layer, shown, colouring) {
+  restoreLayer(layer, shown, colouring, look) {
     if (layer.failed) return;
     const first = this.first.get(layer.id);
     layer.visible = shown?.visible ?? first.visible;
     layer.opacity = shown?.opacity ?? first.opacity;
+    if (layer.points) layer.points.look = look ?? PLAIN;
     if (layer.tileset) this.city.tools.colours.restore(layer, colouring ?? first.colouring);
     layer.apply();
   }

@@ -4,6 +4,8 @@
 //
 // Every part is read on its own; one that cannot be read is left out and named in `ignored`.
 
+import { pointLooks } from "./points-look.js";
+
 const number = (text) => (/^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN);
 const round = (value, digits) => String(Number(value.toFixed(digits)));
 const inside = (value, low, high) => Number.isFinite(value) && value >= low && value <= high;
@@ -118,7 +120,7 @@ function readSide(text) {
   return side;
 }
 
-const PARTS = { view, layers, style, under: percent, cut: section, box, pit, time, sun: time, compare };
+const PARTS = { view, layers, style, points: pointLooks, under: percent, cut: section, box, pit, time, sun: time, compare };
 
 /** The text after "#" of a state; parts that are null, undefined or empty are left out. */
 export function writeState(state) {

@@ -20,8 +20,13 @@ export class ColourTool {
 
   /** Colour a layer; null for its own colours. Step of the history unless `quiet`. */
   set(layer, chosen, { quiet = false } = {}) {
-    const colouring = filled(layer, chosen);
+    const colouring = layer.points ? this.city.tools.points.filled(layer, chosen) : filled(layer, chosen);
     if (chosen && !colouring) return this.city.say(text("nothing_to_colour"));
+    return this.put(layer, colouring, { quiet });
+  }
+
+  /** Colour a layer by a colouring that lacks nothing. */
+  put(layer, colouring, { quiet = false } = {}) {
     layer.colouring = colouring;
     layer.applyLook();
     layer.city.scene.requestRender();
@@ -33,7 +38,7 @@ export class ColourTool {
   /** Colour as an address says, as soon as the attributes are known. */
   restore(layer, chosen) {
     this.waiting.delete(layer);
-    if (!chosen || chosen.mode === "single" || layer.fields.ids.includes(chosen.field)) return this.set(layer, chosen ?? null, { quiet: true });
+    if (!chosen || chosen.mode === "single" || layer.points || layer.fields.ids.includes(chosen.field)) return this.set(layer, chosen ?? null, { quiet: true });
     if (layer.fields.ids.length === 0) this.waiting.set(layer, chosen);
     layer.colouring = chosen.mode === "number" ? chosen : { ...chosen, values: new Map() };
     return undefined;
@@ -46,6 +51,7 @@ export class ColourTool {
   }
 
   form(layer) {
+    if (layer.points) return this.city.tools.points.form(layer);
     const { colouring, fields } = layer;
     fields.loadSchema().then(() => this.titled?.has(layer) || (this.titled = (this.titled ?? new Set()).add(layer)) && this.city.emit("layers"));
     const chosen = colouring ? (colouring.mode === "single" ? "#" : colouring.field) : "";
@@ -53,7 +59,7 @@ export class ColourTool {
     return html`<label class="field">${text("colour_by")}
         <select name=${`colour-${layer.id}`} @change=${(event) => this.choose(layer, event.target.value)}>
           ${option("", text("colour_own"))}${option("#", text("colour_single"))}
-          ${layer.settings.content === "points" ? nothing : fields.choices.map(({ id, title }) => option(id, title))}
+          ${fields.choices.map(({ id, title }) => option(id, title))}
         </select></label>
       ${colouring?.mode === "single" ? html`<label class="field">${text("colour")} <input type="color" .value=${colouring.colour} @change=${(event) => this.set(layer, { mode: "single", colour: event.target.value })} /></label>` : nothing}
       ${colouring && colouring.mode !== "single" ? this.scaleForm(layer, colouring) : nothing}`;
@@ -68,6 +74,7 @@ export class ColourTool {
   }
 
   legend(layer) {
+    if (layer.points) return this.city.tools.points.legend(layer);
     const entries = legendOf(layer.colouring);
     if (entries.length === 0) return nothing;
     const title = layer.fields?.titleOf(layer.colouring.field) ?? "";

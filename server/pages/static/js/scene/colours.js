@@ -7,6 +7,8 @@ export const RAMPS = {
   viridis: ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"],
   heat: ["#fff3c4", "#fec561", "#f4843c", "#d1382c", "#7a0f26"],
   water: ["#e4f3f7", "#9fd0e0", "#4ba3c7", "#1f6fa5", "#0b3566"],
+  terrain: ["#1c3078", "#148caa", "#78be5a", "#f5d75a", "#c84628"],
+  grey: ["#101010", "#ffffff"],
   earth: ["#f6ead2", "#d9b87a", "#a97c46", "#6b4a2b", "#33231a"],
 };
 

@@ -2,6 +2,7 @@
 
 import * as Cesium from "cesium";
 import { beFrugal, budgetOf } from "./device.js";
+import { unlifted } from "./points-shader.js";
 
 const SUN = { azimuth: 215, height: 42 }; // where the sun stands while nobody asks for an hour
 
@@ -94,9 +95,10 @@ function objectAt(scene, { x, y }) {
 
 /** The point of the ground or of an object at window coordinates; null beside the globe. */
 export function pointAt(scene, position) {
-  if (scene.pickPositionSupported && scene.pick(position) !== undefined) {
+  const picked = scene.pickPositionSupported ? scene.pick(position) : undefined;
+  if (picked !== undefined) {
     const hit = objectAt(scene, position);
-    if (hit) return hit;
+    if (hit) return unlifted(picked.tileset ?? picked.primitive, hit, scene.camera);
   }
   const ray = scene.camera.getPickRay(position);
   return (ray && scene.globe.pick(ray, scene)) ?? scene.camera.pickEllipsoid(position) ?? null;

@@ -3,7 +3,8 @@
 import * as Cesium from "cesium";
 import { Fields } from "./fields.js";
 import { styleOf } from "./look.js";
-import { fadedPoints, shaderOf } from "./shaders.js";
+import { PointLayer } from "./points-layer.js";
+import { shaderOf } from "./shaders.js";
 
 export const absolute = (address) => new URL(address, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
 
@@ -16,7 +17,9 @@ export class Layer {
     this.opacity = 1;
     this.failed = false;
     this.twin = null; // the other state of it, on the right of a comparison
-    this.colouring = null; // null: the colours of the tiles themselves
+    this.points = settings.points ? new PointLayer(this) : null;
+    // null: the colours of the tiles themselves
+    this.colouring = settings.points && !settings.points.rgb ? { mode: "category", field: "Classification" } : null;
     this.pale = undefined; // a part of 1 while the scene looks under the ground
     this.hidden = false; // taken away by a tool, whatever the reader chose
     this.instant = null; // {seconds, begin, end}
@@ -52,13 +55,13 @@ export class Layer {
   }
 
   applyLook() {
-    const points = this.settings.content === "points";
     const { opacity, colouring, pale } = this;
     const dress = (tileset, instant) => {
-      const { style, replaces } = styleOf({ opacity, colouring, pale, instant, points });
+      if (this.points) return this.points.dress(tileset);
+      const { style, replaces } = styleOf({ opacity, colouring, pale, instant });
       tileset.colorBlendMode = replaces ? Cesium.Cesium3DTileColorBlendMode.REPLACE : Cesium.Cesium3DTileColorBlendMode.HIGHLIGHT;
       if (style !== undefined || tileset.style !== undefined) tileset.style = style;
-      if (points) tileset.customShader = colouring ? undefined : fadedPoints(opacity * (pale ?? 1));
+      return undefined;
     };
     dress(this.tileset, this.instant);
     if (this.twin?.tileset) dress(this.twin.tileset, this.twin.instant ?? this.instant);
@@ -69,7 +72,7 @@ export class Layer {
 /** A tileset of a layer, with the budget of the device; `query` is added to its address. */
 export async function makeTileset(layer, query = {}) {
   const { budget, scene } = layer.city;
-  const points = layer.settings.content === "points";
+  const { points } = layer;
   const address = new URL(absolute(layer.settings.url));
   for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
   const tileset = await Cesium.Cesium3DTileset.fromUrl(address.href, {
@@ -81,7 +84,8 @@ export async function makeTileset(layer, query = {}) {
     skipLevelOfDetail: false,
     shadows: points ? Cesium.ShadowMode.DISABLED : Cesium.ShadowMode.ENABLED,
   });
-  if (points) tileset.pointCloudShading = new Cesium.PointCloudShading({ attenuation: true, maximumAttenuation: 4, eyeDomeLighting: false });
+  if (points) tileset.pointCloudShading = new Cesium.PointCloudShading({ attenuation: true, eyeDomeLighting: false });
+  points?.watch(tileset);
   const shader = shaderOf(layer, layer.city.tools.underground?.on ?? false);
   if (shader) tileset.customShader = shader;
   tileset.tileFailed.addEventListener(({ url, message }) => console.warn(`tile ${url}: ${message}`));

@@ -14,7 +14,6 @@ export function styleOf(look) {
   const alpha = look.opacity * (look.pale ?? 1);
   const { colouring, instant } = look;
   if (!colouring && alpha === 1 && !instant) return { style: undefined, replaces: false };
-  if (look.points) return { style: pointStyle(colouring, alpha), replaces: false };
   const style = new Cesium.Cesium3DTileStyle();
   const colour = (colouring && colourFunction(colouring)) ?? null;
   const plain = Cesium.Color.fromCssColorString(look.pale === undefined ? "#ffffff" : PALE);
@@ -28,11 +27,6 @@ export function styleOf(look) {
   };
   if (instant) style.show = { evaluate: standing(instant) };
   return { style, replaces: colour !== null || look.pale !== undefined };
-}
-
-/** A point cloud has no table of features; its own colours fade by a shader (shaders.js), since no style can tell them. */
-function pointStyle(colouring, alpha) {
-  return colouring?.mode === "single" ? new Cesium.Cesium3DTileStyle({ color: `color('${colouring.colour}', ${alpha})` }) : undefined;
 }
 
 /** A function of (feature, result) that gives its colour. */

@@ -19,6 +19,7 @@ import { loadLayers } from "./layers.js";
 import { Measuring } from "./measuring.js";
 import { figures, showPerformance } from "./performance.js";
 import { Picking } from "./picking.js";
+import { PointsTool } from "./points-tool.js";
 import { Search } from "./search.js";
 import { Section } from "./section.js";
 import { Sharing } from "./sharing.js";
@@ -30,7 +31,7 @@ import { Underground } from "./underground.js";
 const BELOW = "#1a2227"; // the colour of what is not there
 
 const MAKERS = {
-  bar: ToolBar, cuts: Cuts, highlights: Highlights, drawing: Drawing, colours: ColourTool, layers: LayerPanel, picking: Picking,
+  bar: ToolBar, cuts: Cuts, highlights: Highlights, drawing: Drawing, colours: ColourTool, points: PointsTool, layers: LayerPanel, picking: Picking,
   search: Search, underground: Underground, section: Section, box: ClipBox, excavation: Excavation, timeline: Timeline, sun: Sun,
   comparison: Comparison, measuring: Measuring, flight: Flight, address: Address, sharing: Sharing,
 };

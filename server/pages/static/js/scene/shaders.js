@@ -16,15 +16,6 @@ const LIDLESS = `
   }`;
 const lidless = () => new Cesium.CustomShader({ lightingModel: Cesium.LightingModel.UNLIT, fragmentShaderText: LIDLESS });
 
-const FADED = "void fragmentMain(FragmentInput fsInput, inout czm_modelMaterial material) { material.alpha = u_alpha; }";
-
-/** Points that are seen through; undefined for those that are not. */
-export function fadedPoints(alpha) {
-  if (alpha === 1) return undefined;
-  const uniforms = { u_alpha: { type: Cesium.UniformType.FLOAT, value: alpha } };
-  return new Cesium.CustomShader({ uniforms, fragmentShaderText: FADED, translucencyMode: Cesium.CustomShaderTranslucencyMode.TRANSLUCENT });
-}
-
 /** The shader of a layer's tilesets, undefined for the usual one; `glass`: the ground is seen through. */
 export function shaderOf({ group, settings }, glass) {
   if (group === "underground" && glass) return glow();

@@ -32,7 +32,7 @@ export class Timeline {
   }
 
   learn(layer) {
-    if (layer.group === "points") return;
+    if (layer.points) return;
     const found = timeFields(layer.fields.all);
     if (found.begin || found.end) this.fields.set(layer.id, found);
     if (this.seconds !== null) this.apply(layer);
@@ -41,7 +41,7 @@ export class Timeline {
 
   /** Layers that know of time, one way or the other. */
   get dated() {
-    return this.city.layers.filter((layer) => layer.tileset && (this.fields.has(layer.id) || layer.settings.temporal));
+    return this.city.layers.filter((layer) => layer.tileset && (this.fields.has(layer.id) || (layer.points ? layer.points.dated : layer.settings.temporal)));
   }
 
   /** First and last instant of the data, from what is loaded and what the collections say. */
@@ -73,7 +73,7 @@ export class Timeline {
   }
 
   apply(layer) {
-    const fields = this.fields.get(layer.id);
+    const fields = layer.points ? {} : this.fields.get(layer.id);
     if (!fields) return;
     layer.instant = this.seconds === null ? null : { seconds: this.seconds, ...fields };
     layer.applyLook();
@@ -83,7 +83,7 @@ export class Timeline {
   /** Layers without dates in their tiles come from the server as they were. */
   ask() {
     const query = this.seconds === null ? {} : { datetime: `${dayOf(this.seconds)}T00:00:00Z` };
-    for (const layer of this.dated) if (!this.fields.has(layer.id)) this.variants.show(layer, query);
+    for (const layer of this.dated) if (!layer.points && !this.fields.has(layer.id)) this.variants.show(layer, query);
   }
 
   choose(layer, part, id) {
