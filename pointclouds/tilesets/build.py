@@ -17,12 +17,20 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
+from pointclouds.cloud.cloud import open_cloud
 from pointclouds.cloud.summary import Box3
 from pointclouds.copc.reader import CopcFile, selection_of
 from pointclouds.crs import require_usable
 from pointclouds.errors import OutputError, PlacementError, PointCloudError, QueryError
 from pointclouds.placement import place
-from pointclouds.tilesets.colours import MODES, Colouring, ColourMode, colouring
+from pointclouds.tilesets.colours import (
+    MODES,
+    Colouring,
+    ColourMode,
+    available_modes,
+    colouring,
+    stretches_of,
+)
 from pointclouds.tilesets.glb import point_glb
 from pointclouds.tilesets.local_frame import LocalFrame, column_extremes
 from pointclouds.tilesets.subtrees import TILE_SCHEMA, Box, Key, box_values, build_subtrees, subtree_levels
@@ -120,7 +128,13 @@ class _Builder:
         entries = source.entries
         self.entries = entries[np.lexsort((entries["offset"], entries["level"]))]
         filled = self.entries[self.entries["point_count"] > 0]
-        self.colouring: Colouring = colouring(colour, source.read_node(filled[0]))
+        cloud = open_cloud(source.path)
+        modes = available_modes(cloud)
+        self.colouring: Colouring = colouring(
+            colour if colour in modes else modes[0],
+            stretches_of(cloud, source.read_node(filled[0])),
+            (source.header.scale[2], source.header.offset[2]),
+        )
         fields = {*self.colouring.fields, "Classification"}
         self.selection = selection_of(fields)
         self.bytes = self.bytes_gzip = 0
@@ -168,7 +182,7 @@ class _Builder:
                 f"{self.source.path.name}: points of node {_path(key)} cannot be placed on the globe; "
                 "they lie outside the area of the CRS or of its grid"
             )
-        glb = point_glb(local, self.colouring.colours(records), records["Classification"])
+        glb = point_glb(local, self.colouring.colours(records), records)
         self._write(f"content/{_path(key)}.glb", glb, _GZIP_LEVEL)
         return box
 

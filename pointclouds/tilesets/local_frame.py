@@ -1,5 +1,6 @@
 """A local frame of metres in the middle of a point cloud, and fast, checked placement of points in it."""
 
+import threading
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,15 @@ def _sample_cube() -> Positions:
 _CUBE: Final = _sample_cube()
 _TERMS: Final = _quadratic_terms(_CUBE)
 _SOLVE: Final = np.linalg.pinv(_TERMS)
+_HULL: Final = np.concatenate(
+    (
+        [[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)],
+        np.zeros((1, 3)),
+        [sign * row for row in np.eye(3) for sign in (-1.0, 1.0)],
+    )
+)
+"""Corners, middle, and both ends of each axis of a box from -1 to 1: (15, 3)."""
+_UNEVEN: Final = 2e-5
 
 
 def column_extremes(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -44,6 +54,7 @@ class LocalFrame:
 
     def __init__(self, placement: Placement, origin: Positions) -> None:
         self._placement = placement
+        self._lock = threading.Lock()
         longitude, latitude, _ = placement.geodetic(origin[None])[0]
         start, along = placement.geocentric(np.stack((origin, origin + np.array((_STEP, 0.0, 0.0)))))
         if not np.isfinite((start, along)).all():
@@ -67,13 +78,20 @@ class LocalFrame:
         columns = [[*self._axes[:, axis].tolist(), 0.0] for axis in range(3)]
         return [*columns[0], *columns[1], *columns[2], *self._origin.tolist(), 1.0]
 
+    def to_earth(self, local: Positions) -> Positions:
+        """Local positions (n, 3) as earth-centred, earth-fixed metres."""
+        return np.asarray(local @ self._axes.T + self._origin)
+
     def metres(self, native: float) -> float:
         """A native horizontal length in metres on the ground."""
         return native * self._metres
 
     def exact(self, native: Positions) -> Positions:
         """Local positions of native ones, each by PROJ."""
-        return np.asarray((self._placement.geocentric(native) - self._origin) @ self._axes)
+        # The operation that PROJ chose is an object of one thread at a time.
+        with self._lock:
+            earth = self._placement.geocentric(native)
+        return np.asarray((earth - self._origin) @ self._axes)
 
     def from_native(self, native: Positions, low: Positions, high: Positions) -> Positions:
         """Local positions (n, 3) of native ones that lie in the box `low` to `high`.
@@ -98,6 +116,20 @@ class LocalFrame:
         low = np.array([ends[2 * axis, axis] for axis in range(3)])
         high = np.array([ends[2 * axis + 1, axis] for axis in range(3)])
         return low, high
+
+    def boxes(self, low: Positions, high: Positions) -> Corners:
+        """Boxes (n, 3 each corner) along the local axes that hold native boxes (n, 3 each corner).
+
+        The corners are placed exactly. Inside a box the transformation bends: second differences along the native axes say how far
+        at most if it bends evenly, and a hundred-thousandth of the diagonal is added for what does not (kinks of a grid).
+        """
+        middle, half = (low + high) / 2, (high - low) / 2
+        places = middle[:, None] + _HULL * half[:, None]
+        exact = self.exact(places.reshape(-1, 3)).reshape(len(low), len(_HULL), 3)
+        corners, centre = exact[:, :8], exact[:, 8:9]
+        bends = np.abs((exact[:, 9::2] + exact[:, 10::2]) / 2 - centre).sum(axis=1)
+        more = bends + TOLERANCE + np.linalg.norm(half, axis=1, keepdims=True) * self._metres * _UNEVEN
+        return corners.min(axis=1) - more, corners.max(axis=1) + more
 
     def box84(self, box: Corners) -> Box3:
         """A local box as west, south, bottom, east, north, top (degrees, ellipsoidal metres)."""
