@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from pointclouds import errors as point_errors
 from providers import errors as provider_errors
 from providers.features.cql2 import parse_filter
 from providers.features.parser import QueryLimits
@@ -71,6 +72,8 @@ for _error, _status in (
     (tile_errors.ArchiveError, 503),
     (tile_errors.SceneError, 503),  # one tileset cannot be read or made; the others go on
     (tile_errors.TilesError, 500),
+    (point_errors.QueryError, 400),
+    (point_errors.PointCloudError, 503),  # one point cloud cannot be read; the others go on
     (server_errors.IdentityError, 401),
     (server_errors.RegistryUnavailable, 503),
     (server_errors.ChengtuError, 500),
