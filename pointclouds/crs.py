@@ -1,6 +1,7 @@
 """Coordinate reference systems of point clouds: from the file, from the caller, into WKT and names."""
 
 import struct
+from pathlib import Path
 from typing import Final, TypeGuard
 
 import pyproj
@@ -8,14 +9,16 @@ from pyproj.crs import CompoundCRS
 from pyproj.exceptions import CRSError
 
 from pointclouds.errors import MissingCrsError, UnusableCrsError
+from pointclouds.las.geotiff_crs import user_defined_crs
 from pointclouds.las.structures import Vlr
 
 _PROJECTION: Final = "LASF_Projection"
 _WKT_RECORD: Final = 2112
-_GEOKEYS_RECORD: Final = 34735
+_GEOKEYS_RECORD, _DOUBLES_RECORD, _TEXTS_RECORD = 34735, 34736, 34737
 # GeoTIFF 1.1 (OGC 19-008r4): key ids of the CRS codes
 _GEODETIC_KEY, _PROJECTED_KEY, _VERTICAL_KEY = 2048, 3072, 4096
 _USER_DEFINED: Final = 32767
+_LONGEST_PRJ: Final = 65_536
 
 
 def parse_crs(value: str | pyproj.CRS, what: str = "--crs") -> pyproj.CRS:
@@ -36,7 +39,7 @@ def parse_crs(value: str | pyproj.CRS, what: str = "--crs") -> pyproj.CRS:
 
 
 def crs_of_records(records: list[Vlr], name: str) -> pyproj.CRS | None:
-    """The CRS in the WKT or GeoTIFF records of a LAS file; WKT wins. None if there is none, or a user-defined one.
+    """The CRS in the WKT or GeoTIFF records of a LAS file; WKT wins. None if there is none, or one defined only in part.
 
     Raises:
         UnusableCrsError: a record names a CRS that PROJ cannot read.
@@ -45,10 +48,12 @@ def crs_of_records(records: list[Vlr], name: str) -> pyproj.CRS | None:
     wkt = ours.get(_WKT_RECORD, b"").split(b"\0", 1)[0].decode("utf-8", "replace").strip()
     if wkt:
         return parse_crs(wkt, f"{name}: the WKT record")
-    keys = _geo_keys(ours.get(_GEOKEYS_RECORD, b""))
+    directory = ours.get(_GEOKEYS_RECORD, b"")
+    keys = _geo_keys(directory)
+    if keys.get(_PROJECTED_KEY) == _USER_DEFINED:
+        return user_defined_crs(directory, ours.get(_DOUBLES_RECORD, b""), ours.get(_TEXTS_RECORD, b""), keys)
     code = next((keys[key] for key in (_PROJECTED_KEY, _GEODETIC_KEY) if _is_code(keys.get(key))), None)
-    # A user-defined projection over a coded geodetic CRS must not be taken for that geodetic CRS.
-    if code is None or keys.get(_PROJECTED_KEY) == _USER_DEFINED:
+    if code is None:
         return None
     horizontal = parse_crs(f"EPSG:{code}", f"{name}: the GeoTIFF keys'")
     vertical = keys.get(_VERTICAL_KEY)
@@ -85,15 +90,46 @@ def require_usable(crs: pyproj.CRS | None, name: str) -> pyproj.CRS:
     """
     if crs is None:
         raise MissingCrsError(
-            f"{name} names no coordinate reference system that can be read (WKT or GeoTIFF record); "
+            f"{name} names no coordinate reference system that can be read; "
             "say which one it is with --crs, for example --crs EPSG:28992 or --crs EPSG:28992+5709"
         )
     if not horizontal_part(crs).is_projected:
         raise UnusableCrsError(
             f"{name}: {crs.name} is not projected; a point cloud needs a projected CRS (metres or feet). "
-            "Reproject the file, or correct --crs if this is not what its coordinates are"
+            "Correct --crs if this is not what its coordinates are, or have it reprojected with --target-crs"
         )
     return crs
+
+
+def crs_beside(path: Path) -> pyproj.CRS | None:
+    """The CRS in the .prj beside a file (WKT of OGC or of Esri), None where there is none.
+
+    Raises:
+        UnusableCrsError: the .prj holds none that PROJ can read.
+    """
+    for beside in (path.with_suffix(".prj"), path.with_suffix(".PRJ")):
+        if beside.is_file() and beside != path:
+            text = beside.read_bytes()[:_LONGEST_PRJ].decode("utf-8", "replace").strip("\ufeff\0 \r\n\t")
+            return parse_crs(text, beside.name) if text else None
+    return None
+
+
+def with_vertical(crs: pyproj.CRS, vertical: str | pyproj.CRS) -> pyproj.CRS:
+    """The horizontal CRS with this vertical one in place of its own.
+
+    Raises:
+        UnusableCrsError: `vertical` is no vertical CRS.
+    """
+    height = parse_crs(vertical, "the vertical CRS")
+    if not height.is_vertical or height.is_compound:
+        raise UnusableCrsError(
+            f"{height.name} is no vertical coordinate reference system; give one such as EPSG:5737 or EPSG:5709"
+        )
+    flat = horizontal_part(crs)
+    if flat.is_geocentric:
+        raise UnusableCrsError(f"{flat.name} has its heights in x, y and z; it takes no vertical CRS")
+    flat = flat.to_2d()
+    return CompoundCRS(f"{flat.name} + {height.name}", [flat, height])
 
 
 def horizontal_part(crs: pyproj.CRS) -> pyproj.CRS:

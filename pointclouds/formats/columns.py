@@ -186,7 +186,8 @@ class Layout:
             values = columns[name] if everything else columns[name][good]
             records[name] = np.rint((values.astype(np.float64) - self.offset[axis]) / self.scale[axis])
         for name, way in self.ways.items():
-            _fill(records, way, columns[name] if everything else columns[name][good])
+            if name in columns:  # of several scans in a file some lack what others have
+                _fill(records, way, columns[name] if everything else columns[name][good])
         return records
 
 

@@ -18,7 +18,7 @@ from pointclouds.formats.columns import Columns, Layout, Spans, make_layout
 from pointclouds.formats.text_lines import LONGEST_LINE, SAMPLE_BYTES, SKIPPED, TextLayout, look_at
 from pointclouds.las.layout import Records
 from pointclouds.las.reader import reading
-from pointclouds.sources import SourceDescription
+from pointclouds.sources import Box3, SourceDescription
 
 _BLOCK_BYTES: Final = 8 << 20
 _COMMENT_LINES: Final = re.compile(rb"(?m)^[ \t]*(?:#|//|!|%)[^\n]*\n?")
@@ -135,7 +135,7 @@ def described(
     return SourceDescription(
         name=name,
         count=spans.kept,
-        box=(*spans.low, *spans.high),
+        box=_kept_box(spans, layout),
         crs=crs,
         point_format=layout.point_format,
         scale=layout.scale,
@@ -147,6 +147,16 @@ def described(
         dropped=left_out,
         notes=(*layout.notes, *notes),
     )
+
+
+def _kept_box(spans: Spans, layout: Layout) -> Box3:
+    """The box of the coordinates as they are kept: rounded to the scale."""
+    ends = [
+        round((value - offset) / scale) * scale + offset
+        for corner in (spans.low, spans.high)
+        for value, scale, offset in zip(corner, layout.scale, layout.offset, strict=True)
+    ]
+    return ends[0], ends[1], ends[2], ends[3], ends[4], ends[5]
 
 
 def parse_lines(data: bytes, text: TextLayout, name: str) -> Columns:

@@ -104,16 +104,18 @@ def look_at(
     codec = text_encoding(head, encoding, name)
     if b"\0" in head and not codec.startswith("utf-16"):
         raise UnreadablePointCloudError(f"{name} is no text: it holds zero bytes")
-    text = head.decode(codec, "ignore")
+    # Bytes that fit no character keep their place, so that the numbers are found where they are.
+    errors = "replace" if codec.startswith("utf-16") else "surrogateescape"
+    text = head.decode(codec, errors)
     lines, header, start = _beginning(text, name)
     chosen = _separator(separator) if separator else _found_separator(lines)
     decimal = "," if chosen != "," and any("," in line for line in lines) else "."
     rows = [_cells(line, chosen) for line in lines]
     names, left_out = _columns(rows, _header_cells(header, chosen) if header else None, columns, name)
     before = text[:start]
-    position = (
-        len(codecs.BOM_UTF8) + len(before.encode()) if codec == "utf-8-sig" else len(before.encode(codec))
-    )
+    position = len(before.encode("utf-8" if codec == "utf-8-sig" else codec, errors))
+    if codec == "utf-8-sig":
+        position += len(codecs.BOM_UTF8)
     return TextLayout(codec, chosen, decimal, names, position, left_out)
 
 
