@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 GRID_DEPTH: Final = 7
-"""log2 of the 128 cells along a node's edge; a 64-cell grid gives a thin root."""
+"""log2 of the 128 cells along a node's edge; a 64-cell grid gives a thin root and a smaller file (decision 28)."""
 LEAF_POINTS: Final = 50_000
 """A node with no more points than this keeps them all."""
 SMALLEST_CHILD: Final = 1_000
@@ -105,17 +105,31 @@ def morton_codes(
     return codes
 
 
-def _levels(codes: npt.NDArray[np.uint64], depth: int) -> npt.NDArray[np.int8]:
+def flip_of(depth: int) -> np.uint64:
+    """What codes of that depth are XORed with before they are sorted."""
+    return np.uint64(_FLIP & ((1 << 3 * depth) - 1))
+
+
+def first_difference(changes: npt.NDArray[np.uint64], depth: int) -> npt.NDArray[np.int64]:
+    """The depth (1 to `depth`) of the coarsest cell that two codes do not share, from their XOR; depth + 1 where they are equal."""
+    # Keep the highest bit and drop its neighbour, so that rounding to float64 cannot carry into a new bit.
+    lone = changes & ~(changes >> np.uint64(1))
+    _, highest = np.frexp(lone.astype(np.float64))
+    return np.asarray(depth - (highest.astype(np.int64) - 1) // 3)
+
+
+def _levels(
+    codes: npt.NDArray[np.uint64], depth: int, grid_depth: int, before: np.uint64 | None
+) -> npt.NDArray[np.int8]:
     """The coarsest level at which each point of a sorted list is the first of its cell."""
     levels = np.zeros(codes.size, np.int8)
+    if before is not None:
+        change = np.array([codes[0] ^ before], np.uint64)
+        levels[0] = max(int(first_difference(change, depth)[0]) - grid_depth, 0)
     for first in range(1, codes.size, _BLOCK):
         last = min(first + _BLOCK, codes.size)
         change = codes[first:last] ^ codes[first - 1 : last - 1]
-        # Keep the highest bit and drop its neighbour, so that rounding to float64 cannot carry into a new bit.
-        change &= ~(change >> np.uint64(1))
-        _, highest = np.frexp(change.astype(np.float64))
-        differs_at = depth - (highest - 1) // 3
-        levels[first:last] = np.maximum(differs_at - GRID_DEPTH, 0)
+        levels[first:last] = np.maximum(first_difference(change, depth) - grid_depth, 0)
     return levels
 
 
@@ -135,12 +149,52 @@ def _runs(values: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.ND
     return starts, np.diff(starts, append=values.size)
 
 
+@dataclass(frozen=True)
+class OctreeRules:
+    """How points are shared out: a node of at most `leaf_points` keeps all of them, children of fewer than `smallest_child` stay with
+    their parent, and a divided node shows one point a cell of a grid of 2 ** `grid_depth` cells along its edge."""
+
+    leaf_points: int = LEAF_POINTS
+    smallest_child: int = SMALLEST_CHILD
+    grid_depth: int = GRID_DEPTH
+
+    def deepest(self, depth: int) -> int:
+        """The last level: a node there keeps whatever it is given."""
+        return max(depth - self.grid_depth, 0)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Disjoint cells of the octree below which points are shared out, in the order of flipped codes.
+
+    `lows` (n,) uint64: the lowest flipped code of each. `levels` (n,) int8. `before`: any flipped code of the nearest cell before the
+    first that holds a point, None if none does.
+    """
+
+    lows: npt.NDArray[np.uint64]
+    levels: npt.NDArray[np.int8]
+    before: np.uint64 | None = None
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The octree below some cells: the nodes in them, and the points that go up to nodes above.
+
+    `promoted` holds indices of points, `promoted_keys` (n, 4) int32 the node of each; sorted by node, ascending inside one.
+    """
+
+    tree: Octree
+    promoted: npt.NDArray[np.int64]
+    promoted_keys: npt.NDArray[np.int32]
+
+
 def build_octree(
     codes: npt.NDArray[np.uint64],
     depth: int,
     *,
     leaf_points: int = LEAF_POINTS,
     smallest_child: int = SMALLEST_CHILD,
+    grid_depth: int = GRID_DEPTH,
 ) -> Octree:
     """Distribute points over the nodes of an octree.
 
@@ -148,34 +202,120 @@ def build_octree(
         codes: Morton codes of at least one point, `depth` bits per axis.
         leaf_points: a node of no more points is not divided.
         smallest_child: children with fewer points are merged into their parent.
+        grid_depth: log2 of the cells along a node's edge.
     """
-    flip = np.uint64(_FLIP & ((1 << 3 * depth) - 1))
+    rules = OctreeRules(leaf_points, smallest_child, grid_depth)
+    whole = Cells(np.zeros(1, np.uint64), np.zeros(1, np.int8))
+    return build_branches(codes, depth, rules, whole).tree
+
+
+def build_branches(codes: npt.NDArray[np.uint64], depth: int, rules: OctreeRules, cells: Cells) -> Branches:
+    """Distribute the points of some cells over the nodes in them and above them, as `build_octree` of all points does.
+
+    Every cell above those given has to hold more than 2 ** (3 * (grid_depth - 1)) + leaf_points points, so that it is divided
+    whatever its ancestors take. The nodes then are exactly those that one sort of all points gives.
+
+    Args:
+        codes: Morton codes of at least one point, all in `cells`, `depth` bits per axis.
+    """
+    flip = flip_of(depth)
     flipped = codes ^ flip
     by_code = np.argsort(flipped)
     ordered = flipped[by_code]
-    levels = _levels(ordered, depth)
+    _sort_ties(by_code, ordered)
+    levels = _levels(ordered, depth, rules.grid_depth, cells.before)
+    bounds = np.append(np.searchsorted(ordered, cells.lows), ordered.size)
+    bases = np.repeat(cells.levels, np.diff(bounds))
     ordered ^= flip
-    deepest = max(depth - GRID_DEPTH, 0)
+    up = levels < bases
+    if cells.levels.max() > 0:
+        _promote_small_cells(levels, up, bounds, bases, rules.smallest_child)
+    keys, node_of = _nodes_below(ordered, levels, bases, up, depth, rules)
+    promoted, promoted_keys = _promoted(ordered, levels, up, by_code, depth)
+    return Branches(_grouped(keys, node_of, by_code), promoted, promoted_keys)
 
-    alive = np.arange(codes.size)
-    node_of = np.empty(codes.size, np.int32)
-    keys: list[npt.NDArray[np.int32]] = []
+
+def _sort_ties(by_code: npt.NDArray[np.int64], ordered: npt.NDArray[np.uint64]) -> None:
+    """Bring points of one code into the order of recording: which of them is shown above must not depend on how they were sorted."""
+    same = ordered[1:] == ordered[:-1]
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        by_code[tied] = by_code[tied[np.lexsort((by_code[tied], ordered[tied]))]]
+
+
+def _promote_small_cells(
+    levels: npt.NDArray[np.int8],
+    up: npt.NDArray[np.bool_],
+    bounds: npt.NDArray[np.int64],
+    bases: npt.NDArray[np.int8],
+    smallest_child: int,
+) -> None:
+    """What is left of a cell and is too little for a node goes to the parent."""
+    counts = np.diff(bounds)
+    left = np.diff(np.concatenate(([0], np.cumsum(~up)))[bounds])
+    small = np.repeat((left < smallest_child), counts) & ~up & (bases > 0)
+    levels[small] = bases[small] - 1
+    up |= small
+
+
+def _nodes_below(
+    ordered: npt.NDArray[np.uint64],
+    levels: npt.NDArray[np.int8],
+    bases: npt.NDArray[np.int8],
+    up: npt.NDArray[np.bool_],
+    depth: int,
+    rules: OctreeRules,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Keys of the nodes, and the node of every point in sorted order (-1: none of these)."""
+    deepest = rules.deepest(depth)
+    waiting = np.flatnonzero(~up)
+    node_of = np.full(ordered.size, -1, np.int32)
+    keys: list[npt.NDArray[np.int32]] = [np.empty((0, 4), np.int32)]
     nodes = 0
-    for level in range(deepest + 1):
+    for level in range(int(bases.min()), deepest + 1):
+        begun = bases[waiting] <= level
+        alive = waiting if begun.all() else waiting[begun]
+        if alive.size == 0:
+            continue
         prefix = ordered[alive] >> np.uint64(3 * (depth - level))
         starts, counts = _runs(prefix)
-        whole = (counts <= leaf_points) | (level == deepest)
+        whole = (counts <= rules.leaf_points) | (level == deepest)
         taken = (levels[alive] <= level) | np.repeat(whole, counts)
-        _take_small_children(ordered[alive], taken, depth - level - 1, smallest_child)
+        _take_small_children(ordered[alive], taken, depth - level - 1, rules.smallest_child)
         axes = _unmorton(prefix[starts], level)
         keys.append(np.concatenate((np.full((starts.size, 1), level, np.int32), axes), axis=1))
         numbers = np.repeat(np.arange(nodes, nodes + starts.size, dtype=np.int32), counts)
         node_of[alive[taken]] = numbers[taken]
         nodes += starts.size
-        alive = alive[~taken]
-        if alive.size == 0:
+        waiting = waiting[node_of[waiting] < 0]
+        if waiting.size == 0:
             break
-    return _grouped(np.concatenate(keys), node_of, by_code)
+    return np.concatenate(keys), node_of
+
+
+def _promoted(
+    ordered: npt.NDArray[np.uint64],
+    levels: npt.NDArray[np.int8],
+    up: npt.NDArray[np.bool_],
+    by_code: npt.NDArray[np.int64],
+    depth: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Points that go up, sorted by node, ascending inside one; and their nodes' keys."""
+    parts: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    keys: list[npt.NDArray[np.int32]] = [np.empty((0, 4), np.int32)]
+    places = np.flatnonzero(up)
+    for level in np.unique(levels[places]).tolist():
+        here = places[levels[places] == level]
+        prefix = ordered[here] >> np.uint64(3 * (depth - level))
+        # Stable by run, then by index: runs of one node stand together in sorted order already.
+        _, counts = _runs(prefix)
+        run = np.repeat(np.arange(counts.size), counts)
+        own = by_code[here]
+        order = np.lexsort((own, run))
+        parts.append(own[order])
+        axes = _unmorton(prefix[order], level)
+        keys.append(np.concatenate((np.full((here.size, 1), level, np.int32), axes), axis=1))
+    return np.concatenate(parts), np.concatenate(keys)
 
 
 def _take_small_children(
@@ -192,10 +332,12 @@ def _take_small_children(
 def _grouped(
     keys: npt.NDArray[np.int32], node_of: npt.NDArray[np.int32], by_code: npt.NDArray[np.int64]
 ) -> Octree:
-    """Point indices node by node, ascending inside a node."""
-    of_point = np.empty(by_code.size, np.uint16 if len(keys) <= 0xFFFF else np.int32)
-    of_point[by_code] = node_of
+    """Point indices node by node, ascending inside a node; points of no node (-1) are left out."""
+    of_point = np.empty(by_code.size, np.uint16 if len(keys) < 0xFFFF else np.uint32)
+    # -1 becomes the highest number, so these points come last.
+    of_point[by_code] = node_of.astype(of_point.dtype)
     # Stable, and a radix sort for 16 bits: indices stay ascending inside a node.
     order = np.argsort(of_point, kind="stable")
-    counts = np.bincount(node_of, minlength=len(keys))
-    return Octree(keys, np.concatenate(([0], np.cumsum(counts))), order)
+    counts = np.bincount(node_of[node_of >= 0], minlength=len(keys))
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    return Octree(keys, starts, order[: starts[-1]])
