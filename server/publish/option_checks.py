@@ -102,7 +102,12 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("editing.constraints", "--constraints", _VECTORS, "vector data"),
     OptionUse("tile_fields", "--tile-fields", _VECTORS, "vector data, of which it makes tiles"),
     OptionUse("field_titles", "--field-title", _FEATURES, "features"),
-    OptionUse("style", "--style", _FEATURES | _RASTERS, "data of which a map is drawn: features and rasters"),
+    OptionUse(
+        "style",
+        "--style",
+        _FEATURES | _RASTERS | _POINT_CLOUDS,
+        "data of which a map is drawn: features, rasters and point clouds",
+    ),
     OptionUse("scene.height_field", "--height-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.levels_field", "--levels-field", _VECTORS, _BUILDINGS),
     OptionUse("scene.default_height", "--default-height", _VECTORS, _BUILDINGS),

@@ -30,7 +30,8 @@ def check_style_fits(request: PublishRequest, item: Input, settings: Settings) -
     """Refuse a style of rasters for features, and one of features for rasters. Raises OptionError."""
     if request.style is None:
         return
-    is_raster = item.format.family is Family.RASTER
+    # The map of a point cloud is drawn of its coverage.
+    is_raster = item.format.family in (Family.RASTER, Family.POINT_CLOUD)
     if (usable_style(request.style, settings).raster is not None) == is_raster:
         return
     named = f"The style {request.style!r}" if isinstance(request.style, str) else "This style"

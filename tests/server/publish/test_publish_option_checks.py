@@ -148,7 +148,7 @@ def test_each_option_is_refused_for_every_format_it_is_not_for(use: OptionUse) -
         ("a.tif", {"reading": {"wkt_column": "g"}}, "--wkt-column is for CSV"),
         ("a.csv", {"reading": {"layer": "a"}}, "--layer is for formats with layers"),
         ("a.tif", {"reading": {"time_field": "t"}}, "--time-field is for features"),
-        ("a.las", {"style": "point"}, "--style is for data of which a map is drawn"),
+        ("a.las", {"style": "point"}, "style .point. .* is for features; a.las is"),
         ("a.geojson", {"scene": {"point_tiles": False}}, "--no-point-tiles is for point clouds"),
         ("a.tif", {"scene": {"point_colour": "rgb"}}, "--point-colour is for point clouds"),
         # of no use alone
