@@ -105,9 +105,9 @@ def _labelled(
     known = source.description.crs or crs_beside(path)
     if options.vertical:
         known = with_vertical(require_usable_or_geographic(known, path.name), options.vertical)
-    if known is not None and known != source.description.crs:
-        source = LabelledSource(source, known)
-    return source
+    if known is None or known == source.description.crs:
+        return source
+    return LasSource(path, known) if isinstance(source, LasSource) else LabelledSource(source, known)
 
 
 def require_usable_or_geographic(crs: pyproj.CRS | None, name: str) -> pyproj.CRS:

@@ -180,6 +180,29 @@ def _is_las(sample: Sample) -> bool:
     return sample.head[:4] == b"LASF"
 
 
+def _is_e57(sample: Sample) -> bool:
+    return sample.head.startswith(b"ASTM-E57")
+
+
+def _is_ept(sample: Sample) -> bool:
+    """The ept.json itself; the folder and the archive of one are found by `inputs`."""
+    text = sample.text
+    return text.lstrip().startswith("{") and all(member in text for member in _EPT_MEMBERS)
+
+
+_EPT_MEMBERS = ('"hierarchyType"', '"dataType"', '"schema"', '"points"')
+_POINT_TEXT_SUFFIXES = (".xyz", ".xyzrgb", ".pts", ".asc", ".txt")
+
+
+def _is_text_of_points(sample: Sample) -> bool:
+    """Text with columns of numbers, by an ending that says so: a .csv may as well be a table of features."""
+    if sample.path.suffix.lower() not in _POINT_TEXT_SUFFIXES or sample.text.lstrip()[:1] in ("{", "[", "<"):
+        return False
+    from pointclouds.formats.opening import is_text_of_points
+
+    return is_text_of_points(sample.head, sample.path.name)
+
+
 _RASTER_MARKS = (
     b"II*\x00",
     b"MM\x00*",
@@ -292,8 +315,23 @@ def _is_obj(sample: Sample) -> bool:
     return sample.path.suffix.lower() == ".obj" and bool(_OBJ_VERTEX.search(sample.text))
 
 
+_PLY_FACES = re.compile(rb"^element (?:face|tristrips) +0*[1-9]", re.MULTILINE)
+
+
+def _is_any_ply(sample: Sample) -> bool:
+    return sample.head.startswith((b"ply\n", b"ply\r\n", b"ply\r"))
+
+
 def _is_ply(sample: Sample) -> bool:
-    return sample.head.startswith((b"ply\n", b"ply\r\n")) and b"\nelement face " in sample.head[:4096]
+    return _is_any_ply(sample) and _PLY_FACES.search(_ply_header(sample)) is not None
+
+
+def _is_point_ply(sample: Sample) -> bool:
+    return _is_any_ply(sample) and not _is_ply(sample) and b"element vertex" in _ply_header(sample)
+
+
+def _ply_header(sample: Sample) -> bytes:
+    return sample.head.partition(b"end_header")[0].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _is_stl(sample: Sample) -> bool:
@@ -334,6 +372,8 @@ FORMATS: dict[str, Format] = {
         Format("geoparquet", "GeoParquet", Family.VECTOR, _is_parquet),
         Format("osm", "OpenStreetMap PBF", Family.VECTOR, _is_osm_pbf, "OSM"),
         Format("las", "LAS, LAZ or COPC", Family.POINT_CLOUD, _is_las),
+        Format("e57", "E57 (scans)", Family.POINT_CLOUD, _is_e57),
+        Format("ept", "EPT (ept.json, its folder, or an archive of it)", Family.POINT_CLOUD, _is_ept),
         Format("3dtiles", "3D Tiles (tileset.json, an archive of one, 3TZ)", Family.TILESET, _is_tileset),
         Format("cityjson", "CityJSON or CityJSONSeq", Family.CITY_MODEL, _is_cityjson),
         Format("indoorgml", "IndoorGML", Family.CITY_MODEL, _is_indoorgml),
@@ -342,6 +382,7 @@ FORMATS: dict[str, Format] = {
         Format("gltf", "glTF 2.0 (.glb, .gltf)", Family.CITY_MODEL, _is_gltf),
         Format("obj", "Wavefront OBJ", Family.CITY_MODEL, _is_obj),
         Format("ply", "PLY mesh", Family.CITY_MODEL, _is_ply),
+        Format("pointply", "PLY of points (without faces)", Family.POINT_CLOUD, _is_point_ply),
         Format("stl", "STL", Family.CITY_MODEL, _is_stl),
         Format("citygml", "CityGML", Family.CITY_MODEL, is_citygml),
         Format("geojsonseq", "GeoJSON text sequence", Family.VECTOR, _is_geojson_sequence, "GeoJSONSeq"),
@@ -352,6 +393,7 @@ FORMATS: dict[str, Format] = {
         Format("zarr", "Zarr (version 2 or 3)", Family.RASTER, _is_zarr),
         Format("raster", "GeoTIFF and other GDAL rasters", Family.RASTER, _is_raster),
         Format("swmm", "SWMM 5 drainage network (.inp)", Family.VECTOR, _is_swmm),
+        Format("xyz", "points as text (XYZ, PTS, CSV)", Family.POINT_CLOUD, _is_text_of_points),
         Format("csv", "CSV with coordinates", Family.VECTOR, _is_csv),
     )
 }

@@ -86,8 +86,10 @@ def find_inputs(
     if not files:
         raise FileNotUsable("No file was given to publish.")
     stores = [path for path in files if is_zarr_store(path)]
-    given = [_usable(path) for path in _in_folders(files) if path not in stores]
+    ept = [path for path in files if is_ept(path)]
+    given = [_usable(path) for path in _in_folders(files) if path not in (*stores, *ept)]
     inputs = [Input(_held_store(path), FORMATS["zarr"], path.name) for path in stores]
+    inputs += [Input(path.absolute(), FORMATS["ept"], path.name) for path in ept]
     for number, path in enumerate(_without_parts(given)):
         if is_archive(path):
             inputs += _from_archive(path, workspace / f"unpacked-{number}", limits, format_key, layer)
@@ -112,6 +114,11 @@ def is_zarr_store(path: Path) -> bool:
     return path.is_dir() and any((path / mark).is_file() for mark in _ZARR_MARKS)
 
 
+def is_ept(path: Path) -> bool:
+    """Whether a folder is an Entwine Point Tile; its files are held in when they are read."""
+    return path.is_dir() and (path / "ept.json").is_file()
+
+
 def _held_store(path: Path) -> Path:
     """The absolute path of a store in which no link leads elsewhere. Raises PathOutside."""
     path = path.absolute()
@@ -125,22 +132,27 @@ def _held_store(path: Path) -> Path:
 
 
 def _in_folders(files: Sequence[Path]) -> list[Path]:
-    """The files, and instead of a folder the rasters in it, by name."""
+    """The files, and instead of a folder the rasters in it (else the point clouds), by name."""
     found: list[Path] = []
     for path in files:
         if not path.is_dir():
             found.append(path)
             continue
-        inner = sorted(
-            file for file in path.iterdir() if file.suffix.lower() in _RASTER_SUFFIXES and file.is_file()
+        inside = sorted(file for file in path.iterdir() if file.is_file())
+        found += (
+            [file for file in inside if file.suffix.lower() in _RASTER_SUFFIXES]
+            or [file for file in inside if file.suffix.lower() in _POINT_CLOUD_SUFFIXES]
+            or [path]
         )
-        found += inner or [path]
     return found
 
 
 _RASTER_SUFFIXES = frozenset(
     (".tif", ".tiff", ".jp2", ".img", ".nc", ".nc4", ".h5", ".hdf5", ".asc", ".dt2", ".hgt")
 )
+
+
+_POINT_CLOUD_SUFFIXES = frozenset((".las", ".laz", ".e57", ".ply", ".xyz", ".pts"))
 
 
 def _usable(path: Path) -> Path:
@@ -196,6 +208,9 @@ def _from_archive(
     store = next((place for place in (folder, *folder.iterdir()) if is_zarr_store(place)), None)
     if store is not None:
         return [Input(_held_store(store), FORMATS["zarr"], archive.name)]
+    tiled = next((place for place in (folder, *sorted(folder.iterdir())) if is_ept(place)), None)
+    if tiled is not None and format_key in (None, "ept"):
+        return [Input(tiled, FORMATS["ept"], archive.name)]
     indoors = imdf_folder(folder)
     if indoors is not None and format_key in (None, "imdf"):
         return [Input(units_of(indoors, folder / "imdf-units.geojson"), FORMATS["imdf"], archive.name)]
@@ -205,7 +220,11 @@ def _from_archive(
         # Thousands of tiles need not be looked at, each of which might be taken for a dataset.
         return [Input(whole, FORMATS["3dtiles"], f"{archive.name}/{whole.relative_to(folder)}")]
     for path in unpacked:
-        if path.suffix.lower() in _PART_SUFFIXES and not _is_city_xml(path):
+        if (
+            path.suffix.lower() in _PART_SUFFIXES
+            and not _is_city_xml(path)
+            and not _is_asked(path, format_key)
+        ):
             continue
         try:
             found = named_format(format_key) if format_key else recognise_format(path)
@@ -228,6 +247,10 @@ def _from_archive(
     if models and layer is None:
         # Images beside city models are their textures; a city often comes in many files.
         candidates = models
+    clouds = [item for item in candidates if item.format.family is Family.POINT_CLOUD]
+    if clouds and layer is None:
+        # Tiles of one flight; what lies beside them describes them.
+        return clouds
     if len(candidates) == 1 or (models and layer is None):
         return candidates
     names = [item.path.stem for item in candidates]
@@ -238,6 +261,11 @@ def _from_archive(
             + (f"; {layer!r} is not one of them." if layer else ".")
         )
     return chosen
+
+
+def _is_asked(path: Path, format_key: str | None) -> bool:
+    """Text of points that was asked for by its format, though readme files end like it."""
+    return format_key == "xyz" and path.suffix.lower() == ".txt"
 
 
 def _is_city_xml(path: Path) -> bool:
