@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from pointclouds.errors import PointCloudError
 from providers.errors import ProviderError
 from server.errors import IdentityError
 from server.http.answer import (
@@ -25,6 +26,8 @@ from server.http.answer import (
 from server.http.errors import RequestError
 from server.http.features import state_etag
 from server.http.hot_tiles import view_of
+from server.http.point_tiles_hot import PointFiles
+from server.http.point_tiles_request import is_of_points
 from server.http.scope import Scope
 from server.http.three_d_bytes import GLB, SUBTREE, VARY
 from server.http.three_d_live import live_tileset
@@ -59,7 +62,11 @@ class _Tileset:
     """The tileset behind an address, and what was read of it."""
 
     def __init__(
-        self, asked: tuple[Scope, str], collection: Collection, decision: Decision, live: LiveTileset
+        self,
+        asked: tuple[Scope, str],
+        collection: Collection,
+        decision: Decision,
+        live: LiveTileset | PointFiles,
     ) -> None:
         self.asked = asked
         self.collection = collection
@@ -123,7 +130,7 @@ class HotThreeD:
             return None
         try:
             body = self._body(tileset, name, media_type)
-        except (ProviderError, TilesError, OSError, KeyError):
+        except (ProviderError, TilesError, RequestError, PointCloudError, OSError, KeyError):
             return None  # the full application says what is wrong
         return None if body is None else _send(body, environ, start_response)
 
@@ -195,6 +202,15 @@ class HotThreeD:
         collection, decision = self._services.allowed(catalogue, scope, parts[2], who)
         if RepresentationKind.TILESET_3D not in collection.representations or decision.hidden_fields:
             return None
+        if is_of_points(collection):
+            if decision.area is not None:
+                return None
+            return _Tileset(
+                (scope, parts[2]),
+                collection,
+                decision,
+                PointFiles(services=self._services, collection=collection, decision=decision),
+            )
         live = live_tileset(collection)
         return None if live is None else _Tileset((scope, parts[2]), collection, decision, live)
 

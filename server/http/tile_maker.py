@@ -20,7 +20,7 @@ from server.identity.decision import ANONYMOUS, Action, Decision, decide
 from server.registry.catalogue import Collection, RepresentationKind
 from server.settings import Settings
 from tiles.cache import KeptTile, Places, TileCache, TileName
-from tiles.cache.changes import Box84
+from tiles.cache.changes import Box84, ChangeLog
 from tiles.cache.opening import StoreAccess, open_tile_cache
 from tiles.errors import TileOutOfRange, TilesError
 from tiles.grids import Bounds, TileId, grid, mercator_to_crs84, transformed
@@ -113,13 +113,19 @@ class TileMaker:
             places=self._places if source.kind == "embedded" else self._slow_places,
         )
 
-    def made(self, name: TileName, collection: Collection, render: Callable[[], bytes]) -> KeptTile:
+    def made(
+        self,
+        name: TileName,
+        collection: Collection,
+        render: Callable[[], bytes],
+        log: ChangeLog | None = None,
+    ) -> KeptTile:
         """A tile of another kind (a part of a filtered 3D tileset): as it is kept, or made now. Any edit voids it.
 
-        Raises RenderingBusy and what `render` raises.
+        `log` tells of the edits of what it is made of, None for the collection's own. Raises RenderingBusy and what `render` raises.
         """
         return self.cache.get(name) or self.cache.make(
-            name, _WORLD, change_log(collection), render, places=self._places
+            name, _WORLD, log or change_log(collection), render, places=self._places
         )
 
     def room(self) -> AbstractContextManager[None]:

@@ -14,6 +14,8 @@ from flask import Blueprint, Response
 from server.http.answer import Answer
 from server.http.context import RequestContext, context, respond
 from server.http.ogc.files import send_file
+from server.http.point_tiles import PointTilesetParts
+from server.http.point_tiles_request import PointTilesRequest, is_of_points
 from server.http.three_d_bytes import VARY, media_type_of, send_packed
 from server.http.three_d_parts import Part, TilesetParts, altered_addresses
 from server.http.three_d_request import TilesetRequest
@@ -46,12 +48,15 @@ def three_d(public_id: str, path: str) -> Response:
     return _send(here, parts, parts.part(path))
 
 
-def _parts(here: RequestContext, public_id: str) -> TilesetParts:
+def _parts(here: RequestContext, public_id: str) -> TilesetParts | PointTilesetParts:
     collection, decision = here.having(public_id, RepresentationKind.TILESET_3D)
+    if is_of_points(collection):
+        points = PointTilesRequest(collection, decision, tuple(here.parameters))
+        return PointTilesetParts(here.services, points)
     return TilesetParts(here.services, TilesetRequest(collection, decision, tuple(here.parameters)))
 
 
-def _send(here: RequestContext, parts: TilesetParts, part: Part) -> Response:
+def _send(here: RequestContext, parts: TilesetParts | PointTilesetParts, part: Part) -> Response:
     request = parts.request
     control = "no-cache" if request.private else cache_control(here.services.settings)
     media_type = media_type_of(part.name, here.environ.get("HTTP_ACCEPT", ""))
