@@ -17,6 +17,7 @@ from pointclouds.build.frame import Frame
 from pointclouds.build.summary import summarize_nodes
 from pointclouds.cloud.nodes import NodeStatistics, NodeTable, nodes_path
 from pointclouds.cloud.summary import PointCloudSummary
+from pointclouds.copc.check import gps_range
 from pointclouds.copc.hierarchy import Entries, pack_pages
 from pointclouds.copc.octree import Cube
 from pointclouds.copc.reader import CopcFile
@@ -108,15 +109,15 @@ def _write(stream: BinaryIO, facts: FileFacts, chunks: WriteChunks) -> NodeTable
     evlr = stream.seek(0, os.SEEK_END)
     pages, root_size = pack_pages(table.entries, evlr + EVLR_HEADER_SIZE)
     stream.write(Vlr("copc", 1000, pages, "EPT hierarchy").pack_extended())
-    gps = table.column("GpsTime")
+    gps_minimum, gps_maximum = gps_range(table)
     info = CopcInfo(
         centre=cube.centre,
         halfsize=cube.edge / 2,
         spacing=cube.edge / (1 << facts.frame.rules.grid_depth),
         root_offset=evlr + EVLR_HEADER_SIZE,
         root_size=root_size,
-        gps_minimum=_finite(table.lowest[:, gps], np.fmin),
-        gps_maximum=_finite(table.highest[:, gps], np.fmax),
+        gps_minimum=gps_minimum,
+        gps_maximum=gps_maximum,
     )
     stream.seek(0)
     stream.write(_header(facts, table, start, len(vlrs), evlr).pack())
@@ -125,12 +126,6 @@ def _write(stream: BinaryIO, facts: FileFacts, chunks: WriteChunks) -> NodeTable
     if stream.tell() != evlr + EVLR_HEADER_SIZE + len(pages) or len(info.pack()) != COPC_INFO_SIZE:
         raise OutputError("the COPC file did not come out as planned; this is a fault of the writer")
     return table
-
-
-def _finite(values: np.ndarray, best: np.ufunc) -> float:
-    """The extreme of numbers that may be NaN; 0 where all are."""
-    extreme = float(best.reduce(values))
-    return extreme if np.isfinite(extreme) else 0.0
 
 
 def _node_table(frame: Frame, encoded: EncodedNodes, first_chunk: int) -> NodeTable:

@@ -164,8 +164,8 @@ class _Build:
         runs = self._load(names)
         if not runs:
             raise EmptyPointCloudError("the sources hold no points; there is nothing to publish")
-        low = np.min([run.low for run in runs], axis=0)
-        high = np.max([run.high for run in runs], axis=0)
+        low: Corner = np.stack([run.low for run in runs]).min(axis=0)
+        high: Corner = np.stack([run.high for run in runs]).max(axis=0)
         cube = self._frame.cube(low, high)
         if any(run.cube != cube for run in runs):
             again = [SortTask(self._workspace, self._frame, name, cube) for name in names]

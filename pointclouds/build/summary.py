@@ -6,6 +6,7 @@ import numpy as np
 
 from pointclouds.cloud.nodes import NodeTable
 from pointclouds.cloud.summary import PointCloudSummary, box84
+from pointclouds.copc.check import gps_range
 from pointclouds.copc.reader import CopcFile
 from pointclouds.crs import crs_identifier, require_usable, vertical_name
 from pointclouds.las.layout import dimension_names
@@ -33,7 +34,7 @@ def summarize_nodes(copc: CopcFile, table: NodeTable) -> PointCloudSummary:
         crs=crs,
         crs_identifier=crs_identifier(crs),
         vertical_reference=vertical_name(crs),
-        gps_range=(copc.info.gps_minimum, copc.info.gps_maximum),
+        gps_range=gps_range(table),
         nodes=len(table.entries),
         depth=int(table.entries["level"].max()),
         bytes=copc.path.stat().st_size,

@@ -1,20 +1,22 @@
 """A checker for COPC 1.0 files, ours and others'."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
+from pointclouds.cloud.nodes import NodeStatistics, NodeTable
 from pointclouds.copc.hierarchy import Entries, read_pages, valid_keys
 from pointclouds.copc.reader import CopcFile, read_info
 from pointclouds.errors import PointCloudError
+from pointclouds.las.dimensions import dimensions_of
 from pointclouds.las.reader import PointCloudHeader, inspect
 from pointclouds.las.structures import WKT_FLAG
-from pointclouds.tilesets.local_frame import column_extremes
 
-_MOST_FINDINGS: Final = 100
+MOST_FINDINGS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ def check_copc(path: Path, *, decode: bool = True) -> list[Finding]:
     Args:
         decode: also decode every node and compare points with bounds, counts, returns and GPS times.
     """
+    findings = check_structure(path)
+    if decode and not any(finding.severity == "error" for finding in findings):
+        findings += _check_points(path)
+    return findings[:MOST_FINDINGS]
+
+
+def check_structure(path: Path) -> list[Finding]:
+    """Check all but the points: header, records, pages, and where the chunks lie."""
     try:
         header = inspect(path)
         info = read_info(path)
@@ -52,8 +62,8 @@ def check_copc(path: Path, *, decode: bool = True) -> list[Finding]:
     findings += [Finding("error", problem.where, problem.message) for problem in problems]
     findings += _check_tree(entries, header, size)
     if not any(finding.severity == "error" for finding in findings):
-        findings += _check_points(path) if decode else _check_opens(path)
-    return findings[:_MOST_FINDINGS]
+        findings += _check_opens(path)
+    return findings[:MOST_FINDINGS]
 
 
 def _check_header(header: PointCloudHeader) -> list[Finding]:
@@ -139,35 +149,60 @@ def _check_opens(path: Path) -> list[Finding]:
 def _check_points(path: Path) -> list[Finding]:
     """Decode everything: each point inside its node, totals as the header says."""
     found: list[Finding] = []
-    returns = np.zeros(16, np.int64)
-    lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
-    times = [np.inf, -np.inf]
     try:
         with CopcFile(path) as copc:
-            slack = np.array(copc.header.scale)
-            lows, highs = copc.node_boxes(copc.entries)
-            for entry, low, high in zip(copc.entries, lows, highs, strict=True):
-                if entry["point_count"] == 0:
-                    continue
-                records = copc.read_node(entry)
-                points = copc.coordinates(records)
-                outside = ((points < low - slack) | (points > high + slack)).any(axis=1).sum()
-                if outside:
-                    found.append(Finding("error", _where(entry), f"{outside} of its points lie outside it"))
-                node_low, node_high = column_extremes(points)
-                lowest, highest = np.minimum(lowest, node_low), np.maximum(highest, node_high)
-                returns += np.bincount(records["Returns"] & 0x0F, minlength=16)
-                gps = records["GpsTime"]
-                times = [min(times[0], float(gps.min())), max(times[1], float(gps.max()))]
-            header, info = copc.header, copc.info
+            statistics = node_statistics(copc)
+            numbers = range(len(copc.entries))
+            for number, outside, row in examine_nodes(copc, numbers, statistics):
+                found += outside
+                statistics.put(number, row)
+            return found + check_totals(copc, statistics.table(copc.entries, numbers))
     except PointCloudError as error:
         return [*found, Finding("error", "points", str(error))]
-    box = np.array(header.bbox)
-    if np.abs(np.concatenate((lowest, highest)) - box).max() > 2 * slack.max():
+
+
+def node_statistics(copc: CopcFile) -> NodeStatistics:
+    """An empty collection of statistics for a file's nodes."""
+    header = copc.header
+    return NodeStatistics(dimensions_of(copc.dtype, header.scale, header.offset, header.records))
+
+
+def examine_nodes(
+    copc: CopcFile, numbers: Iterable[int], statistics: NodeStatistics
+) -> Iterator[tuple[int, list[Finding], Any]]:
+    """Decode nodes: number, what is wrong with their points, and their row of statistics (not put); empty nodes are left out.
+
+    Raises:
+        UnreadablePointCloudError, InvalidCopcError: a node does not decode.
+    """
+    slack = np.array(copc.header.scale)
+    lows, highs = copc.node_boxes(copc.entries)
+    for number in numbers:
+        entry = copc.entries[number]
+        if entry["point_count"] == 0:
+            continue
+        records = copc.read_node(entry)
+        row = statistics.row(records)
+        span = row[2]
+        found = []
+        if (span[0, :3] < lows[number] - slack).any() or (span[1, :3] > highs[number] + slack).any():
+            points = copc.coordinates(records)
+            outside = ((points < lows[number] - slack) | (points > highs[number] + slack)).any(axis=1).sum()
+            found.append(Finding("error", _where(entry), f"{outside} of its points lie outside it"))
+        yield number, found, row
+
+
+def check_totals(copc: CopcFile, table: NodeTable) -> list[Finding]:
+    """Compare the header and the info record with what the points are."""
+    found: list[Finding] = []
+    header, info = copc.header, copc.info
+    box = np.concatenate((np.fmin.reduce(table.lowest[:, :3]), np.fmax.reduce(table.highest[:, :3])))
+    if np.abs(box - np.array(header.bbox)).max() > 2 * max(header.scale):
         found.append(Finding("error", "header", "its box is not the box of the points"))
-    if tuple(returns[1:].tolist()) != header.las.points_by_return:
+    if tuple(table.return_counts.sum(axis=0, dtype=np.int64)[1:].tolist()) != header.las.points_by_return:
         found.append(Finding("error", "header", "its counts by return are not those of the points"))
-    if (info.gps_minimum, info.gps_maximum) != tuple(times):
+    times = gps_range(table)
+    if (info.gps_minimum, info.gps_maximum) != times:
         found.append(
             Finding(
                 "warning",
@@ -176,3 +211,10 @@ def _check_points(path: Path) -> list[Finding]:
             )
         )
     return found
+
+
+def gps_range(table: NodeTable) -> tuple[float, float]:
+    """Lowest and highest GPS time that is a number; 0 and 0 where none is."""
+    column = table.column("GpsTime")
+    low, high = np.fmin.reduce(table.lowest[:, column]), np.fmax.reduce(table.highest[:, column])
+    return (float(low), float(high)) if np.isfinite(low) else (0.0, 0.0)
