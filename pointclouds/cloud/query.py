@@ -9,7 +9,7 @@ its chunk can be copied.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -130,6 +130,19 @@ class Plan:
         """Whether `points` is the answer's count (before max_points)."""
         return bool(self.whole.all())
 
+    def only(self, index: int) -> Plan:
+        """The same with node `index` alone."""
+        one = slice(index, index + 1)
+        return replace(
+            self,
+            tile=self.tile[one],
+            row=self.row[one],
+            counts=self.counts[one],
+            spacing=self.spacing[one],
+            inside=self.inside[one],
+            whole=self.whole[one],
+        )
+
     def file(self, index: int) -> CopcFile:
         """The COPC of the tile of node `index` of the plan."""
         return self.cloud.file(self.tiles[self.tile[index]])
@@ -156,6 +169,13 @@ def plan(cloud: Cloud, query: PointQuery) -> Plan:
     if query.tiles is not None:
         found = [tile for tile in found if tile.name in query.tiles]
     return _plan_tiles(cloud, query, found)
+
+
+def plan_tile(cloud: Cloud, query: PointQuery, name: str) -> Plan:
+    """The plan of one tile, or of the overview, whatever `query.tiles` says; without a node where there is no such tile."""
+    query.check(cloud)
+    tile = cloud.tile(name)
+    return _plan_tiles(cloud, query, [] if tile is None else [tile])
 
 
 def _is_coarse(file: CopcFile, resolution: float | None) -> bool:
@@ -284,6 +304,11 @@ class Batch:
         self._records, self._numbers = records, numbers
 
     @property
+    def index(self) -> int:
+        """Of the node in the plan."""
+        return self._index
+
+    @property
     def tile(self) -> CloudTile:
         """The tile (or overview) of the node."""
         source = self._reader.plan
@@ -322,6 +347,13 @@ class Batch:
             decoded = self._reader.decode(self._index)
             self._records = decoded if self._numbers is None else decoded[self._numbers]
         return self._records
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The points `start` to `stop` (not included) of this batch."""
+        if start <= 0 and stop >= self.count:
+            return self
+        records = None if self._records is None else self._records[start:stop]
+        return Batch(self._reader, self._index, records, self.numbers[start:stop])
 
     def chunk(self) -> bytes:
         """The node's LAZ chunk as it lies in the file; only of a whole batch."""
@@ -407,14 +439,14 @@ def read(cloud: Cloud, query: PointQuery) -> Iterator[Batch]:
     return read_plan(plan(cloud, query))
 
 
-def read_plan(source: Plan) -> Iterator[Batch]:
-    """The points of a plan, node by node."""
+def read_plan(source: Plan, start: int = 0) -> Iterator[Batch]:
+    """The points of a plan, node by node; without a budget from node `start` of the plan on."""
     if source.query.area is not None:
         shapely.prepare(source.query.area)
     reader = PlanReader(source)
     if source.query.max_points is not None:
         return _read_budget(reader, source.query.max_points)
-    batches = (reader.batch(index) for index in range(len(source.row)))
+    batches = (reader.batch(index) for index in range(start, len(source.row)))
     return (batch for batch in batches if batch is not None)
 
 

@@ -90,10 +90,11 @@ def _ply_dtype(kind: np.dtype[np.generic]) -> str:
 
 
 def _ply_header(dtype: np.dtype[np.void], count: int, comment: str) -> bytes:
-    """As long for any count: the number is filled with zeros."""
+    """As long for any count: a comment fills up what the number leaves."""
     lines = ["ply", "format binary_little_endian 1.0"]
     lines += [f"comment {comment}"] if comment else []
-    lines.append(f"element vertex {count:0{_COUNT_DIGITS}}")
+    lines.append("comment " + "." * (_COUNT_DIGITS - len(str(count))))
+    lines.append(f"element vertex {count}")
     for name in dtype.names or ():
         kind = dtype[name]
         lines.append(f"property {_PLY_TYPES[f'{kind.kind}{kind.itemsize}']} {name}")

@@ -1,76 +1,78 @@
-"""What the registry keeps of a cloud's rasters: the grid, the bands, and statistics from a coarse raster of the whole."""
+"""Statistics of points as JSON: counts, classes by name, spans of dimensions, density, time."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pointclouds.cloud.cloud import Cloud
+from pointclouds.cloud.counting import PointStatistics, statistics
+from pointclouds.cloud.query import PointQuery, plan
+from pointclouds.las.classes import class_name
+from pointclouds.las.times import gps_interval
+from providers.points.errors import TooManyPoints
+from providers.points.places import length_unit
+from providers.points.request import PointRequest
+from providers.points.schema import has_instants
 
-from providers.points.coverage import CODES, PointRasterSource
-from providers.points.opening import STORE
-from tiles.rasters.source import RasterBand
-
-_EDGE: Final = 512
-_CLASSES: Final = 64
+Document = dict[str, Any]
 
 
-def coverage_properties(path: Path, crs_uri: str, ground_classes: Sequence[int] = (2,)) -> dict[str, Any]:
-    """Properties of the COVERAGE representation of the cloud at `path`.
+def statistics_document(cloud: Cloud, request: PointRequest, allowed: int, language: str) -> Document:
+    """What the points of a request are like. `pointsRead` says how many had to be read for it, `exact` that nothing is estimated.
 
-    Statistics are of at most 512 x 512 cells over the whole, not of the finest ones: nothing as large as the cloud is read.
-    Raises RasterError, AnswerTooLarge.
+    Args:
+        allowed: points that may be read; those of nodes that the request holds as a whole are not read.
+
+    Raises:
+        TooManyPoints: more would have to be read.
     """
-    source = PointRasterSource(path, {"ground_classes": list(ground_classes)})
-    description = source.description
-    step = max(1.0, max(description.width, description.height) / _EDGE)
-    shape = (math.ceil(description.height / step), math.ceil(description.width / step))
-    numbers = [band.number for band in description.bands]
-    block = source.read(description.bounds, shape, numbers)
-    return {
-        "store": STORE,
-        "dtype": "float32",
-        "bands": [
-            _kept(band, values[valid], valid.size)
-            for band, values, valid in zip(description.bands, block.values, block.valid, strict=True)
-        ],
-        "width": description.width,
-        "height": description.height,
-        "resolution": list(description.resolution),
-        "crs": crs_uri,
-        "ground_classes": list(ground_classes),
+    query = _query(cloud, request)
+    source = plan(cloud, query)
+    cut = int(source.counts[~source.whole].sum())
+    if cut > allowed:
+        raise TooManyPoints(cut, allowed)
+    found = statistics(cloud, query)
+    document: Document = {"count": found.count, "exact": found.exact, "pointsRead": found.read}
+    if source.from_overview:
+        document["overview"] = True
+    if "Classification" not in request.hidden:
+        document["classes"] = [
+            {"code": code, "name": class_name(code, language), "count": number}
+            for code, number in found.classes.items()
+        ]
+    if "ReturnNumber" not in request.hidden:
+        document["returns"] = [{"return": number, "count": total} for number, total in found.returns.items()]
+    document["dimensions"] = {
+        name: {"minimum": one.lowest, "maximum": one.highest, "mean": one.mean, "deviation": one.deviation}
+        for name, one in found.dimensions.items()
     }
+    document |= _density(cloud, found) | _time(cloud, found)
+    return document
 
 
-def _kept(band: RasterBand, values: NDArray[Any], pixels: int) -> dict[str, Any]:
-    kept: dict[str, Any] = {
-        "name": band.name,
-        "title": band.title,
-        "unit": band.unit,
-        "dtype": band.dtype,
-        "nodata": None,
-        "interpretation": band.interpretation,
-        "valid_share": values.size / max(pixels, 1),
-    }
-    if not values.size:
-        return kept
-    numbers = values.astype(np.float64)
-    low, high = (float(value) for value in np.percentile(numbers, (2, 98)))
-    lowest, highest = float(numbers.min()), float(numbers.max())
-    counts, edges = np.histogram(numbers, _CLASSES, (lowest, highest if highest > lowest else lowest + 1.0))
-    kept |= {
-        "minimum": lowest,
-        "maximum": highest,
-        "mean": float(numbers.mean()),
-        "deviation": float(numbers.std()),
-        "percentile_2": low,
-        "percentile_98": high,
-        "histogram": {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()},
-    }
-    if band.name == CODES and band.colours is not None:
-        present = set(np.unique(values).tolist())
-        kept["colours"] = [[code, list(colour)] for code, colour in band.colours if code in present]
-    return kept
+def _query(cloud: Cloud, request: PointRequest) -> PointQuery:
+    names = ["X", "Y", "Z", *(one.name for one in request.dimensions)]
+    return PointQuery(**{**request.query.__dict__, "dimensions": tuple(dict.fromkeys(names))})
+
+
+def _density(cloud: Cloud, found: PointStatistics) -> Document:
+    """Points a square metre of the box that the points lie in."""
+    x, y = found.dimensions.get("X"), found.dimensions.get("Y")
+    if x is None or y is None:
+        return {}
+    unit = length_unit(cloud)
+    area = (x.highest - x.lowest) * (y.highest - y.lowest) * unit * unit
+    return {"density": {"pointsPerSquareMetre": found.count / area, "area": area}} if area > 0 else {}
+
+
+def _time(cloud: Cloud, found: PointStatistics) -> Document:
+    gps = found.dimensions.get("GpsTime")
+    if gps is None:
+        return {}
+    document: Document = {"minimum": gps.lowest, "maximum": gps.highest}
+    interval = gps_interval(gps.lowest, gps.highest) if has_instants(cloud) else None
+    if interval is not None:
+        document["interval"] = [
+            one.isoformat(timespec="milliseconds").replace("+00:00", "Z") for one in interval
+        ]
+    return {"gpsTime": document}

@@ -24,6 +24,10 @@ MEDIA_TYPES: Mapping[str, str] = {
     "openapi": "application/vnd.oai.openapi+json;version=3.0",
     "schema": "application/schema+json",
     "problem": "application/problem+json",
+    "ply": "application/x-ply",
+    "laz": "application/vnd.laszip",
+    "las": "application/vnd.las",
+    "copc": "application/vnd.laszip+copc",
     **{form.name: form.media_type for form in ITEM_FORMATS.values()},
 }
 _ALIASES: Mapping[str, str] = {
@@ -45,6 +49,13 @@ _ALIASES: Mapping[str, str] = {
     "image/webp": "webp",
     "application/vnd.oai.openapi+json": "openapi",
     "application/schema+json": "schema",
+    "application/x-ply": "ply",
+    "model/ply": "ply",
+    "application/vnd.laszip": "laz",
+    "application/x-laz": "laz",
+    "application/vnd.las": "las",
+    "application/x-las": "las",
+    "application/vnd.laszip+copc": "copc",
     **{
         media_type: form.name
         for form in ITEM_FORMATS.values()

@@ -15,6 +15,7 @@ VALUES = {
     "tenant": "demo",
     "public_id": "boxes",
     "feature_id": "1",
+    "point_id": "pointcloud.0-0-0-0.0",
     "grid_id": "WebMercatorQuad",
     "zoom": "10",
     "row": "445",
