@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+from server.pages import point_views, views
 from server.pages import styles as style_views
-from server.pages import views
 from server.pages.assets import Asset
 from server.pages.documents import (
     DOCUMENT_KINDS,
@@ -156,6 +156,8 @@ class Pages:
         messages = self._messages[request.language]
         preview = views.preview_of(collection, siblings, links, messages)
         preview["choices"] = map_choices(collection, styles, instants, links, messages)
+        scene_texts = self._frame.scene_messages[request.language].texts
+        preview["points"] = point_views.point_settings(collection, links, scene_texts)
         backdrop = {layer["id"] for layer in preview["backdrop"]}
         shown = [collection, *(s for s in siblings if links.id_of(s) in backdrop)]
         tileset = RepresentationKind.TILESET_3D in collection.representations
@@ -166,10 +168,18 @@ class Pages:
             tenant,
             credits=views.credits_of(shown),
             collection=views.card_of(collection, owner or tenant, links, messages),
-            facts=views.facts_of(collection, messages),
+            facts=(*views.facts_of(collection, messages), *point_views.point_facts(collection, messages)),
             fields=collection.fields,
-            services=views.services_of(collection, links, request.origin, messages),
-            downloads=views.downloads_of(collection, links, messages),
+            services=(
+                *views.services_of(collection, links, request.origin, messages),
+                *point_views.point_services(collection, links, request.origin, messages),
+            ),
+            downloads=(
+                *views.downloads_of(collection, links, messages),
+                *point_views.point_downloads(collection, links, messages),
+            ),
+            point_formats=point_views.FORMATS,
+            point_warnings=point_views.point_warnings(collection),
             preview=preview,
             examples=examples_of(collection, links, request.origin),
             address=links.collection(collection),

@@ -290,15 +290,13 @@ def services_of(collection: Collection, links: Links, origin: str, messages: Mes
         add("3dtiles", links.collection(collection, "3dtiles", "tileset.json"))
     if Kind.TERRAIN in kinds:
         add("terrain", links.collection(collection, "terrain", "layer.json"))
-    if Kind.POINT_CLOUD in kinds:
-        add("copc", links.collection(collection, "pointcloud.copc.laz"))
     if Kind.SERIES in kinds:
         add("edr", links.collection(collection, "locations"))
     return tuple(found)
 
 
 def downloads_of(collection: Collection, links: Links, messages: Messages) -> tuple[DownloadLink, ...]:
-    """Files to download, the point cloud too."""
+    """Files to download; of a point cloud: see point_views."""
     found = [
         DownloadLink(
             messages(d.label), links.collection(collection, "download", d.name), d.name, d.media_type
@@ -313,16 +311,6 @@ def downloads_of(collection: Collection, links: Links, messages: Messages) -> tu
         for label, form, ending, media_type in cut:
             address = links.collection(collection, "coverage", f=form)
             found.append(DownloadLink(label, address, f"{collection.id}.{ending}", media_type))
-    if Kind.POINT_CLOUD in collection.representations:
-        name = "pointcloud.copc.laz"
-        found.append(
-            DownloadLink(
-                messages("download.copc"),
-                links.collection(collection, name),
-                name,
-                "application/vnd.laszip+copc",
-            )
-        )
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ import {
 import { MapChoices } from "./map-choices.js";
 import { getJSON, mapSettings, message } from "./page.js";
 
-const { bounds, backdrop, layer, choices, series } = mapSettings;
+const { bounds, backdrop, layer, choices, series, points } = mapSettings;
 const MOST_LOCATIONS = 1000; // what one page of the server gives at most
 const panel = document.getElementById("attributes");
 
@@ -74,3 +74,7 @@ if (map) {
   }
 }
 if (series) await showSeries(map);
+if (points) {
+  const { PointsPage } = await import("./points.js");
+  await new PointsPage(points, bounds, map).start();
+}
