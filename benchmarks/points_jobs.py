@@ -3,7 +3,6 @@
     copc         LAZ to COPC with its table of nodes, as publishing does it; INPUT may be several files, joined by commas
     small        the same under a memory bound that makes it go out of core
     tiles        every node of a COPC as a .glb, as requests make it
-    laspy-tiles  nothing but reading every node by laspy: the floor of any maker of tiles
     rewrite      LAZ to LAZ by laspy with the parallel codec: decoding and encoding alone
     select       points of a COPC in a box to LAZ by laspy's own CopcReader; FOLDER/box.json holds the box
 
@@ -45,16 +44,22 @@ def tiles(source: Path, folder: Path) -> dict[str, Any]:
     from isal import igzip
 
     from pointclouds.cloud.cloud import open_cloud
-    from pointclouds.tilesets.contents import PointContents
-    from pointclouds.tilesets.plan import write_point_plan
+    from pointclouds.tilesets.attributes import DEFAULT
+    from pointclouds.tilesets.octree import Address
+    from pointclouds.tilesets.plan import PLAN_FILE, write_point_plan
+    from pointclouds.tilesets.tileset import Look, open_point_tileset
 
     cloud = open_cloud(source)
     write_point_plan(cloud, folder / "3dtiles")
-    contents = PointContents(cloud, folder / "3dtiles")
+    tileset = open_point_tileset(source, folder / "3dtiles" / PLAN_FILE)
+    tile, look = cloud.tiles[0], Look("class", DEFAULT)
     size = packed = points = 0
-    for name, count in contents.names():
-        body = contents.glb(name)
-        size, packed, points = size + len(body), packed + len(igzip.compress(body, 1)), points + count
+    for entry in cloud.nodes(tile).entries:
+        if entry["point_count"] > 0:
+            address = Address(int(entry["level"]), int(entry["x"]), int(entry["y"]), int(entry["z"]))
+            body = tileset.content(tile, address, look, None) or b""
+            size, packed = size + len(body), packed + len(igzip.compress(body, 1))
+            points += int(entry["point_count"])
     return {"count": points, "bytes": size, "gzip_bytes": packed}
 
 
