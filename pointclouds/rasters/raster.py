@@ -61,6 +61,8 @@ _DENSITY_DEPTH: Final = 2
 """How much closer the points are that density is counted from: what lies deeper is spread over boxes of nodes half as large."""
 _BLOCK: Final = 32
 _BLOCKS_AT_ONCE: Final = 24
+_GROUP: Final = 64
+_MOST_GROUPS: Final = 400
 _KEPT_BYTES: Final = 64 << 20
 _MOST_LEVELS: Final = 30
 _LOOKED_AT: Final = 8
@@ -149,6 +151,38 @@ class PointRaster:
         if "ground" in found:
             found["ground"] = self._filled(level, window, found["ground"][0])[None]
         return {band: _band(band, found) for band in wanted}
+
+    def sample(self, level: int, x: Float, y: Float, bands: Iterable[str]) -> dict[str, Cells]:
+        """Values (n,) of the cells of a level that positions (n,) lie in; NaN outside, where there is nothing, and for NaN.
+
+        Raises:
+            QueryError: the positions lie in more than 400 places of 64 x 64 cells, or what `cells` raises.
+        """
+        wanted, cell = tuple(bands), self.cell(level)
+        found = {band: np.full(len(x), np.nan, np.float32) for band in wanted}
+        box = self.cloud.box
+        with np.errstate(invalid="ignore"):
+            inside = (x >= box[0] - cell) & (x <= box[3] + cell) & (y >= box[1] - cell) & (y <= box[4] + cell)
+        places = np.flatnonzero(inside)
+        column = np.floor(x[places] / cell).astype(np.int64)
+        row = np.floor(-y[places] / cell).astype(np.int64)
+        # Groups of neighbours: those of one square of cells are read together.
+        squares, group = np.unique(np.stack([row, column]) // _GROUP, axis=1, return_inverse=True)
+        if squares.shape[1] > _MOST_GROUPS:
+            raise QueryError(
+                f"the positions lie in {squares.shape[1]} places of {_GROUP * cell:g} units a side; at most {_MOST_GROUPS} are looked "
+                "at together. Ask for a shorter line, fewer positions or larger cells"
+            )
+        order = np.argsort(group, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+            if not part.size:
+                continue
+            top, left = int(row[part].min()), int(column[part].min())
+            window = CellWindow(top, left, int(row[part].max()) - top + 1, int(column[part].max()) - left + 1)
+            values = self.cells(level, window, wanted)
+            for band in wanted:
+                found[band][places[part]] = values[band][row[part] - top, column[part] - left]
+        return found
 
     def _filled(self, level: int, window: CellWindow, ground: Cells) -> Cells:
         """Ground where there was none, from coarser and coarser grids up to `reach`."""

@@ -51,8 +51,6 @@ _TITLES: Final = {
 _UNITS: Final = ((1.0, "m", "m-2"), (0.3048, "[ft_i]", "[sft_i]-1"), (1200 / 3937, "[ft_us]", "[sft_us]-1"))
 _MARGIN: Final = 2
 _MOST_CELLS: Final = 1 << 24
-_GROUP: Final = 64
-_MOST_GROUPS: Final = 400
 _SPAN_EDGE: Final = 256
 DEFAULT_POINTS: Final = 50_000_000
 
@@ -204,30 +202,10 @@ class PointRasterSource(Unchanging):
         names = self._names(bands, instant)
         values = np.zeros((len(names), len(x)), _dtype(names))
         valid = np.zeros(values.shape, np.bool_)
-        cell, whole = self.raster.resolution, self._whole(0)
-        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        with np.errstate(invalid="ignore"):
-            columns, rows = np.floor(xs / cell), np.floor(-ys / cell)
-            inside = (columns >= whole.column) & (columns < whole.column + whole.columns)
-            inside &= (rows >= whole.row) & (rows < whole.row + whole.rows)
-        places = np.flatnonzero(inside)
-        column, row = columns[places].astype(np.int64), rows[places].astype(np.int64)
-        group = (row // _GROUP - whole.row // _GROUP) * (whole.columns // _GROUP + 2)
-        group += column // _GROUP - whole.column // _GROUP
-        order = np.argsort(group, kind="stable")
-        groups = [part for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if part.size]
-        if len(groups) > _MOST_GROUPS:
-            raise AnswerTooLarge(
-                f"The positions lie in {len(groups)} places of {_GROUP * cell:g} units a side; at most {_MOST_GROUPS} are looked at "
-                "together. Ask for a shorter line or fewer positions"
-            )
-        for part in groups:
-            window = _window_of(row[part], column[part])
-            with raster_errors():
-                found = self.raster.cells(0, window, names)
-            at = row[part] - window.row, column[part] - window.column
-            for index, name in enumerate(names):
-                values[index, places[part]], valid[index, places[part]] = _known(found[name][at], name)
+        with raster_errors():
+            found = self.raster.sample(0, np.asarray(x, np.float64), np.asarray(y, np.float64), names)
+        for index, name in enumerate(names):
+            values[index], valid[index] = _known(found[name], name)
         return values, valid
 
     def span(self, bands: Sequence[int], *, instant: str | None = None) -> tuple[float, float]:
@@ -361,11 +339,6 @@ def _shared(first: CellWindow, second: CellWindow) -> CellWindow | None:
     bottom = min(first.row + first.rows, second.row + second.rows)
     right = min(first.column + first.columns, second.column + second.columns)
     return CellWindow(top, left, bottom - top, right - left) if bottom > top and right > left else None
-
-
-def _window_of(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> CellWindow:
-    top, left = int(rows.min()), int(columns.min())
-    return CellWindow(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1)
 
 
 def _known(values: NDArray[np.float32], name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -31,7 +31,7 @@ def point_coverage(
 
     Raises RasterError where the cloud cannot be read.
     """
-    from providers.points.statistics import coverage_properties
+    from providers.points.coverage_properties import coverage_properties
 
     return Representation(
         RepresentationKind.COVERAGE, path, 0, 0, coverage_properties(folder / path, crs_uri, ground_classes)

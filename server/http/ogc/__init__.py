@@ -17,6 +17,7 @@ def blueprint_of(name: str) -> Blueprint:
         map_tiles,
         maps,
         points,
+        points_profile,
         processes,
         profile,
         styles,
@@ -44,6 +45,7 @@ def blueprint_of(name: str) -> Blueprint:
         i3s,
         processes,
         profile,
+        points_profile,
     ):
         module.register(blueprint)
     return blueprint
