@@ -156,8 +156,7 @@ class Pages:
         messages = self._messages[request.language]
         preview = views.preview_of(collection, siblings, links, messages)
         preview["choices"] = map_choices(collection, styles, instants, links, messages)
-        scene_texts = self._frame.scene_messages[request.language].texts
-        preview["points"] = point_views.point_settings(collection, links, scene_texts)
+        preview["points"] = point_views.point_settings(collection, links, request.language)
         backdrop = {layer["id"] for layer in preview["backdrop"]}
         shown = [collection, *(s for s in siblings if links.id_of(s) in backdrop)]
         tileset = RepresentationKind.TILESET_3D in collection.representations

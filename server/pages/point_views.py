@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,7 +23,6 @@ FORMATS: Final = {
 """Formats of a part, as `f` names them, with their labels."""
 _COPC: Final = "pointcloud.copc.laz"
 _MOST_WARNINGS: Final = 20
-_CLASS_TEXT: Final = re.compile(r"class_")
 
 
 def point_facts(collection: Collection, messages: Messages) -> list[Fact]:
@@ -104,13 +102,12 @@ def point_downloads(collection: Collection, links: Links, messages: Messages) ->
     return [DownloadLink(messages("download.copc"), address, _COPC, "application/vnd.laszip+copc")]
 
 
-def point_settings(collection: Collection, links: Links, texts: Mapping[str, str]) -> dict[str, Any] | None:
-    """What static/js/points.js needs; None for a collection without points. `texts`: the scene's, which names the classes."""
+def point_settings(collection: Collection, links: Links, language: str) -> dict[str, str] | None:
+    """What static/js/points.js needs; None for a collection without points."""
     if Kind.POINT_CLOUD not in collection.representations:
         return None
     address = links.collection(collection, "points")
     return {
         "points": address,
-        "statistics": f"{address}/statistics",
-        "messages": {key: words for key, words in texts.items() if _CLASS_TEXT.match(key)},
+        "statistics": links.collection(collection, "points", "statistics", f="json", lang=language),
     }

@@ -156,7 +156,7 @@ def _tileset(collection: Collection, links: Links, messages: Messages) -> dict[s
         "visible": content_of(collection) not in _EARTH,
         "solid": content_of(collection) in _EARTH,
     }
-    points = point_links(collection, links)
+    points = point_links(collection, links, messages.language)
     if points is not None:
         found["points"] = points
         if points["rgb"] and collection.representations[Kind.TILESET_3D].properties.get("store") == "points":
@@ -165,7 +165,7 @@ def _tileset(collection: Collection, links: Links, messages: Messages) -> dict[s
     return found | feature_links(collection, links, messages)
 
 
-def point_links(collection: Collection, links: Links) -> dict[str, Any] | None:
+def point_links(collection: Collection, links: Links, language: str) -> dict[str, Any] | None:
     """What the scene asks of a point cloud, and what it cannot see in the tiles; None for a tileset that is no point cloud.
 
     `rgb`: its points have a photograph's colours; `time` "standard" where GPS times are dates, "week" where they are not; `bottom` and
@@ -182,7 +182,7 @@ def point_links(collection: Collection, links: Links) -> dict[str, Any] | None:
         "rgb": "rgb" in (tiles.get("colour"), *tiles.get("colours", ())) and not hidden_colours,
         "time": str(cloud.properties.get("gps_time", "week")) if cloud is not None else "week",
         "items": asked,
-        "statistics": f"{asked}/statistics?f=json" if asked else None,
+        "statistics": f"{asked}/statistics?f=json&lang={language}" if asked else None,
         "profile": f"{asked}/profile" if asked else None,
         "bottom": heights[0],
         "top": heights[1],

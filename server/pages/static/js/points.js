@@ -3,7 +3,7 @@
 import { html, render } from "lit";
 import { getJSON, message, settings } from "./page.js";
 import { addBox } from "./points-box.js";
-import { colourOfClass, nameOfClass } from "./scene/points-classes.js";
+import { colourOfClass } from "./scene/points-classes.js";
 
 const DIGITS = 6; // of degrees: a decimetre
 const SIDES = ["west", "south", "east", "north"];
@@ -19,7 +19,6 @@ export class PointsPage {
     this.status = document.getElementById("points-status");
     this.estimate = document.getElementById("points-estimate");
     this.download = document.getElementById("points-download");
-    this.name = (code) => nameOfClass(code, (key) => points.messages[key] ?? key);
     this.show = map ? addBox(map) : () => {};
     this.form.addEventListener("submit", (event) => this.count(event));
     this.form.addEventListener("input", () => this.changed());
@@ -30,8 +29,8 @@ export class PointsPage {
   /** The classes of all points that this reader may see. */
   async start() {
     try {
-      const { count, classes } = await getJSON(`${this.points.statistics}?f=json`);
-      const found = Object.entries(classes ?? {}).map(([code, points]) => ({ code: Number(code), points })).sort((a, b) => b.points - a.points);
+      const { count, classes = [] } = await getJSON(this.points.statistics);
+      const found = [...classes].sort((a, b) => b.count - a.count);
       this.status.textContent = found.length ? "" : message("points.no_classes");
       this.bars(found, count);
       this.choices(found);
@@ -42,8 +41,8 @@ export class PointsPage {
   }
 
   bars(found, count) {
-    const most = found[0]?.points ?? 1;
-    const row = ({ code, points }) => html`<tr><th scope="row">${this.name(code)} <span class="muted">${code}</span></th>
+    const most = found[0]?.count ?? 1;
+    const row = ({ code, name, count: points }) => html`<tr><th scope="row">${name} <span class="muted">${code}</span></th>
       <td class="bar"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect width=${Math.max((100 * points) / most, 0.5)} height="10" fill=${colourOfClass(code)}></rect></svg></td>
       <td class="number">${number(points)}</td><td class="number">${number((100 * points) / count, 2)} %</td></tr>`;
     render(html`<table class="points-bars"><tbody>${found.map(row)}</tbody></table>`, document.getElementById("points-classes"));
@@ -51,7 +50,7 @@ export class PointsPage {
 
   choices(found) {
     const select = this.form.elements.class;
-    for (const { code } of found) select.append(new Option(`${this.name(code)} (${code})`, String(code)));
+    for (const { code, name } of found) select.append(new Option(`${name} (${code})`, String(code)));
   }
 
   write(box) {
@@ -92,7 +91,7 @@ export class PointsPage {
     const query = this.question();
     this.estimate.textContent = message("points.counting");
     try {
-      const { count, exact = true } = await getJSON(`${this.points.statistics}?f=json&${query}`);
+      const { count, exact = true } = await getJSON(`${this.points.statistics}&${query}`);
       if (String(query) !== String(this.question())) return;
       this.estimate.textContent = exact ? message("points.counted", { count: number(count) }) : message("points.estimated", { count: number(count) });
       this.download.href = `${this.points.points}?${query}&f=${this.form.elements.f.value}`;

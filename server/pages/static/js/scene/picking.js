@@ -3,6 +3,7 @@
 import * as Cesium from "cesium";
 import { middleOf, placeOf, pointAt } from "./globe.js";
 import { FeaturePanel } from "./feature-panel.js";
+import { askPoint } from "./points-picking.js";
 import { verticalProfile } from "./profile.js";
 import { text } from "./texts.js";
 
@@ -35,7 +36,7 @@ export class Picking {
   describe(hit) {
     const layer = hit && this.city.layerOf(hit.tileset ?? hit.primitive);
     if (!layer) return null;
-    // CesiumJS does not read the attributes of a single point: a point tells its layer and where it is.
+    // A tile of points has no table to look a single point up in: the server is asked (askPoint).
     if (!(hit instanceof Cesium.Cesium3DTileFeature)) return { layer, feature: null, titled: {}, id: null };
     const { fields } = layer;
     const ids = fields.ids.length ? fields.ids : hit.getPropertyIds();
@@ -54,7 +55,15 @@ export class Picking {
     found.place = this.placeAt(position);
     this.choose(found);
     setTimeout(() => this.listOthers(found, position), 0);
+    this.asked = found.layer.points ? this.tellPoint(found) : null;
     return { layer: found.layer.id, id: found.id, properties: found.titled };
+  }
+
+  /** Add what the server knows of a picked point. */
+  async tellPoint(found) {
+    if (!found.place) return;
+    Object.assign(found, await askPoint(found.layer, found.place));
+    if (this.panel.shown === found) this.panel.show(found);
   }
 
   placeAt(position) {

@@ -53,7 +53,7 @@ export class PointLayer {
     if (!this.settings.statistics) return;
     try {
       const found = await getJSON(this.settings.statistics);
-      const classes = Object.entries(found.classes ?? {}).map(([code, count]) => ({ code: Number(code), count }));
+      const classes = [...(found.classes ?? [])].sort((a, b) => b.count - a.count);
       this.facts = { count: found.count, classes, dimensions: found.dimensions ?? {} };
     } catch (error) {
       console.warn(`statistics of ${this.layer.id}: ${error.message}`);
@@ -65,9 +65,9 @@ export class PointLayer {
   range(field, usual = false) {
     const found = this.facts?.dimensions[field === "height" ? "Z" : field];
     if (!found) return field === "height" ? this.heights() : null;
-    const { lowest, highest, mean, deviation } = found;
-    const low = usual ? Math.max(lowest, mean - DEVIATIONS * deviation) : lowest;
-    const high = usual ? Math.min(highest, mean + DEVIATIONS * deviation) : highest;
+    const { minimum, maximum, mean, deviation } = found;
+    const low = usual ? Math.max(minimum, mean - DEVIATIONS * deviation) : minimum;
+    const high = usual ? Math.min(maximum, mean + DEVIATIONS * deviation) : maximum;
     const ends = field === "height" ? [low, high].map((value) => this.ellipsoidal(value, found)) : [low, high];
     return spread(ends);
   }
@@ -79,9 +79,9 @@ export class PointLayer {
   }
 
   /** A height of the cloud's own reference as the scene counts heights: both say the lowest and the highest point. */
-  ellipsoidal(z, { lowest, highest }) {
+  ellipsoidal(z, { minimum, maximum }) {
     const box = this.heights();
-    return box && highest > lowest ? box.low + ((z - lowest) / (highest - lowest)) * (box.high - box.low) : z;
+    return box && maximum > minimum ? box.low + ((z - minimum) / (maximum - minimum)) * (box.high - box.low) : z;
   }
 
   /** The last GPS time shown: the reader's, or that of the time slider where it is earlier. */

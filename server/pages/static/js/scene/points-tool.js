@@ -3,7 +3,7 @@
 import { html, nothing } from "lit";
 import { OTHER, PALETTE, RAMPS } from "./colours.js";
 import { legendOf } from "./colouring.js";
-import { colourOfClass, nameOfClass } from "./points-classes.js";
+import { colourOfClass } from "./points-classes.js";
 import { unixOf } from "./points-layer.js";
 import { DENSITIES, SIZES } from "./points-look.js";
 import { number, text } from "./texts.js";
@@ -118,13 +118,13 @@ export class PointsTool {
   /** Classes to be shown, the commonest first, with how many points each has. */
   classes(layer) {
     const { look, facts } = layer.points;
-    const known = [...(facts?.classes ?? [])].sort((a, b) => b.count - a.count);
+    const known = facts?.classes ?? [];
     if (known.length === 0) return nothing;
     const toggle = (code, on) => this.change(layer, { hidden: on ? look.hidden.filter((one) => one !== code) : [...look.hidden, code] });
     const all = (hidden) => html`<button type="button" class="link-button" @click=${() => this.change(layer, { hidden })}>${text(hidden.length ? "points_none" : "points_all")}</button>`;
     return html`<fieldset class="point-classes"><legend>${text("points_classes")}</legend>
-      ${known.map(({ code, count }) => html`<label class="check"><input type="checkbox" name=${`class-${code}`} .checked=${!look.hidden.includes(code)} @change=${({ target }) => toggle(code, target.checked)} />
-        ${square(colourOfClass(code))} <span>${nameOfClass(code, text)} <span class="muted">${code}</span></span> <span class="muted count">${number(count)}</span></label>`)}
+      ${known.map(({ code, name, count }) => html`<label class="check"><input type="checkbox" name=${`class-${code}`} .checked=${!look.hidden.includes(code)} @change=${({ target }) => toggle(code, target.checked)} />
+        ${square(colourOfClass(code))} <span>${name} <span class="muted">${code}</span></span> <span class="muted count">${number(count)}</span></label>`)}
       ${all([])} ${all(known.map(({ code }) => code))}</fieldset>`;
   }
 
@@ -147,7 +147,7 @@ export class PointsTool {
     if (colouring.field === "Classification") {
       if (!points.facts) points.loadFacts();
       const shown = (points.facts?.classes ?? []).filter(({ code }) => !points.look.hidden.includes(code));
-      return shown.sort((a, b) => b.count - a.count).map(({ code, count }) => ({ colour: colourOfClass(code), label: nameOfClass(code, text), count }));
+      return shown.map(({ code, name, count }) => ({ colour: colourOfClass(code), label: name, count }));
     }
     if (colouring.field === "PointSourceId") return [{ colour: PALETTE[0], label: text("points_each_flight") }];
     const numbers = Array.from({ length: RETURNS }, (_, i) => ({ colour: PALETTE[i], label: String(i + 1) }));
