@@ -181,7 +181,9 @@ def _span(one: Dimension, records: Records) -> tuple[float, float, float, float]
         numbers = numbers[np.isfinite(numbers)]
     if not numbers.size:
         return np.nan, np.nan, 0.0, 0.0
-    count, total, squares = numbers.size, float(numbers.sum()), float(numbers @ numbers)
+    # Not `numbers @ numbers`: BLAS would start its threads, which cost more than all else here.
+    squares = float(np.einsum("i,i->", numbers, numbers))
+    count, total = numbers.size, float(numbers.sum())
     ends = sorted(
         (float(numbers.min()) * one.scale + one.offset, float(numbers.max()) * one.scale + one.offset)
     )
