@@ -66,7 +66,7 @@ def publish(
             built = _builder(task.inputs[0].format.family)(task)
             _add_extras(task, built)
             task.stage("syncing")
-            _flush_tree(task.folder)
+            flush_tree(task.folder)
             task.stage("switching")
             present = registry.collection(request.tenant, request.id) if request.replace else None
             with closed_to_edits(present):
@@ -201,7 +201,7 @@ def _draft(request: PublishRequest, built: Built) -> CollectionDraft:
     )
 
 
-def _flush_tree(folder: Path) -> None:
+def flush_tree(folder: Path) -> None:
     """Bring every file and folder to the disk, so that a power cut after the switch finds them whole."""
     for directory, _, names in os.walk(folder):
         for name in (*names, "."):

@@ -161,14 +161,27 @@ class Registry:
         ticket = None
         try:
             ticket = self.begin_generation(draft.tenant, draft.id, replace)
-            staged.rename(ticket.directory)
-            _sync_folder(ticket.directory.parent)
-            return self.commit_generation(ticket, draft, representations)
+            return self.switch_generation(ticket, draft, representations, staged)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             if ticket is not None:
                 self.abandon_generation(ticket)
             raise
+
+    def switch_generation(
+        self,
+        ticket: GenerationTicket,
+        draft: CollectionDraft,
+        representations: Sequence[Representation],
+        staged: Path,
+    ) -> Collection:
+        """Switch in what the holder of a ticket built in the folder `staged`, which becomes the generation's folder.
+
+        Raises what `commit_generation` raises, and OSError; the ticket then still stands and is to be abandoned.
+        """
+        staged.rename(ticket.directory)
+        _sync_folder(ticket.directory.parent)
+        return self.commit_generation(ticket, draft, representations)
 
     def update_coverage(
         self,
