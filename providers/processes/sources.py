@@ -7,9 +7,10 @@ rights. A process knows its resolver by key, because pygeoapi constructs process
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from providers.errors import InvalidParameter
 from providers.features.source import FeatureSource
@@ -21,7 +22,9 @@ class ProcessSource:
     """A collection as a process sees it.
 
     `features` are its features, or the path of an embedded store of them, `coverage` is the path of its raster; None where it
-    has none. `fields` are (name, JSON type, column). `hidden` fields are not to be used or shown.
+    has none. `points` is the path of its point cloud (COPC, or index of a mosaic), `point_raster` the properties of the rasters made of
+    it. `fields` are (name, JSON type, column). `hidden` fields are not to be used or shown; `area` (WKT, CRS84) is where data may be
+    seen, None for everywhere.
     """
 
     id: str
@@ -31,6 +34,9 @@ class ProcessSource:
     storage_crs: str = ""
     fields: tuple[tuple[str, str, str], ...] = ()
     hidden: frozenset[str] = frozenset()
+    points: Path | None = None
+    point_raster: Mapping[str, Any] = field(default_factory=dict)
+    area: str | None = None
 
 
 def opened(features: FeatureSource | Path) -> FeatureSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
 from server.http.scene_sources import scene_of
 from server.identity.decision import Action
-from server.registry.catalogue import RepresentationKind
+from server.registry.catalogue import Collection, RepresentationKind
 
 Kind = RepresentationKind
 _KEY = "request"
@@ -49,7 +50,17 @@ def _resolve(collection_id: str) -> ProcessSource | None:
         storage_crs=collection.storage_crs,
         fields=tuple((field.name, field.type, field.column) for field in collection.fields),
         hidden=decision.hidden_fields,
+        points=collection.path_of(Kind.POINT_CLOUD) if Kind.POINT_CLOUD in has else None,
+        point_raster=_point_raster(collection),
+        area=decision.area,
     )
+
+
+def _point_raster(collection: Collection) -> Mapping[str, Any]:
+    """The properties of the rasters made of its points; {} where it has none."""
+    coverage = collection.representations.get(Kind.COVERAGE)
+    is_points = coverage is not None and coverage.properties.get("store") == "points"
+    return coverage.properties if coverage is not None and is_points else {}
 
 
 register_resolver(_KEY, _resolve)
