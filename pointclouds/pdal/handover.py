@@ -6,9 +6,10 @@ dimension that is hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +30,9 @@ from pointclouds.sources import LasSource, PointSource, SourceDescription
 
 _NAMES_OF_PDAL: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _RETURNS: Final = 15
+_SCALED: Final = 0x18
+_OF_PDAL: Final = frozenset({RESERVED, "ClassFlags"})
+"""Dimensions that a result may have and nobody asked for: ours, and PDAL's own for the flags of a point."""
 _NUMBERS: Final = frozenset("uif")
 
 Own = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.bool_]]
@@ -232,17 +236,102 @@ def _triple(values: Any) -> Triple:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def las_writer(layout: Layout, crs: pyproj.CRS, *, coloured: bool = False) -> Stage:
-    """PDAL's writer of a result: the integers of the points stay what they were, unless they are in another CRS."""
+_ADDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "filters.hag_nn": ("HeightAboveGround",),
+        "filters.hag_delaunay": ("HeightAboveGround",),
+        "filters.hag_dem": ("HeightAboveGround",),
+        "filters.normal": ("NormalX", "NormalY", "NormalZ", "Curvature"),
+        "filters.covariancefeatures": ("Linearity", "Planarity", "Scattering", "Verticality"),
+        "filters.eigenvalues": ("Eigenvalue0", "Eigenvalue1", "Eigenvalue2"),
+        "filters.estimaterank": ("Rank",),
+        "filters.approximatecoplanar": ("Coplanar",),
+        "filters.nndistance": ("NNDistance",),
+        "filters.radialdensity": ("RadialDensity",),
+        "filters.cluster": ("ClusterID",),
+        "filters.dbscan": ("ClusterID",),
+    }
+)
+"""The dimensions that filters add. PDAL's own word for all of them ("all") would also write dimensions that only it uses."""
+_ADDS_NOTHING: Final = frozenset(
+    f"filters.{name}"
+    for name in (
+        *(
+            "smrf",
+            "csf",
+            "pmf",
+            "skewnessbalancing",
+            "outlier",
+            "elm",
+            "sample",
+            "voxelcenternearestneighbor",
+            "decimation",
+        ),
+        *(
+            "voxelcentroidnearestneighbor",
+            "voxeldownsize",
+            "fps",
+            "head",
+            "tail",
+            "range",
+            "expression",
+            "crop",
+            "iqr",
+        ),
+        *(
+            "reprojection",
+            "transformation",
+            "sort",
+            "mortonorder",
+            "randomize",
+            "colorization",
+            "mad",
+            "merge",
+        ),
+    )
+)
+
+
+def _extra_dims(layout: Layout, stages: Sequence[Stage]) -> str:
+    """What PDAL is to write besides LAS's own dimensions: those handed over, and those that the stages add."""
+    wanted = {name: _type_of(layout, name) for name, _ in layout.extra}
+    for stage in stages:
+        added = _ADDED.get(stage.type)
+        if stage.type == "filters.assign" and "value" not in stage.options:
+            continue
+        if added is None and stage.type not in _ADDS_NOTHING:
+            return "all"
+        wanted.update(dict.fromkeys(added or (), "int64" if "ClusterID" in (added or ()) else "double"))
+    return ",".join(f"{name}={kind}" for name, kind in wanted.items())
+
+
+_TYPES: Final = {"u": "uint", "i": "int"}
+
+
+def _type_of(layout: Layout, name: str) -> str:
+    """PDAL's word for the type of an extra dimension; one with a scale is a number with a fraction to PDAL."""
+    kind = dict(layout.extra)[name]
+    options = _structs(layout.structs)[name][3]
+    if kind.kind == "f":
+        return "float" if kind.itemsize == 4 else "double"
+    return "double" if options & _SCALED else f"{_TYPES[kind.kind]}{kind.itemsize * 8}"
+
+
+def las_writer(
+    layout: Layout, crs: pyproj.CRS, stages: Sequence[Stage] = (), *, coloured: bool = False
+) -> Stage:
+    """PDAL's writer of what `stages` make of the points: their integers stay what they were, unless they are in another CRS."""
     point_format = 7 if coloured and layout.point_format == 6 else layout.point_format
     moved = crs is not layout.crs
     options: dict[str, Any] = {
         "minor_version": 4,
         "dataformat_id": point_format,
         "a_srs": las_wkt(crs),
-        "extra_dims": "all",
         "global_encoding": WKT_FLAG | (GPS_STANDARD_TIME if layout.standard_time else 0),
     }
+    extra = _extra_dims(layout, stages)
+    if extra:
+        options["extra_dims"] = extra
     for axis, name in enumerate("xyz"):
         options[f"scale_{name}"] = layout.scale[axis]
         options[f"offset_{name}"] = "auto" if moved else layout.offset[axis]
@@ -261,11 +350,11 @@ class ResultSource:
         """`name` is how to speak of it. Raises as LasSource does."""
         self._inner = LasSource(path, crs)
         found = self._inner.description
-        structs = b"".join(raw for key, raw in _structs(found.extra_structs).items() if key != RESERVED)
+        structs = b"".join(raw for key, raw in _structs(found.extra_structs).items() if key not in _OF_PDAL)
         self._description = replace(
             found,
             name=name or found.name,
-            extra=tuple(one for one in found.extra if one[0] != RESERVED),
+            extra=tuple(one for one in found.extra if one[0] not in _OF_PDAL),
             extra_structs=structs,
         )
 

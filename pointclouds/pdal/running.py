@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,6 +94,7 @@ def run_pipeline(
         PipelineLimitError: it takes longer, more memory or more disk than `limits`.
         RunCancelled: `cancelled` became true.
     """
+    refuse_what_never_ends(pdal, stages)
     with tempfile.TemporaryDirectory(prefix="pdal-", dir=output.parent) as folder:
         scratch = Path(folder)
         suffix = ".tif" if output.suffix == ".tif" else ".laz"
@@ -107,6 +109,40 @@ def run_pipeline(
                 "nothing is left of the points after this pipeline; look at its filters"
             )
         shutil.move(made, output)
+
+
+_NEVER_ENDS: Final = "filters.csf"
+_PROBE: Final = (
+    {"type": "readers.faux", "bounds": "([0,9],[0,9],[0,1])", "count": 50, "mode": "random"},
+    {"type": _NEVER_ENDS, "iterations": 1},
+    {"type": "writers.null"},
+)
+_PROBE_LIMITS: Final = (5.0, 2 * _GIBIBYTE)
+
+
+def refuse_what_never_ends(pdal: Pdal, stages: Sequence[Stage]) -> None:
+    """Raises PipelineFailedError for a CSF whose build is broken.
+
+    The one of Debian 11 (2.2.0) never comes out of its first loop, whatever its input, and takes memory until it is ended: it is
+    tried on 50 points first, once a process.
+    """
+    asked = pdal.version.startswith("2.2.") and any(stage.type == _NEVER_ENDS for stage in stages)
+    if asked and not _comes_back(pdal):
+        raise PipelineFailedError(
+            f"the CSF of this build of PDAL {pdal.version} does not work: it never ends; use ground:method=smrf, or a newer PDAL"
+        )
+
+
+@lru_cache(maxsize=8)
+def _comes_back(pdal: Pdal) -> bool:
+    seconds, memory = _PROBE_LIMITS
+    with tempfile.TemporaryDirectory(prefix="pdal-") as folder:
+        (Path(folder) / "pipeline.json").write_text(json.dumps({"pipeline": _PROBE}))
+        try:
+            _run(pdal, Path(folder), (), Limits(seconds, memory), never)
+        except (PipelineFailedError, PipelineLimitError):
+            return False
+    return True
 
 
 def _holds_anything(made: Path) -> bool:
