@@ -1,0 +1,174 @@
+"""Where the points of a cloud lie, from the boxes of its nodes: density by cell, and gaps. No point is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+
+from pointclouds.cloud.nodes import NodeTable
+from pointclouds.copc.hierarchy import Entries
+from pointclouds.crs import horizontal_part
+
+Array = npt.NDArray[Any]
+
+_MOST_CELLS: Final = 256
+_COVERED: Final = 0.01
+_MOST_POLYGONS: Final = 2_000
+
+
+@dataclass(frozen=True)
+class NodeBoxes:
+    """All nodes with points of a cloud. low, high: (n, 3) true boxes; counts (n,); leaves (n,): no node lies below."""
+
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+    leaves: npt.NDArray[np.bool_]
+
+
+def node_boxes(tables: Sequence[NodeTable]) -> NodeBoxes:
+    """The boxes of all tables."""
+    filled = [table.entries["point_count"] > 0 for table in tables]
+    return NodeBoxes(
+        low=np.concatenate(
+            [np.asarray(table.lowest[:, :3])[kept] for table, kept in zip(tables, filled, strict=True)]
+        ),
+        high=np.concatenate(
+            [np.asarray(table.highest[:, :3])[kept] for table, kept in zip(tables, filled, strict=True)]
+        ),
+        counts=np.concatenate(
+            [
+                table.entries["point_count"][kept].astype(np.int64)
+                for table, kept in zip(tables, filled, strict=True)
+            ]
+        ),
+        leaves=np.concatenate(
+            [_leaves(table.entries)[kept] for table, kept in zip(tables, filled, strict=True)]
+        ),
+    )
+
+
+def _leaves(entries: Entries) -> npt.NDArray[np.bool_]:
+    names = list(
+        zip(
+            *(entries[axis].tolist() for axis in ("level", "x", "y", "z")),
+            entries["point_count"].tolist(),
+            strict=True,
+        )
+    )
+    parents = {(level - 1, x >> 1, y >> 1, z >> 1) for level, x, y, z, count in names if count}
+    return np.array([(level, x, y, z) not in parents for level, x, y, z, _ in names], bool)
+
+
+@dataclass(frozen=True)
+class DensityGrid:
+    """Cells of `size` CRS units from `corner` (x, y) on; `counts` and `coverage` (rows from the south, columns).
+
+    `coverage` is the share of a cell over which leaves lie. The points of coarser nodes are shared out over what the leaves cover.
+    """
+
+    corner: tuple[float, float]
+    size: float
+    counts: npt.NDArray[np.float64]
+    coverage: npt.NDArray[np.float64]
+
+    @property
+    def covered(self) -> npt.NDArray[np.bool_]:
+        """Cells with points."""
+        return self.coverage >= _COVERED
+
+    def densities(self) -> npt.NDArray[np.float64]:
+        """Points per square CRS unit of each covered cell."""
+        covered = self.covered
+        return np.asarray(self.counts[covered] / (self.coverage[covered] * self.size**2))
+
+    def gaps(self) -> tuple[float, list[shapely.Polygon], int]:
+        """Share of empty cells inside the convex hull of the covered ones, their polygons (largest first), and their number."""
+        covered = self.covered
+        rows, columns = np.nonzero(covered)
+        x, y = self.corner[0] + columns * self.size, self.corner[1] + rows * self.size
+        hull = shapely.convex_hull(shapely.union_all(shapely.box(x, y, x + self.size, y + self.size)))
+        empty_rows, empty_columns = np.nonzero(~covered)
+        x, y = self.corner[0] + empty_columns * self.size, self.corner[1] + empty_rows * self.size
+        shapely.prepare(hull)
+        inside = shapely.contains_xy(hull, x + self.size / 2, y + self.size / 2)
+        empty = int(inside.sum())
+        if not empty:
+            return 0.0, [], 0
+        cells = shapely.box(x[inside], y[inside], (x + self.size)[inside], (y + self.size)[inside])
+        merged = shapely.union_all(cells)
+        polygons = [part for part in shapely.get_parts(merged) if isinstance(part, shapely.Polygon)]
+        polygons.sort(key=lambda one: -one.area)
+        return empty / (empty + len(rows)), polygons[:_MOST_POLYGONS], empty
+
+
+def density_grid(nodes: NodeBoxes) -> DensityGrid:
+    """Spread the nodes' counts over a grid whose cells are about as large as a leaf."""
+    low, high = nodes.low[:, :2].min(axis=0), nodes.high[:, :2].max(axis=0)
+    extent = float((high - low).max())
+    widths = (nodes.high - nodes.low)[nodes.leaves, :2].max(axis=1)
+    size = max(float(np.median(widths)), extent / _MOST_CELLS) or 1.0
+    shape = np.floor((high - low) / size).astype(int)[::-1] + 1
+    leaves = nodes.leaves
+    coverage = np.zeros(int(shape.prod()))
+    _, cell, share = _spread(nodes.low[leaves, :2], nodes.high[leaves, :2], low, size, shape)
+    np.add.at(coverage, cell, share)
+    coverage = np.minimum(coverage, 1.0)
+    counts = np.zeros(len(coverage))
+    node, cell, share = _spread(nodes.low[:, :2], nodes.high[:, :2], low, size, shape)
+    weight = share * (coverage[cell] + 1e-9)
+    total = np.bincount(node, weight, len(nodes.counts))
+    np.add.at(counts, cell, nodes.counts[node] * weight / total[node])
+    rows, columns = int(shape[0]), int(shape[1])
+    return DensityGrid(
+        (float(low[0]), float(low[1])), size, counts.reshape(rows, columns), coverage.reshape(rows, columns)
+    )
+
+
+def _spread(
+    low: Array, high: Array, corner: Array, size: float, shape: Array
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Every pair of a box and a cell that it meets: the box's number, the cell's, and the share of the cell it covers."""
+    last = shape[::-1] - 1
+    first = np.clip(np.floor((low - corner) / size).astype(np.int64), 0, last)
+    end = np.clip(np.floor((high - corner) / size).astype(np.int64), first, last)
+    wide = end - first + 1
+    pairs = wide.prod(axis=1)
+    box = np.repeat(np.arange(len(low)), pairs)
+    within = np.arange(len(box)) - np.repeat(np.cumsum(pairs) - pairs, pairs)
+    column = first[box, 0] + within % wide[box, 0]
+    row = first[box, 1] + within // wide[box, 0]
+    share = np.ones(len(box))
+    for axis, place in ((0, column), (1, row)):
+        begin = corner[axis] + place * size
+        covered = np.minimum(high[box, axis], begin + size) - np.maximum(low[box, axis], begin)
+        # A box without width (one point, or a wall along an axis) still lies in its cell.
+        share *= np.clip(covered / size, 1e-6, 1.0)
+    return box, row * int(shape[1]) + column, share
+
+
+def polygons_in_crs84(polygons: Sequence[shapely.Polygon], crs: pyproj.CRS) -> dict[str, Any]:
+    """A GeoJSON feature collection, coordinates to a centimetre."""
+    transformer = pyproj.Transformer.from_crs(horizontal_part(crs), "OGC:CRS84", always_xy=True)
+    unit = float(horizontal_part(crs).axis_info[0].unit_conversion_factor)
+    features = []
+    for number, polygon in enumerate(polygons):
+        dense = shapely.segmentize(polygon, max(polygon.length / 64, 1e-6))
+        moved = shapely.transform(
+            dense, lambda places: np.round(np.column_stack(transformer.transform(*places.T)), 7)
+        )
+        features.append(
+            {
+                "type": "Feature",
+                "id": number + 1,
+                "geometry": shapely.geometry.mapping(moved),
+                "properties": {"area_m2": round(polygon.area * unit**2, 1)},
+            }
+        )
+    return {"type": "FeatureCollection", "features": features}
