@@ -6,6 +6,7 @@ geometry literals in the coordinates of the cloud. `providers.points.pruning` lo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +24,7 @@ from providers.features.cql2.checking import Checker
 from providers.features.cql2.geometry import known_crs, to_crs84
 from providers.features.cql2.json_parser import parse_json_text
 from providers.features.cql2.limits import MAXIMUM_TEXT, Refusal
-from providers.features.cql2.raw import BoxLiteral, GeometryLiteral
+from providers.features.cql2.raw import BoxLiteral, GeometryLiteral, Interval
 from providers.features.cql2.text_parser import parse_text
 from providers.features.crs import reference_system
 from providers.features.query import CRS84, GEOMETRY
@@ -211,10 +212,14 @@ def _renamed(node: Any) -> Any:
         return ast.Attribute(TIME_FIELD) if node.name == "GpsTime" else node
     if isinstance(node, list):
         return [_renamed(item) for item in node]
-    if not hasattr(node, "__dataclass_fields__") or isinstance(node, GeometryLiteral | BoxLiteral):
+    if isinstance(node, Interval):
+        return Interval(_renamed(node.start), _renamed(node.end))
+    if not isinstance(node, ast.Node):
         return node
-    values = {name: _renamed(getattr(node, name)) for name in node.__dataclass_fields__}
-    return type(node)(**values)
+    changed = copy.copy(node)
+    for name, value in vars(node).items():
+        setattr(changed, name, _renamed(value))
+    return changed
 
 
 def require_filter_language(value: str) -> str:

@@ -21,7 +21,7 @@ from pointclouds.writing.columns import ColumnMaker, Transform, joined, texts
 from pointclouds.writing.las import write_las
 from pointclouds.writing.layout import output_layout
 from pointclouds.writing.tables import arrow_chunks, csv_chunks, write_ply
-from providers.errors import InvalidParameter, ItemNotFound
+from providers.errors import InvalidParameter, ItemNotFound, UnsupportedQuery
 from providers.features.crs import reference_system, transform_between, transform_with_heights
 from providers.features.query import CRS84
 from providers.formatters.scratch import scratch_folder, sent
@@ -330,8 +330,10 @@ def _make(
     if write_las(flat, cloud, batches, layout, compressed=False):
         _build(flat, path)
     else:
-        raise InvalidParameter(
-            "f", "copc", "a format that can be empty: no point matches, and a COPC has at least one"
+        raise UnsupportedQuery(
+            "no point matches, and a COPC has at least one; ask for f=laz, which may be empty",
+            "f",
+            "laz, las, csv, ply, arrow",
         )
 
 
