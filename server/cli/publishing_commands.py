@@ -93,6 +93,9 @@ def publish(
     terrain: given.Terrain = False,
     water: given.Water = None,
     terrain_levels: given.TerrainLevels = None,
+    point_columns: given.PointColumns = None,
+    vertical_crs: given.VerticalCrs = None,
+    target_crs: given.TargetCrs = None,
     mosaic: given.Mosaic = None,
     point_tiles: given.PointTiles = True,
     point_colour: given.PointColours = given.PointColour.CLASS,
@@ -156,7 +159,9 @@ def publish(
             constraints={} if constraints is None else read_constraints(constraints),
         ),
         tile_fields=dict(tile_fields or ()),
-        points=PointCloudOptions(mosaic=mosaic),
+        points=PointCloudOptions(
+            mosaic=mosaic, columns=point_columns, vertical=vertical_crs, target_crs=target_crs
+        ),
         scene=SceneOptions(
             height_field=height_field,
             levels_field=levels_field,

@@ -301,6 +301,34 @@ TerrainLevels = Annotated[
         text="Deepest level of terrain tiles made at once; deeper ones are made on request [default: two minutes' worth]",
     ),
 ]
+PointColumns = Annotated[
+    str | None,
+    _option(
+        READING,
+        "--point-columns",
+        metavar="NAMES",
+        text="Columns of points as text, in their order, such as 'x y z intensity r g b'; - skips one",
+    ),
+]
+VerticalCrs = Annotated[
+    str | None,
+    _option(
+        READING,
+        "--vertical-crs",
+        metavar="CRS",
+        text="Vertical CRS that the heights of a point cloud count from, such as EPSG:5737",
+    ),
+]
+TargetCrs = Annotated[
+    str | None,
+    _option(
+        READING,
+        "--target-crs",
+        metavar="CRS",
+        text="Projected CRS that a point cloud is brought to [default: its own; of degrees, one of the place]",
+        show_default=False,
+    ),
+]
 Mosaic = Annotated[
     bool | None,
     _option(

@@ -77,7 +77,10 @@ OPTION_USES: tuple[OptionUse, ...] = (
         "formats with layers, and archives of several datasets",
     ),
     OptionUse(
-        "reading.encoding", "--encoding", _CSV | {"shapefile"}, "formats that do not say it: Shapefile, CSV"
+        "reading.encoding",
+        "--encoding",
+        _CSV | {"shapefile", "xyz"},
+        "formats that do not say it: Shapefile, CSV, text of points",
     ),
     OptionUse("reading.x_column", "--x-column", _CSV, _COORDINATES),
     OptionUse("reading.y_column", "--y-column", _CSV, _COORDINATES),
@@ -153,6 +156,9 @@ OPTION_USES: tuple[OptionUse, ...] = (
         "scene.compression", "--compress-3d", _FEATURES | _GRIDS, "data of which meshes in 3D are made"
     ),
     OptionUse("points.mosaic", "--mosaic", _POINT_CLOUDS, "point clouds"),
+    OptionUse("points.columns", "--point-columns", frozenset({"xyz"}), "point clouds as text"),
+    OptionUse("points.vertical", "--vertical-crs", _POINT_CLOUDS, "point clouds"),
+    OptionUse("points.target_crs", "--target-crs", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )

@@ -54,7 +54,15 @@ def open_inputs(task: Task, inputs: Sequence[Input] | None = None) -> list[OpenI
     crs = parse_crs(asked) if asked else None
     time = task.request.reading.time
     instants = [instant_of(item, time, None) for item in items]
-    options = SourceOptions(format=items[0].format.key, workspace=task.workspace)
+    points = task.request.points
+    options = SourceOptions(
+        format=items[0].format.key,
+        columns=points.columns,
+        encoding=task.request.reading.encoding,
+        vertical=points.vertical,
+        target_crs=points.target_crs,
+        workspace=task.workspace,
+    )
     with clear_point_errors():
         sources = open_sources([item.path for item in items], crs, options)
     return [

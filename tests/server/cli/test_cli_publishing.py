@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from pointclouds.tilesets.colours import MODES
+from pointclouds.tilesets.colours import MODES, ColourMode
 from server.cli import run
 from server.cli.publishing_options import HEIGHT_REFERENCES, PointColour
 from server.publish import EditingOptions, PublishRequest, ReadingOptions, SceneOptions
@@ -24,7 +24,6 @@ from server.publish.errors import PublishCancelled
 from server.publish.instance_options import InstanceOptions
 from server.publish.placement_options import PlacementOptions
 from server.publish.point_cloud_options import PointCloudOptions
-from server.publish.point_clouds import Colour
 from server.publish.scenes import vertical_reference
 from server.publish.underground_options import UndergroundOptions
 from server.registry.catalogue import Access, Collection, Representation, RepresentationKind
@@ -49,7 +48,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --layer-name fill --layer-name clay --interpolation linear
 --instances broadleaf_tree --model-field 树种 --model-of 杉=conifer --model-of a=b=palm --instance-height-field 树高 --width-field 冠幅
 --scale-field k --heading-field 方向 --min-height-field 底高 --place 24.94,60.17,12 --heading 90 --model-scale 0.001
---terrain --water nodata --terrain-levels 12 --mosaic --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
+--terrain --water nodata --terrain-levels 12 --mosaic --point-columns 'x y z' --vertical-crs EPSG:5737 --target-crs EPSG:4549 --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
     files=(Path("a.gpkg"), Path("b.gpkg")),
@@ -91,7 +90,7 @@ REQUESTED = PublishRequest(
         constraints={"高度": {"minimum": 0}},
     ),
     tile_fields={"0-11": ["名称", "kind"], "12": []},
-    points=PointCloudOptions(mosaic=True),
+    points=PointCloudOptions(mosaic=True, columns="x y z", vertical="EPSG:5737", target_crs="EPSG:4549"),
     scene=SceneOptions(
         height_field="高度",
         levels_field="floors",
@@ -216,7 +215,7 @@ def test_that_request_differs_from_the_defaults_in_everything(
 def test_the_words_offered_are_those_that_publishing_knows(
     requested: list[PublishRequest], home: Path
 ) -> None:
-    assert tuple(PointColour) == get_args(Colour) == tuple(MODES)
+    assert tuple(PointColour) == get_args(ColourMode) == tuple(MODES)
     for word in HEIGHT_REFERENCES:
         vertical_reference(SceneOptions(vertical=word))
         run(["publish", *EVERYTHING, "--height-reference", word, "--home", str(home)])
