@@ -39,7 +39,8 @@ class SourceDescription:
     `point_format` is 6, 7 or 8: what the source becomes. `scale` and `offset`: of the integers that `chunks` gives. `extra`: name and
     numpy dtype of extra dimensions, `extra_structs` their description (192 bytes each, LAS 1.4 R15, table 24). `records` are the
     source's own variable length records that a copy keeps. `dropped` names what it holds and COPC cannot ("waveform packets").
-    `creation` is day of the year and year. `notes` are sentences for a person: what was chosen, changed or left out on the way in.
+    `creation` is day of the year and year. `notes` tell a person what was chosen, changed or left out on
+    the way in: clauses without the source's name before and a full stop behind them.
     """
 
     name: str

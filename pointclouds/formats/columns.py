@@ -234,9 +234,9 @@ def make_layout(
     chosen = choose_scale(spans.sample, spans.low, spans.high, name, geographic=geographic, asked=scale)
     planner = _Planner(spans.columns)
     planner.plan()
-    notes = [f"{name}: coordinates are kept in steps of {_steps(chosen)}.", *planner.noted(name)]
+    notes = [f"coordinates are kept in steps of {_steps(chosen)}", *planner.notes]
     if spans.left_out:
-        notes.append(f"{name}: {spans.left_out} points without finite coordinates were left out.")
+        notes.append(f"{spans.left_out} points without finite coordinates were left out")
     return Layout(
         point_format=planner.point_format(),
         scale=chosen,
@@ -264,7 +264,7 @@ class _Planner:
         self.ways: dict[str, _Way] = {}
         self.extra: list[tuple[str, np.dtype[Any]]] = []
         self.encoding = 0
-        self._notes: list[str] = []
+        self.notes: list[str] = []
         self._taken = {name for name, _ in FIELDS[8]} | set(_BITS)
 
     def plan(self) -> None:
@@ -281,9 +281,6 @@ class _Planner:
             return 8
         return 7 if "Red" in self.ways else 6
 
-    def noted(self, name: str) -> list[str]:
-        return [f"{name}: {note}" for note in self._notes]
-
     def _plan_one(self, name: str, span: Span) -> None:
         if name == "Intensity":
             self.ways[name] = self._intensity(span)
@@ -293,7 +290,7 @@ class _Planner:
             self.ways[name] = _Way(name)
             if span.low > _WEEK and span.high < 1e9:
                 self.encoding = GPS_STANDARD_TIME
-                self._notes.append("GPS times are taken as adjusted standard GPS time.")
+                self.notes.append("GPS times are taken as adjusted standard GPS time")
         elif name == "ScanAngle" and span.low >= -180 and span.high <= 180:
             self.ways[name] = _Way(name, 1 / SCAN_ANGLE_STEP)
         elif name in _LARGEST and span.whole and span.low >= 0 and span.high <= _LARGEST[name]:
@@ -312,16 +309,16 @@ class _Planner:
         self.ways[name] = _Way(fitting)
         self.extra.append((fitting, kind))
         if fitting != name:
-            self._notes.append(f"{name} became the extra dimension {fitting}.")
+            self.notes.append(f"{name} became the extra dimension {fitting}")
 
     def _intensity(self, span: Span) -> _Way:
         if span.low >= 0 and span.high <= 1 and not span.whole:
-            self._notes.append("intensities of 0 to 1 became 0 to 65535.")
+            self.notes.append("intensities of 0 to 1 became 0 to 65535")
             return _Way("Intensity", 65_535.0)
         if span.low >= 0 and span.high <= 65_535:
             return _Way("Intensity")
         factor = 65_535.0 / ((span.high - span.low) or 1.0)
-        self._notes.append(f"intensities of {span.low:g} to {span.high:g} became 0 to 65535.")
+        self.notes.append(f"intensities of {span.low:g} to {span.high:g} became 0 to 65535")
         return _Way("Intensity", factor, -span.low * factor)
 
     def _plan_colours(self) -> None:
@@ -341,12 +338,12 @@ class _Planner:
         if np.dtype(spans[0].kind) == np.dtype("u2"):
             return 1.0
         if highest <= 1 and not all(span.whole for span in spans):
-            self._notes.append(f"{what} of 0 to 1 became 0 to 65535.")
+            self.notes.append(f"{what} of 0 to 1 became 0 to 65535")
             return 65_535.0
         if highest <= 255:
-            self._notes.append(f"{what} of 8 bits became 16 bits.")
+            self.notes.append(f"{what} of 8 bits became 16 bits")
             return 257.0
         if highest <= 65_535:
             return 1.0
-        self._notes.append(f"{what} of 0 to {highest:g} became 0 to 65535.")
+        self.notes.append(f"{what} of 0 to {highest:g} became 0 to 65535")
         return 65_535.0 / highest

@@ -71,13 +71,9 @@ class E57Source(BlockSource):
             raise
         count = facts.spans.kept
         self._set_blocks([min(_BLOCK_POINTS, count - at) for at in range(0, count, _BLOCK_POINTS)])
-        notes = [
-            f"{path.name}: {facts.scans} scans were brought together; the point source id tells them apart."
-        ]
+        notes = [f"{facts.scans} scans were brought together, the point source id tells them apart"]
         if facts.invalid:
-            notes.append(
-                f"{path.name}: {facts.invalid} points that the scanner marked as invalid were left out."
-            )
+            notes.append(f"{facts.invalid} points that the scanner marked as invalid were left out")
         made = described(
             path.name, facts.spans, facts.layout, crs, left_out=facts.dropped, notes=tuple(notes)
         )

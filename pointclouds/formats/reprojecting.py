@@ -176,9 +176,9 @@ def reproject(source: PointSource, crs: str | pyproj.CRS) -> PointSource:
 def _upright(source: PointSource, crs: pyproj.CRS, target: pyproj.CRS) -> PointSource:
     """From geocentric: heights come out of x, y and z, above the ellipsoid."""
     whole = target if vertical_part(target) is not None else horizontal_part(target).to_3d()
-    note = f"{source.description.name}: reprojected from {crs.name} (geocentric) to {whole.name}; heights are above the ellipsoid."
+    note = f"reprojected from {crs.name} (geocentric) to {whole.name}; heights are above the ellipsoid"
     if vertical_part(target) is not None:
-        note = f"{source.description.name}: reprojected from {crs.name} (geocentric) to {whole.name}."
+        note = f"reprojected from {crs.name} (geocentric) to {whole.name}"
     return ReprojectedSource(source, whole, (crs.to_wkt(), whole.to_wkt()), (note,))
 
 
@@ -192,13 +192,13 @@ def _flat(source: PointSource, crs: pyproj.CRS, target: pyproj.CRS) -> PointSour
             "name its vertical CRS too, for example --crs EPSG:28992+5709"
         )
     if wants is not None and not (has is not None and has.equals(wants)):
-        note = f"{name}: reprojected from {crs.name} to {target.name}, heights included."
+        note = f"reprojected from {crs.name} to {target.name}, heights included"
         return ReprojectedSource(source, target, (crs.to_wkt(), target.to_wkt()), (note,))
     start, end = horizontal_part(crs).to_2d(), horizontal_part(target).to_2d()
     whole = target if wants is not None else _with_heights(end, has, above_ellipsoid=above_ellipsoid)
     if start.equals(end, ignore_axis_order=True) and wants is None:
         return source
-    note = f"{name}: reprojected from {start.name} to {end.name}; heights are kept as they are."
+    note = f"reprojected from {start.name} to {end.name}; heights are kept as they are"
     return ReprojectedSource(source, whole, (start.to_wkt(), end.to_wkt()), (note,))
 
 
