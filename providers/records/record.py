@@ -89,6 +89,15 @@ _FORMS: Mapping[str, tuple[_Form, ...]] = {
             "pointcloud.copc.laz", "enclosure", "application/vnd.laszip+copc", "Point cloud as COPC", "COPC"
         ),
     ),
+    "mosaic of point clouds": (
+        _Form(
+            "pointcloud.vpc",
+            "enclosure",
+            "application/geo+json",
+            "Point cloud as virtual point cloud",
+            "COPC",
+        ),
+    ),
     "series": (
         _Form(
             "locations?f=json",
@@ -105,6 +114,7 @@ _CONTENTS: Mapping[str, str] = {
     "Mapbox Vector Tiles": "application/vnd.mapbox-vector-tile",
     "CoverageJSON": "application/vnd.cov+json",
     "quantized-mesh": "application/vnd.quantized-mesh",
+    "COPC": "application/vnd.laszip+copc",
 }
 """Media types of formats whose link leads to a description first."""
 
@@ -118,7 +128,7 @@ def record_of(collection: Mapping[str, Any], base_url: str, language: str = "en"
     """
     view_id = collection["view_id"]
     url = f"{base_url}/collections/{view_id}"
-    kinds = [str(kind) for kind in collection["representations"]]
+    kinds = [_kind(kind, one) for kind, one in collection["representations"].items()]
     titles, descriptions = collection["titles"], collection["descriptions"]
     properties: dict[str, Any] = {
         "type": "dataset",
@@ -134,7 +144,7 @@ def record_of(collection: Mapping[str, Any], base_url: str, language: str = "en"
         "license": collection["licence"] or None,
         "rights": collection["attribution"] or None,
         "contacts": _contacts(collection["attribution"], collection["tenant"]),
-        "themes": _themes(collection["keywords"], kinds),
+        "themes": _themes(collection["keywords"], [str(kind) for kind in collection["representations"]]),
         "externalIds": [{"value": f"{collection['tenant']}.{collection['id']}"}],
         "simulated": bool(collection["simulated"]),
         "titles": dict(titles),
@@ -150,6 +160,13 @@ def record_of(collection: Mapping[str, Any], base_url: str, language: str = "en"
         "properties": {name: value for name, value in properties.items() if value not in (None, [], "")},
         "links": _links(url, kinds, collection),
     }
+
+
+def _kind(kind: object, representation: Any) -> str:
+    """The kind as _FORMS knows it: a point cloud of many files has no one file to link to."""
+    properties = getattr(representation, "properties", None) or {}
+    is_mosaic = str(kind) == "pointcloud" and properties.get("mosaic")
+    return "mosaic of point clouds" if is_mosaic else str(kind)
 
 
 def _in(texts: Mapping[str, str], language: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Stored files under a collection: point clouds and downloads."""
+"""Stored files under a collection, and its downloads; those of point clouds are in point_files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ Kind = RepresentationKind
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     base = "/ogc/collections/<public_id>"
-    blueprint.add_url_rule(f"{base}/pointcloud.copc.laz", "point_cloud", point_cloud)
     blueprint.add_url_rule(f"{base}/download/<name>", "download", download)
     blueprint.record_once(_configure)
 
@@ -69,15 +68,6 @@ def send_file(
     for name, value in started[1]:
         response.headers.add(name, value)
     return response
-
-
-def point_cloud(public_id: str) -> Response:
-    """The COPC file, whole or by byte ranges."""
-    here = context()
-    here.only()
-    collection, decision = here.having(public_id, Kind.POINT_CLOUD)
-    file = collection.path_of(Kind.POINT_CLOUD).resolve()
-    return send_file(here, collection, decision, file)
 
 
 def _all_series(collection: Collection) -> Iterator[bytes]:

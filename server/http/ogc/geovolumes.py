@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.http.ogc.point_links import whole_cloud
 from server.http.three_d_bytes import JSON, TILES_JSON
 from server.registry.catalogue import Collection, RepresentationKind
 
@@ -68,11 +69,7 @@ def geovolumes_content(collection: Collection, url: str) -> list[Link]:
     if Kind.TERRAIN in has:
         content.append(_link(f"{url}/terrain/layer.json", "alternate", JSON, "Quantized-mesh terrain"))
     if Kind.POINT_CLOUD in has:
-        content.append(
-            _link(
-                f"{url}/pointcloud.copc.laz", "alternate", "application/vnd.laszip+copc", "Point cloud (COPC)"
-            )
-        )
+        content.append(whole_cloud(collection, url, "alternate"))
     return content
 
 

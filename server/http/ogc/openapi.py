@@ -195,13 +195,6 @@ def _other_paths() -> Document:
         f"{one}/terrain/layer.json": _get(
             "getTerrain", "3D", "Description of a quantized-mesh terrain", ("json",), "collectionId"
         ),
-        f"{one}/pointcloud.copc.laz": _get(
-            "getPointCloud",
-            "3D",
-            "Point cloud as COPC; byte ranges",
-            ("application/vnd.laszip+copc",),
-            "collectionId",
-        ),
         f"/collections/{CATALOGUE_ID}/items": _get(
             "getRecords",
             "Records",
@@ -224,7 +217,7 @@ def _other_paths() -> Document:
 def _of_others(part: str, *given: object) -> Document:
     """What the modules of coverages and styles add to a part of the document: "paths", "parameters" or "schemas"."""
     found: Document = {}
-    for subject in ("coverage", "style"):
+    for subject in ("coverage", "point_file", "point", "style"):
         name = f"server.http.ogc.openapi_{subject}s"
         if find_spec(name) is not None:
             found |= getattr(import_module(name), f"{subject}_{part}")(*given)
@@ -256,6 +249,7 @@ def openapi_document(root: str, scope: Scope) -> Document:
                 "Coverages",
                 "EDR",
                 "3D",
+                "Point clouds",
                 "Records",
                 "Processes",
             )

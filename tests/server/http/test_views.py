@@ -215,6 +215,7 @@ def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
         "nodeI3S": "1",
         "pageI3S": "0",
         "attributeI3S": "f_0",
+        "name": "pointcloud",
     }
     needed = {"/profile": "?coords=POINT(113.9%2022.7)"}
     for path, operations in document["paths"].items():
