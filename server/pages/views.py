@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,7 @@ _BADGES = (
 )
 _UNITS = {"metre": "m", "degree": "°"}
 _SEARCHED_WORDS = 16
+_WKT_NAME = re.compile(r'[A-Z_]+\["([^"]{1,200})"')
 _BACKDROP_LAYERS = 4
 
 
@@ -232,11 +234,12 @@ def _parameter_name(parameter: Mapping[str, Any]) -> str:
 
 
 def crs_name(uri: str) -> str:
-    """ "EPSG:3879" of an OGC CRS URI; other texts (WKT) in one line, cut."""
+    """ "EPSG:3879" of an OGC CRS URI; the name of a CRS in WKT; other texts cut."""
     parts = uri.rstrip("/").split("/")
     if uri.startswith(("http://", "https://")) and len(parts) >= 3:
         return f"{parts[-3]}:{parts[-1]}"
-    return uri[:80]
+    named = _WKT_NAME.match(uri)
+    return named[1] if named else uri[:80]
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ import { loadLayers } from "./layers.js";
 import { Measuring } from "./measuring.js";
 import { figures, showPerformance } from "./performance.js";
 import { Picking } from "./picking.js";
+import { PointsProfile } from "./points-profile.js";
 import { PointsTool } from "./points-tool.js";
 import { Search } from "./search.js";
 import { Section } from "./section.js";
@@ -32,7 +33,7 @@ const BELOW = "#1a2227"; // the colour of what is not there
 
 const MAKERS = {
   bar: ToolBar, cuts: Cuts, highlights: Highlights, drawing: Drawing, colours: ColourTool, points: PointsTool, layers: LayerPanel, picking: Picking,
-  search: Search, underground: Underground, section: Section, box: ClipBox, excavation: Excavation, timeline: Timeline, sun: Sun,
+  search: Search, underground: Underground, section: Section, along: PointsProfile, box: ClipBox, excavation: Excavation, timeline: Timeline, sun: Sun,
   comparison: Comparison, measuring: Measuring, flight: Flight, address: Address, sharing: Sharing,
 };
 

@@ -10,6 +10,7 @@ const DEVIATIONS = 2; // of the mean: where scales begin and end
 const GPS_EPOCH = 315_964_800; // 1980-01-06 as seconds since 1970
 const ADJUSTED = 1_000_000_000; // LAS: adjusted standard GPS time counts from here
 const LEAP_SECONDS = 18; // between GPS time and UTC since 2017
+const FOOT = 0.3048; // metres
 const BEHIND = 1; // seconds of GPS time that the last point may be after what a slider can say
 
 /** Seconds since 1970 (UTC) of adjusted standard GPS seconds; of earlier decades up to 18 s too early, which no slider shows. */
@@ -24,10 +25,12 @@ export class PointLayer {
     this.attributes = null; // unknown until the first tile has come
     this.facts = null; // what the server says; null until asked, {} where it says nothing
     this.shader = null;
+    this.heightOffset = 0; // metres from the cloud's own heights to those above the ellipsoid
   }
 
   /** Learn from the first tile what its points carry. */
   watch(tileset) {
+    this.heightOffset = Number(tileset.asset?.extras?.heightOffset ?? 0);
     const stop = tileset.tileLoad.addEventListener(({ content }) => {
       if (!content || this.attributes) return;
       const found = attributesOf(content);
@@ -78,10 +81,12 @@ export class PointLayer {
     return Number.isFinite(bottom) && top > bottom ? { low: bottom, high: top } : null;
   }
 
-  /** A height of the cloud's own reference as the scene counts heights: both say the lowest and the highest point. */
-  ellipsoidal(z, { minimum, maximum }) {
+  /** A height of the cloud's own reference, in its unit, as the scene counts heights. `all`: the range of Z. */
+  ellipsoidal(z, all) {
     const box = this.heights();
-    return box && maximum > minimum ? box.low + ((z - minimum) / (maximum - minimum)) * (box.high - box.low) : z;
+    // Both boxes are of the same points; the curve of the earth makes one a little taller, never three times.
+    const feet = box && (box.high - box.low) / (all.maximum - all.minimum) < (1 + FOOT) / 2;
+    return z * (feet ? FOOT : 1) + this.heightOffset;
   }
 
   /** The last GPS time shown: the reader's, or that of the time slider where it is earlier. */

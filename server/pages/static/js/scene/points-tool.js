@@ -137,7 +137,8 @@ export class PointsTool {
 
   entries(layer) {
     const { colouring, points } = layer;
-    if (!colouring || colouring.mode === "single") return [];
+    const unfolded = this.city.tools.layers.open === layer; // the list of classes stands there already
+    if (!colouring || colouring.mode === "single" || (unfolded && colouring.field === "Classification")) return [];
     if (colouring.mode === "number") {
       const entries = legendOf(colouring);
       if (colouring.field !== "GpsTime") return entries;

@@ -66,6 +66,7 @@ export class Section {
     this.handle.show(shown);
     this.wall.show(shown);
     this.city.tools.opened?.();
+    this.city.tools.along?.draw();
     this.draw();
   }
 
