@@ -81,7 +81,8 @@ def read_pages(
 ) -> tuple[Entries, list[PageProblem]]:
     """Walk all pages from the root page.
 
-    Every page is read once: a loop or a page outside the file is a problem in the list, never an endless walk.
+    Every page is read once, and all together are no larger than the file: a loop, pages that overlap or a page outside the file are
+    problems in the list, never an endless walk or more memory than the file has bytes.
     """
     problems: list[PageProblem] = []
     visited: set[int] = set()
@@ -98,8 +99,17 @@ def read_pages(
         if size <= 0 or size % HIERARCHY_ENTRY.itemsize or offset < 0 or offset + size > file_size:
             problems.append(PageProblem(where, f"has {size} bytes, the file ends at {file_size}"))
             continue
-        page = np.frombuffer(read(offset, size), HIERARCHY_ENTRY)
-        total += len(page)
+        total += size // HIERARCHY_ENTRY.itemsize
+        if total * HIERARCHY_ENTRY.itemsize > file_size:
+            problems.append(
+                PageProblem(where, "overlaps other pages: together they are larger than the file")
+            )
+            break
+        data = read(offset, size)
+        if len(data) != size:
+            problems.append(PageProblem(where, f"has {size} bytes, {len(data)} could be read"))
+            continue
+        page = np.frombuffer(data, HIERARCHY_ENTRY)
         if total > MAXIMUM_NODES:
             problems.append(PageProblem(where, f"brings the tree above {MAXIMUM_NODES} nodes"))
             break
@@ -119,11 +129,23 @@ def valid_keys(entries: Entries) -> npt.NDArray[np.bool_]:
     return sound
 
 
+def repeated_keys(entries: Entries) -> int:
+    """How many entries have the key of another before them; the keys have to be valid."""
+    across = entries["x"].astype(np.int64) | entries["y"].astype(np.int64) << 31
+    upright = entries["z"].astype(np.int64) | entries["level"].astype(np.int64) << 31
+    order = np.lexsort((across, upright))
+    same = (np.diff(across[order]) == 0) & (np.diff(upright[order]) == 0)
+    return int(same.sum())
+
+
 def require_walkable(entries: Entries, problems: list[PageProblem], name: str) -> None:
-    """Raise InvalidCopcError for the first problem, or if there is no node or a key that cannot exist."""
+    """Raise InvalidCopcError for the first problem, or if there is no node, a key that cannot exist, or one that appears twice."""
     if problems:
         raise InvalidCopcError(f"{name}: {problems[0].where} {problems[0].message}; the file is corrupt")
     if len(entries) == 0 or not valid_keys(entries).all():
         raise InvalidCopcError(
             f"{name}: the hierarchy has no nodes, or nodes outside the octree; the file is corrupt"
         )
+    repeated = repeated_keys(entries)
+    if repeated:
+        raise InvalidCopcError(f"{name}: {repeated} nodes appear more than once; the file is corrupt")

@@ -22,6 +22,9 @@ from pointclouds.las.structures import COPC_INFO_OFFSET, COPC_INFO_SIZE, CopcInf
 POSITIONS: Final = lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL | lazrs.SELECTIVE_DECOMPRESS_Z
 EVERYTHING: Final = lazrs.SELECTIVE_DECOMPRESS_ALL
 _LARGEST_NODE: Final = 50_000_000
+_MOST_POINTS_A_BYTE: Final = 1_024
+"""An arithmetic coder spends something even on points that are all alike: at best 555 of them take a byte. What claims more is no LAZ,
+and must not decide how much memory is asked for."""
 _SELECTIONS: Final = {
     "Intensity": lazrs.SELECTIVE_DECOMPRESS_INTENSITY,
     "Flags": lazrs.SELECTIVE_DECOMPRESS_FLAGS,
@@ -99,16 +102,19 @@ class CopcFile:
         size = self.path.stat().st_size
         entries, problems = read_pages(self._read, self.info.root_offset, self.info.root_size, size)
         require_walkable(entries, problems, self.path.name)
-        end = entries["offset"] + entries["byte_size"].astype(np.uint64)
-        filled = entries["point_count"] > 0
-        bad = (
-            (entries["byte_size"] < 0)
-            | (entries["point_count"] < 0)
-            | (entries["point_count"] > _LARGEST_NODE)
-        )
-        if (bad | (filled & ((end > size) | (entries["byte_size"] < self.dtype.itemsize)))).any():
+        counts, sizes = entries["point_count"].astype(np.int64), entries["byte_size"].astype(np.int64)
+        filled = counts > 0
+        bad = (sizes < 0) | (counts < 0) | (counts > _LARGEST_NODE) | (counts > _MOST_POINTS_A_BYTE * sizes)
+        # In this order no sum can run over: an offset is below the file's size before a length is added.
+        outside = (entries["offset"] > size) | (sizes < self.dtype.itemsize)
+        outside |= np.minimum(entries["offset"], size).astype(np.int64) + sizes > size
+        if (bad | (filled & outside)).any():
             raise InvalidCopcError(
-                f"{self.path.name}: a node's points lie outside the file; the file is corrupt"
+                f"{self.path.name}: a node's points lie outside the file, or are more than it has room for; the file is corrupt"
+            )
+        if counts.sum() > self.header.count:
+            raise InvalidCopcError(
+                f"{self.path.name}: the nodes hold {counts.sum()} points, the header says {self.header.count}; the file is corrupt"
             )
         return entries[np.lexsort((entries["offset"], entries["level"]))]
 
@@ -146,20 +152,21 @@ class CopcFile:
             UnreadablePointCloudError, InvalidCopcError: the chunk does not decode, or holds another count.
         """
         count = int(entry["point_count"])
-        raw = np.zeros(count * self.dtype.itemsize, np.uint8)
-        if count:
-            with reading(self.path):
-                data = self._read(int(entry["offset"]), int(entry["byte_size"]))
-                stored = require_sound_layers(
-                    data, len(data), self.header.point_format, self.dtype.itemsize, self.path.name
+        if not count:
+            return np.empty(0, self.dtype)
+        with reading(self.path):
+            data = self._read(int(entry["offset"]), int(entry["byte_size"]))
+            stored = require_sound_layers(
+                data, len(data), self.header.point_format, self.dtype.itemsize, self.path.name
+            )
+            if stored != count:
+                raise InvalidCopcError(
+                    f"{self.path.name}: the hierarchy says a node has {count} points, its chunk has {stored}"
                 )
-                if stored != count:
-                    raise InvalidCopcError(
-                        f"{self.path.name}: the hierarchy says a node has {count} points, its chunk has {stored}"
-                    )
-                lazrs.decompress_points_with_chunk_table(
-                    data, self._laszip, raw, [(count, len(data))], lazrs.DecompressionSelection(selection)
-                )
+            raw = np.zeros(count * self.dtype.itemsize, np.uint8)
+            lazrs.decompress_points_with_chunk_table(
+                data, self._laszip, raw, [(count, len(data))], lazrs.DecompressionSelection(selection)
+            )
         return raw.view(self.dtype)
 
     def coordinates(self, records: Records) -> npt.NDArray[np.float64]:
