@@ -14,6 +14,7 @@ from typing import NamedTuple
 from providers.errors import AnswerTooLarge, ProviderError, SourceUnavailable
 from server.errors import ChengtuError
 from server.http.answer import Answer, Environ, StartResponse, send
+from server.http.ept_files import HotEpt
 from server.http.errors import DEFECT, RequestError, headers_of, members_of, problem, status_of
 from server.http.features import FeatureRequest, item_answer, items_answer
 from server.http.health import log_defect
@@ -72,6 +73,7 @@ class HotLane:
         self._tiles = HotTiles(services)
         self._files = HotFiles(services)
         self._three_d = HotThreeD(services)
+        self._ept = HotEpt(services)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer, or hand the untouched request on."""
@@ -84,6 +86,8 @@ class HotLane:
                 sent = self._tiles.answer(environ, start_response)
             if sent is None:
                 sent = self._files.answer(environ, start_response)
+            if sent is None:
+                sent = self._ept.answer(environ, start_response)
             if sent is not None:
                 return sent
             path = match(environ["PATH_INFO"])

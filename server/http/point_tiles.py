@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pointclouds.tilesets.octree import Address
 
 _GRID: Final = "3dtiles"
-_CELL: Final = r"(\d{1,2})/(\d{1,7})/(\d{1,7})/(\d{1,7})"
+_CELL: Final = r"([0-9]{1,2})/([0-9]{1,7})/([0-9]{1,7})/([0-9]{1,7})"
 _PATH: Final = re.compile(r"(?:(explicit|1\.0)/)?(?:tiles/([A-Za-z0-9_-]{1,64})/)?(.+)")
 _CONTENT: Final = re.compile(rf"content/{_CELL}\.(glb|pnts)")
 _SUBTREE: Final = re.compile(rf"subtrees/{_CELL}\.subtree")
-_PART: Final = re.compile(r"(\d{1,2})-(\d{1,7})-(\d{1,7})-(\d{1,7})\.json")
+_PART: Final = re.compile(r"([0-9]{1,2})-([0-9]{1,7})-([0-9]{1,7})-([0-9]{1,7})\.json")
 _GROUP: Final = re.compile(r"groups/g([0-3]{1,16})\.json")
 _OVERVIEW: Final = re.compile(r"overview/g([0-3]{0,16})\.(glb|pnts)")
 _KEPT_LEVELS: Final = 14

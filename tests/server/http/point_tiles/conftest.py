@@ -67,9 +67,7 @@ def tile_of(path: Path, name: str, **dates: str) -> CloudTile:
         compute_nodes(file).save(nodes_path(path))
         header, info = file.header, file.info
         gps = (info.gps_minimum, info.gps_maximum)
-    return CloudTile(
-        name, path, header.count, header.bbox, dates.get("start"), dates.get("end"), gps, {}
-    )
+    return CloudTile(name, path, header.count, header.bbox, dates.get("start"), dates.get("end"), gps, {})
 
 
 def write_mosaic(folder: Path, across: int, count: int, size: float = 50.0) -> Path:
@@ -150,9 +148,7 @@ def point_city(tmp_path_factory: pytest.TempPathFactory) -> PointCity:
                 cloud = open_cloud(path)
                 summary = write_point_plan(cloud, staged / "3dtiles", "class")
                 representations = [
-                    Representation(
-                        RepresentationKind.POINT_CLOUD, path.name, 0, 0, {"count": cloud.count}
-                    ),
+                    Representation(RepresentationKind.POINT_CLOUD, path.name, 0, 0, {"count": cloud.count}),
                     Representation(
                         RepresentationKind.TILESET_3D, "3dtiles/points.json", 0, 0, summary.properties()
                     ),
