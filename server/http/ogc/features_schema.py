@@ -13,11 +13,13 @@ from flask import Blueprint, Response
 
 from providers.features.context import current_hidden
 from providers.features.schema import CollectionSchema, FieldDefinition
+from providers.points.schema import point_schema
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.features import FeatureRequest, state_etag
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.documents import link
 from server.http.ogc.features_request import feature_request
+from server.http.ogc.points import cloud_of, has_points_only
 from server.http.ogc.pygeoapi_adapter import PlainRequest, item_functions
 from server.http.ogc.transactions import is_editable
 from server.identity.decision import Decision
@@ -170,6 +172,31 @@ def _features_answer(here: RequestContext, public_id: str, kind: str) -> Respons
     return _answer(here, asked.collection, asked.decision, kind, document)
 
 
+def _points_answer(
+    here: RequestContext, public_id: str, collection: Collection, decision: Decision, kind: str
+) -> Response:
+    """The dimensions of a point cloud; points have the order of their octree and are not sorted."""
+    schema, hidden = point_schema(cloud_of(collection), decision.hidden_fields), decision.hidden_fields
+    language = here.language
+    match kind:
+        case "queryables":
+            properties = queryables_of(schema, hidden, language)
+        case "sortables":
+            properties = {}
+        case _:
+            properties = schema_of(schema, hidden, language, editable=False)
+    document: Document = {
+        "$schema": _SCHEMA,
+        "$id": f"{here.url_of(public_id)}/{kind}",
+        "type": "object",
+        "title": collection.title(language),
+        "description": collection.descriptions.get(language) or collection.descriptions.get("en", ""),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+    return _answer(here, collection, decision, kind, document)
+
+
 def _answer(
     here: RequestContext, collection: Collection, decision: Decision, kind: str, document: Document
 ) -> Response:
@@ -192,6 +219,9 @@ def sortables(public_id: str) -> Response:
     """What items can be sorted by (JSON Schema)."""
     here = context()
     here.only()
+    collection, decision = here.collection(public_id)
+    if has_points_only(collection):
+        return _points_answer(here, public_id, collection, decision, "sortables")
     return _features_answer(here, public_id, "sortables")
 
 
@@ -206,6 +236,8 @@ def _of_any(public_id: str, kind: str) -> Response:
     collection, decision = here.collection(public_id)
     if RepresentationKind.FEATURES in collection.representations:
         return _features_answer(here, public_id, kind)
+    if has_points_only(collection):
+        return _points_answer(here, public_id, collection, decision, kind)
     if kind == "schema" and RepresentationKind.COVERAGE in collection.representations:
         return _answer(here, collection, decision, kind, _cells(here.url_of(public_id), collection))
     function = (

@@ -585,3 +585,39 @@ def test_too_many_points(points_city: PointCity, wsgi_client: Any) -> None:
     assert small.get(url(f="laz", max_points=500)).status == 200
     assert small.get(url(limit=10)).status == 200
     assert small.get(f"{BASE}/points/statistics").status == 200
+
+
+# --- documents -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_collection_says_that_its_items_are_points(points_city: PointCity) -> None:
+    document = points_city.client.json(BASE)
+    assert (document["itemType"], document["itemCount"]) == ("feature", COUNT)
+    links = {(link["rel"], link["type"]): link["href"] for link in document["links"]}
+    assert links["items", "application/geo+json"].endswith(f"{BASE}/items")
+    assert links["items", "application/vnd.laszip"].endswith(f"{BASE}/points?f=laz")
+    for href in links.values():
+        path = href.removeprefix("http://city.example:8000")
+        if "/points" in path or path.endswith(("items", "queryables", "sortables", "schema")):
+            assert points_city.client.get(path).status == 200, path
+
+
+def test_dimensions_are_queryables(points_city: PointCity) -> None:
+    found = points_city.client.json(f"{BASE}/queryables")["properties"]
+    assert found["geometry"]["format"] == "geometry-point"
+    assert (found["Classification"]["type"], found["Z"]["type"], found["Amplitude"]["type"]) == (
+        "integer",
+        "number",
+        "integer",
+    )
+    assert found["datetime"]["format"] == "date-time"
+    assert points_city.client.json(f"{BASE}/sortables")["properties"] == {}
+    schema = points_city.client.json(f"{BASE}/schema")["properties"]
+    assert all(described["readOnly"] for described in schema.values())
+    page = points_city.client.json(url(limit=1))["features"][0]
+    assert set(page["properties"]) <= set(schema)
+
+
+def test_hidden_dimensions_are_no_queryables(points_city: PointCity, limited: Any) -> None:
+    for kind in ("queryables", "schema"):
+        assert not {"Intensity", "Amplitude"} & set(points_city.client.json(f"{BASE}/{kind}")["properties"])

@@ -1,0 +1,88 @@
+"""Paths of points, their statistics and sections in the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from providers.points.items import FORMS
+
+type Document = dict[str, Any]
+type Get = Callable[..., Document]
+"""(operation id, tag, summary, formats, *parameter names) -> path item with a get."""
+
+TAG = "Point clouds"
+_ONE = "/collections/{collectionId}/points"
+_SELECTING = (
+    "bbox",
+    "bbox-crs",
+    "datetime",
+    "filter",
+    "filter-lang",
+    "filter-crs",
+    "pointResolution",
+    "properties",
+    "queryables",
+)
+_TOO_MANY = {
+    "description": "More points than one request may read",
+    "content": {"application/problem+json": {"schema": {"type": "object"}}},
+}
+
+
+def point_paths(get: Get) -> Document:
+    """The paths."""
+    forms = tuple(dict.fromkeys(form.media_type for form in FORMS.values()))
+    points = get(
+        "getPoints",
+        TAG,
+        "Points of a point cloud",
+        forms,
+        "collectionId",
+        *_SELECTING,
+        "crs",
+        "maxPoints",
+        "limit",
+        "cursor",
+    )
+    statistics = get(
+        "getPointStatistics",
+        TAG,
+        "Counts, classes and spans of points",
+        ("json",),
+        "collectionId",
+        *_SELECTING,
+    )
+    for path in (points, statistics):
+        path["get"]["responses"]["413"] = _TOO_MANY
+    return {
+        _ONE: points,
+        f"{_ONE}/statistics": statistics,
+        f"{_ONE}/{{pointId}}": get(
+            "getPoint", TAG, "One point", ("geojson",), "collectionId", "pointId", "crs"
+        ),
+    }
+
+
+def point_parameters() -> Document:
+    """`components.parameters` that only points have."""
+    return {
+        "pointId": {
+            "name": "pointId",
+            "in": "path",
+            "description": "Tile, node of the octree and number of the point in it, such as pointcloud.0-0-0-0.17",
+            "required": True,
+            "schema": {"type": "string"},
+        },
+        "pointResolution": _query("resolution", "Distance of points in metres; finer levels are left out", {"type": "number", "minimum": 0, "exclusiveMinimum": True}),
+        "maxPoints": _query("max-points", "At most so many points, spread evenly", {"type": "integer", "minimum": 1}),
+    }  # fmt: skip
+
+
+def point_schemas() -> Document:
+    """`components.schemas` that only points have: none."""
+    return {}
+
+
+def _query(name: str, description: str, schema: Document) -> Document:
+    return {"name": name, "in": "query", "description": description, "required": False, "schema": schema}
