@@ -121,6 +121,38 @@ class Ground:
         return inner(_mean(self._sums[1], self._sums[0])[None], self._window)
 
 
+class StandardError:
+    """How sure the mean height of a cell's points is: their deviation by the square root of their number; NaN for fewer than two.
+
+    `codes`: of points of these classes; None: of first returns that are no noise.
+    """
+
+    dimensions: tuple[str, ...] = ()
+
+    def __init__(self, window: CellWindow, codes: Sequence[int] | None) -> None:
+        self._window, self._codes = window, codes
+        self._sums = np.zeros((3, window.grown(MARGIN).size))
+
+    def add(self, points: CellPoints) -> None:
+        """See Product.add."""
+        if self._codes is None:
+            chosen = ~np.isin(points.codes, NOISE) & (points.returns <= 1)
+        else:
+            chosen = np.isin(points.codes, self._codes)
+        place, z, size = points.place[chosen], points.z[chosen], self._sums.shape[1]
+        self._sums[0] += np.bincount(place, minlength=size)
+        self._sums[1] += np.bincount(place, z, size)
+        self._sums[2] += np.bincount(place, z * z, size)
+
+    def finish(self) -> Float:
+        """See Product.finish."""
+        count, total, squares = self._sums
+        several = count > 1
+        number = np.where(several, count, 2)
+        variance = np.maximum(squares - total * total / number, 0) / (number - 1)
+        return inner(np.where(several, np.sqrt(variance / number), np.nan)[None], self._window)
+
+
 class Planes:
     """Planes through ground points of three by three cells: see terrain.planes_of."""
 

@@ -35,6 +35,7 @@ from pointclouds.rasters.products import (
     MostFrequent,
     Planes,
     Product,
+    StandardError,
     Surface,
 )
 from pointclouds.rasters.terrain import PLANE_LAYERS, heights_on, missing_places
@@ -53,7 +54,9 @@ BANDS: Final = (
     "blue",
 )
 _MEANS: Final = {"intensity": "Intensity", "red": "Red", "green": "Green", "blue": "Blue"}
-_GROUND_ONLY: Final = frozenset({"ground", "planes"})
+ERRORS: Final = {"dtm": "dtm_error", "dsm": "dsm_error"}
+"""How sure the heights of two bands are: further bands that are given when asked for by name, and are listed nowhere."""
+_GROUND_ONLY: Final = frozenset({"ground", "planes", "dtm_error"})
 _PRODUCTS: Final = {"dtm": ("ground",), "dsm": ("surface",), "height": ("ground", "surface")}
 _STEP: Final = 2
 """Levels from a grid to the one that its missing ground is filled from, and from that to the next."""
@@ -140,7 +143,8 @@ class PointRaster:
             UnreadablePointCloudError, InvalidCopcError: a file is damaged.
         """
         wanted = tuple(bands)
-        unknown = [band for band in wanted if band not in self.bands]
+        known = {*self.bands, *(error for band, error in ERRORS.items() if band in self.bands)}
+        unknown = [band for band in wanted if band not in known]
         if unknown:
             raise QueryError(
                 f"the point cloud gives no raster of {unknown[0]!r}; it has {', '.join(self.bands)}"
@@ -283,6 +287,8 @@ class PointRaster:
             return Planes(window, self.ground_classes, cell)
         if name == "classification":
             return MostFrequent(window)
+        if name in ERRORS.values():
+            return StandardError(window, self.ground_classes if name == ERRORS["dtm"] else None)
         if name == "density":
             return Density(window, cell, lambda part: self._deeper(level, part))
         return Mean(window, _MEANS[name])

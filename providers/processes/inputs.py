@@ -44,10 +44,30 @@ class Inputs:
 
     def text(self, name: str) -> str:
         """A required text."""
+        return self.long_text(name, 200)
+
+    def long_text(self, name: str, most: int) -> str:
+        """A required text of at most so many characters."""
         value = self._data.get(name)
-        if not isinstance(value, str) or not value or len(value) > 200:
-            raise InvalidParameter(name, str(value)[:80], "a text of 1 to 200 characters")
+        if not isinstance(value, str) or not value or len(value) > most:
+            raise InvalidParameter(name, str(value)[:80], f"a text of 1 to {most} characters")
         return value
+
+    def whole_numbers(self, name: str, maximum: int, lowest: int, highest: int) -> tuple[int, ...]:
+        """A required list of different whole numbers within closed limits."""
+        value = self._data.get(name)
+        items = value if isinstance(value, list) else []
+        good = all(
+            isinstance(item, int) and not isinstance(item, bool) and lowest <= item <= highest
+            for item in items
+        )
+        if not items or not good or len(items) > maximum or len(set(items)) != len(items):
+            raise InvalidParameter(
+                name,
+                str(value)[:80],
+                f"a list of 1 to {maximum} different whole numbers from {lowest} to {highest}",
+            )
+        return tuple(items)
 
     def texts(self, name: str, maximum: int) -> tuple[str, ...]:
         """An optional list of different texts; one text alone counts as a list of one."""

@@ -28,6 +28,10 @@ _PROCESSORS = {
     "shadow": "providers.processes.scene_views.ShadowProcessor",
     "cut-and-fill": "providers.processes.cut_fill.CutAndFillProcessor",
     "sky-view": "providers.processes.scene_views.SkyViewProcessor",
+    "point-cloud-change": "providers.processes.cloud_change.PointCloudChangeProcessor",
+    "point-cloud-volume": "providers.processes.cloud_change.PointCloudVolumeProcessor",
+    "point-cloud-profile": "providers.processes.cloud_heights.PointCloudProfileProcessor",
+    "point-cloud-zonal": "providers.processes.cloud_heights.PointCloudZonalProcessor",
 }
 
 
