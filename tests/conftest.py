@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,35 @@ SAMPLE_DATA = ROOT.parent / "shared" / "data"
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def write_points() -> Callable[..., Path]:
+    """Write points as a COPC with its nodes: write_points(path, x, y, z, classification=..., intensity=..., crs="EPSG:28992")."""
+
+    def write(path: Path, x: Any, y: Any, z: Any, *, crs: str = "EPSG:28992", **columns: Any) -> Path:
+        import laspy
+
+        from pointclouds.cloud.nodes import compute_nodes, nodes_path
+        from pointclouds.copc.reader import CopcFile
+        from pointclouds.copc.writer import write_copc
+
+        header = laspy.LasHeader(point_format=columns.pop("point_format", 6), version="1.4")
+        header.scales, header.offsets = [0.001] * 3, [float(int(values.min())) for values in (x, y, z)]
+        las = laspy.LasData(header)
+        las.points = laspy.ScaleAwarePointRecord.zeros(len(x), header=header)
+        las.x, las.y, las.z = x, y, z
+        for name, values in {"return_number": 1, "number_of_returns": 1, **columns}.items():
+            las[name][:] = values
+        source = path.with_suffix(".las")
+        las.write(source)
+        write_copc(source, path, crs=crs)
+        source.unlink()
+        with CopcFile(path) as copc:
+            compute_nodes(copc).save(nodes_path(path))
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")
