@@ -20,6 +20,7 @@ NAMES = {
     "tile_column": "tileCol",
     "feature_id": "featureId",
     "item_id": "featureId",
+    "point_id": "pointId",
     "grid_id": "tileMatrixSetId",
     "tms": "tileMatrixSetId",
     "tile_matrix": "tileMatrix",

@@ -201,6 +201,7 @@ def test_every_path_of_the_openapi_document_is_routed(client: Any) -> None:
         "collectionId": "demo.boxes",
         "styleId": "polygon",
         "featureId": "1",
+        "pointId": "pointcloud.0-0-0-0.0",
         "recordId": "demo.boxes",
         "locationId": "x",
         "processId": "buffer-clip",
