@@ -11,7 +11,8 @@
     |-- PipelineError
     |   |-- PdalAbsentError           there is no PDAL to run
     |   |-- PipelineRefusedError      a stage, an option or a value that is not allowed
-    |   |-- PipelineFailedError       PDAL could not do it, crashed, or left no points
+    |   |-- PipelineFailedError       PDAL could not do it, or crashed
+    |   |   `-- NothingLeftError      no point is left after it
     |   `-- PipelineLimitError        it took more time, memory, points or disk than it has
     |-- QueryError                    a bounding box, resolution, budget or dimension that makes no sense
     |-- OutputError                   the result cannot be written (disk full, no permission, exists)
@@ -66,7 +67,11 @@ class PipelineRefusedError(PipelineError):
 
 
 class PipelineFailedError(PipelineError):
-    """PDAL refused its data, crashed, was stopped, or left nothing."""
+    """PDAL refused its data, or crashed."""
+
+
+class NothingLeftError(PipelineFailedError):
+    """No point is left after the filters of a pipeline."""
 
 
 class PipelineLimitError(PipelineError):

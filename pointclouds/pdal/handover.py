@@ -322,7 +322,7 @@ def las_writer(
 ) -> Stage:
     """PDAL's writer of what `stages` make of the points: their integers stay what they were, unless they are in another CRS."""
     point_format = 7 if coloured and layout.point_format == 6 else layout.point_format
-    moved = crs is not layout.crs
+    moved = crs is not layout.crs or any(stage.type == "filters.transformation" for stage in stages)
     options: dict[str, Any] = {
         "minor_version": 4,
         "dataformat_id": point_format,

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from pointclouds.errors import PipelineFailedError, PipelineLimitError
+from pointclouds.errors import NothingLeftError, PipelineFailedError, PipelineLimitError
 from pointclouds.las.structures import LAS_14_HEADER_SIZE, unpack_header
 from pointclouds.pdal.command import LAUNCHER, Pdal, clean_environment
 from pointclouds.pdal.stages import Stage
@@ -90,7 +90,8 @@ def run_pipeline(
         files: what stages may name as files, by the name they use for it ("raster.tif"): linked into the folder of the run.
 
     Raises:
-        PipelineFailedError: PDAL refuses, crashes, or writes nothing.
+        PipelineFailedError: PDAL refuses its data, or crashes.
+        NothingLeftError: no point is left.
         PipelineLimitError: it takes longer, more memory or more disk than `limits`.
         RunCancelled: `cancelled` became true.
     """
@@ -105,9 +106,7 @@ def run_pipeline(
         real = [path.resolve() for path in (*inputs, *(files or {}).values())]
         _run(pdal, scratch, real, limits, cancelled)
         if not made.is_file() or made.is_symlink() or not _holds_anything(made):
-            raise PipelineFailedError(
-                "nothing is left of the points after this pipeline; look at its filters"
-            )
+            raise NothingLeftError("nothing is left of the points after this pipeline; look at its filters")
         shutil.move(made, output)
 
 
@@ -267,6 +266,10 @@ def _failure(status: int, said: str, limits: Limits) -> PipelineFailedError | Pi
             f"the pipeline used up its time or the {limits.file_bytes / _GIBIBYTE:.2g} GiB a file may have; ask for a smaller area"
         )
     words = _sentence(said)
+    if re.search(r"with no points|no points to", words, re.IGNORECASE):
+        return NothingLeftError(
+            "no point is left to work on; a dtm needs points classified as ground (step ground)"
+        )
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
         return PipelineFailedError(

@@ -26,9 +26,6 @@ from pointclouds.pdal.stages import Stage
 from pointclouds.pdal.values import Check, Number, OneOf, crs, polygon_text, ranges, truth
 
 HEIGHT: Final = "HeightAboveGround"
-RASTER_NAME: Final = "raster.tif"
-"""What stages call the raster that a run hands to them (`files` of run_pipeline)."""
-
 _LENGTH = Number(1e-3, 1e5)
 _NEIGHBOURS = Number(1, 1_000, whole=True)
 
@@ -169,10 +166,14 @@ def parse_step(text: str) -> Step:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What steps refer to. `crs` is that of the points as the step gets them; `polygon` (native) is what a clip step cuts with."""
+    """What a step refers to. `crs` is that of the points as the step gets them; `polygon` (native) is what a clip step cuts with;
+    `raster` the name of the file that the run hands over (`files` of run_pipeline), `colour_scale` what its values are multiplied by.
+    """
 
     crs: pyproj.CRS
     polygon: BaseGeometry | None = None
+    raster: str = ""
+    colour_scale: float = 256.0
 
 
 def stages_of(step: Step, context: StepContext) -> tuple[Stage, ...]:
@@ -248,7 +249,7 @@ def _height(options: Mapping[str, Any], context: StepContext) -> tuple[Stage, ..
             raise PipelineRefusedError(
                 "height above an elevation model needs its collection: height:method=dem,collection=ID"
             )
-        return (Stage("filters.hag_dem", {"raster": RASTER_NAME, "zero_ground": False}),)
+        return (Stage("filters.hag_dem", {"raster": context.raster, "zero_ground": False}),)
     if method == "delaunay":
         return (Stage("filters.hag_delaunay", _only(options, "count")),)
     return (Stage("filters.hag_nn", _only(options, "count", "max_distance")),)
@@ -284,13 +285,10 @@ def _reproject(options: Mapping[str, Any], context: StepContext) -> tuple[Stage,
 
 
 def _colourise(options: Mapping[str, Any], context: StepContext) -> tuple[Stage, ...]:
-    # Eight bits become sixteen, as LAS 1.4 R15, section 2.6.7 asks.
-    return (
-        Stage(
-            "filters.colorization",
-            {"raster": RASTER_NAME, "dimensions": "Red:1:256.0, Green:2:256.0, Blue:3:256.0"},
-        ),
+    bands = ", ".join(
+        f"{name}:{band}:{context.colour_scale}" for band, name in enumerate(("Red", "Green", "Blue"), 1)
     )
+    return (Stage("filters.colorization", {"raster": context.raster, "dimensions": bands}),)
 
 
 def _clip(options: Mapping[str, Any], context: StepContext) -> tuple[Stage, ...]:

@@ -97,6 +97,7 @@ def publish(
     vertical_crs: given.VerticalCrs = None,
     target_crs: given.TargetCrs = None,
     mosaic: given.Mosaic = None,
+    pipeline: given.Pipeline = None,
     point_tiles: given.PointTiles = True,
     point_colour: given.PointColours = given.PointColour.CLASS,
     compress_3d: given.Compress3D = "none",
@@ -160,7 +161,11 @@ def publish(
         ),
         tile_fields=dict(tile_fields or ()),
         points=PointCloudOptions(
-            mosaic=mosaic, columns=point_columns, vertical=vertical_crs, target_crs=target_crs
+            mosaic=mosaic,
+            columns=point_columns,
+            vertical=vertical_crs,
+            target_crs=target_crs,
+            pipeline=tuple(pipeline or ()),
         ),
         scene=SceneOptions(
             height_field=height_field,

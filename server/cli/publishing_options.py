@@ -338,6 +338,17 @@ Mosaic = Annotated[
         show_default=False,
     ),
 ]
+Pipeline = Annotated[
+    list[str] | None,
+    _option(
+        HEIGHTS,
+        "--pipeline",
+        metavar="STEP|FILE.json",
+        text="What PDAL does to every file of a point cloud first: ready steps (ground, outliers, NAME:OPTION=VALUE,...) or a PDAL "
+        "pipeline of filters; may be given several times",
+        show_default=False,
+    ),
+]
 PointTiles = Annotated[
     bool,
     _option(

@@ -159,6 +159,7 @@ OPTION_USES: tuple[OptionUse, ...] = (
     OptionUse("points.columns", "--point-columns", frozenset({"xyz"}), "point clouds as text"),
     OptionUse("points.vertical", "--vertical-crs", _POINT_CLOUDS, "point clouds"),
     OptionUse("points.target_crs", "--target-crs", _POINT_CLOUDS, "point clouds"),
+    OptionUse("points.pipeline", "--pipeline", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_tiles", "--no-point-tiles", _POINT_CLOUDS, "point clouds"),
     OptionUse("scene.point_colour", "--point-colour", _POINT_CLOUDS, "point clouds"),
 )
@@ -219,6 +220,12 @@ def check_values(request: PublishRequest) -> None:
     check_instances(request.scene.instances)
     check_placement(request.scene.placement)
     _check_rasters(request)
+    if request.points.pipeline:
+        from server.publish.point_pipeline_options import (
+            work_of,
+        )  # brings readers of points, for those who have a pipeline
+
+        work_of(request.points.pipeline)
 
 
 def check_scene_values(scene: SceneOptions) -> None:

@@ -26,6 +26,7 @@ from server.publish.point_cloud_tiles import (
     shortened,
     warnings_of,
 )
+from server.publish.point_pipeline import piped_inputs
 from server.publish.request import SceneOptions
 from server.registry.catalogue import Interval
 
@@ -66,7 +67,7 @@ def check_point_options(scene: SceneOptions) -> None:
 def build_point_cloud(task: Task) -> Built:
     """Write the inputs as one COPC or a mosaic. Raises InputError and its kinds, PublishCancelled, and PointCloudError."""
     task.stage("reading")
-    inputs = open_inputs(task)
+    inputs = piped_inputs(task, open_inputs(task))
     with clear_point_errors():
         path, warnings = (
             _build_mosaic(task, inputs) if _wants_mosaic(task, inputs) else _build_one(task, inputs)

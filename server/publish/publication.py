@@ -65,6 +65,7 @@ def publish(
             task = _prepare(request, settings, staging, report, cancelled)
             built = _builder(task.inputs[0].format.family)(task)
             _add_extras(task, built)
+            _note_provenance(task, built)
             task.stage("syncing")
             flush_tree(task.folder)
             task.stage("switching")
@@ -170,6 +171,20 @@ def _add_extras(task: Task, built: Built) -> None:
         built.representations.append(Representation(extra.kind, extra.path, 0, 0, dict(extra.properties)))
         built.interval = _wider(built.interval, extra.interval)
         built.warnings += extra.warnings
+
+
+def _note_provenance(task: Task, built: Built) -> None:
+    """Keep with what was derived from points how that was done."""
+    provenance = task.request.provenance
+    if task.request.points.pipeline:
+        from server.publish.point_pipeline import provenance_of_publish  # only where PDAL has worked
+
+        provenance = provenance_of_publish(task)
+    if provenance:
+        built.representations[:] = [
+            replace(one, properties={**one.properties, "derived": dict(provenance)})
+            for one in built.representations
+        ]
 
 
 def _wider(one: Interval | None, other: Interval | None) -> Interval | None:

@@ -144,7 +144,8 @@ class PublishRequest:
     `titles` and `descriptions` have keys "en" and "zh"; at least one title is needed. `style` is the name of a style in
     config/styles, or a style itself; None for the default of the geometry type. `field_titles` are names to show.
     `tile_fields` are the fields that vector tiles carry, by zooms (`providers.tiles.choice`).
-    `access` None keeps that of a replaced collection; a new one is public.
+    `access` None keeps that of a replaced collection; a new one is public. `provenance` says of what a derived collection was made,
+    and how (`server.publish.point_pipeline.provenance`).
     """
 
     files: tuple[Path, ...]
@@ -167,6 +168,7 @@ class PublishRequest:
     points: PointCloudOptions = field(default_factory=PointCloudOptions)
     tile_fields: Mapping[str, list[str]] = _NOTHING
     extra_representations: tuple[RepresentationBuilder, ...] = ()
+    provenance: Mapping[str, Any] = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ a.gpkg b.gpkg --tenant delft --id blocks --title Blocks --title-zh 街区
 --layer-name fill --layer-name clay --interpolation linear
 --instances broadleaf_tree --model-field 树种 --model-of 杉=conifer --model-of a=b=palm --instance-height-field 树高 --width-field 冠幅
 --scale-field k --heading-field 方向 --min-height-field 底高 --place 24.94,60.17,12 --heading 90 --model-scale 0.001
---terrain --water nodata --terrain-levels 12 --mosaic --point-columns 'x y z' --vertical-crs EPSG:5737 --target-crs EPSG:4549 --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
+--terrain --water nodata --terrain-levels 12 --mosaic --pipeline ground --pipeline outliers:method=radius --point-columns 'x y z' --vertical-crs EPSG:5737 --target-crs EPSG:4549 --no-point-tiles --point-colour rgb --compress-3d draco --ground dem.tif --height-reference -12.5
 """)
 REQUESTED = PublishRequest(
     files=(Path("a.gpkg"), Path("b.gpkg")),
@@ -90,7 +90,13 @@ REQUESTED = PublishRequest(
         constraints={"高度": {"minimum": 0}},
     ),
     tile_fields={"0-11": ["名称", "kind"], "12": []},
-    points=PointCloudOptions(mosaic=True, columns="x y z", vertical="EPSG:5737", target_crs="EPSG:4549"),
+    points=PointCloudOptions(
+        mosaic=True,
+        columns="x y z",
+        vertical="EPSG:5737",
+        target_crs="EPSG:4549",
+        pipeline=("ground", "outliers:method=radius"),
+    ),
     scene=SceneOptions(
         height_field="高度",
         levels_field="floors",
@@ -209,7 +215,7 @@ def test_that_request_differs_from_the_defaults_in_everything(
             for field in dataclasses.fields(asked)
             if getattr(asked, field.name) == getattr(default, field.name)
         ]
-        assert same == (["extra_representations"] if asked is REQUESTED else [])
+        assert same == (["extra_representations", "provenance"] if asked is REQUESTED else [])
 
 
 def test_the_words_offered_are_those_that_publishing_knows(

@@ -55,6 +55,7 @@ GIVEN: dict[str, Any] = {
     "scene.terrain": True,
     "scene.terrain_levels": 9,
     "points.mosaic": True,
+    "points.pipeline": ("ground",),
     "scene.point_tiles": False,
     "scene.placement.place": (1.0, 2.0),
     "scene.placement.heading": 10.0,
