@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from providers.features.postgis import close_pools
 from server.publish import PublishRequest, ReadingOptions, publish
+from server.publish.point_cloud_options import PointCloudOptions
 from server.publish.registering import RegisterRequest, register
 from server.registry.catalogue import Collection
 from server.registry.reader import open_catalogue_reader
@@ -227,6 +228,7 @@ def _beside(name: str) -> Any:
 stores = _beside("every_store")
 maps = _beside("every_map")
 scenes = _beside("every_scene")
+clouds = _beside("every_point")
 cesium_pages = _beside("cesium_page")
 
 
@@ -276,6 +278,51 @@ def every_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with running("serve", home) as served:
         token = (home / "operator.token").read_text().strip()
         yield scenes.SceneCity(served.address, home, token, collections)
+
+
+@contextmanager
+def _served_clouds(folder: Path, sample: Path | None) -> Iterator[Any]:
+    """A `PointCity` of the clouds of `every_point`."""
+    settings = load_settings((), {}, {"data.home": folder / "home"})
+    with open_registry(settings) as registry:
+        registry.add_tenant(clouds.TENANT, "Points", "点云")
+
+        def one(name: str, *files: Path, crs: str | None = None, mosaic: bool | None = None) -> None:
+            request = PublishRequest(
+                files=files,
+                tenant=clouds.TENANT,
+                id=name,
+                titles={"en": name, "zh": name},
+                attribution="© the makers of this test",
+                reading=ReadingOptions(crs=crs),
+                points=PointCloudOptions(mosaic=mosaic),
+            )
+            publish(request, registry, settings)
+
+        classes = clouds.publish_all(folder, sample, one)
+    with running("serve", folder / "home") as served:
+        yield clouds.PointCity(served.address, classes)
+
+
+@pytest.fixture(scope="session")
+def few_clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A `PointCity` of the made scan, as one file and as a mosaic."""
+    with _served_clouds(tmp_path_factory.mktemp("few_clouds"), None) as city:
+        yield city
+
+
+@pytest.fixture(scope="session")
+def every_cloud(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Any]:
+    """A `PointCity` of all, the real ones too where the sample data are here."""
+    sample = root.parent / "shared" / "data"
+    with _served_clouds(tmp_path_factory.mktemp("clouds"), sample if sample.is_dir() else None) as city:
+        yield city
+
+
+@pytest.fixture(scope="session", name="clouds")
+def _clouds() -> Any:
+    """The module `every_point`."""
+    return clouds
 
 
 @pytest.fixture
