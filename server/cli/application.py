@@ -8,6 +8,7 @@ from server.cli import (
     cache_commands,
     listing_commands,
     operating_commands,
+    points_commands,
     publishing_commands,
     publishing_options,
     registering_commands,
@@ -63,3 +64,15 @@ application.add_typer(scenes, name="scenes")
 scenes.command("list")(scenes_commands.list_scenes)
 scenes.command("add")(scenes_commands.add_scenes)
 scenes.command("remove")(scenes_commands.remove_scenes)
+points = typer.Typer(
+    help="List, add, remove and reclassify the files and points of a point cloud.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+application.add_typer(points, name="points")
+points.command("list")(points_commands.list_tiles)
+points.command("add")(points_commands.add_tiles)
+points.command("remove")(points_commands.remove_tiles)
+points.command("reclassify")(points_commands.reclassify)
+points.command("report")(points_commands.report)
+points.command("info")(points_commands.info)

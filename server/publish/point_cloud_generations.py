@@ -76,7 +76,8 @@ class Editing:
 class CloudEdit:
     """What an edit did: the collection as it is served now, the entry of its history, sentences for whoever edits.
 
-    `entry` has "time", "who", "what" and "generation" (the number of the new one), and what more the kind of edit tells.
+    `entry` has "time", "who", "what" and "generation" and "before" (the numbers of the new one and of the one it
+    is made of), and what more the kind of edit tells.
     `is_new` is False where there was nothing to change: then nothing was written and the collection is the same.
     """
 
@@ -173,7 +174,13 @@ def _finish(
     report: Report,
 ) -> tuple[Collection, dict[str, Any]]:
     present, folder = editing.present, editing.folder
-    entry = {"time": now(), "who": who, "generation": ticket.generation, **editing.entry}
+    entry = {
+        "time": now(),
+        "who": who,
+        "generation": ticket.generation,
+        "before": present.generation,
+        **editing.entry,
+    }
     edits = [*editing.properties.get("edits", ()), entry][-MOST_EDITS:]
     _link_others(editing)
     options = derived_options(present)

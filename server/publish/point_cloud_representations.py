@@ -13,6 +13,7 @@ from pointclouds.cloud.summary import box84
 from pointclouds.crs import crs_identifier, require_usable, vertical_name
 from pointclouds.las.times import is_absolute
 from pointclouds.mosaic.building import dated
+from pointclouds.report import validation_report
 from pointclouds.tilesets.plan import PLAN_FILE, write_point_plan
 from server.publish.building import Built, Task
 from server.publish.point_coverage import GROUND_CLASSES, add_point_coverage, point_coverage
@@ -63,6 +64,7 @@ def describe(folder: Path, path: str, options: DerivedOptions, edits: Sequence[d
     bounds_in_crs84((minx, miny, maxx, maxy), crs, path)
     properties = cloud_properties(cloud, crs)
     properties |= {"options": options.as_json(), "edits": list(edits)}
+    properties["report"] = validation_report(cloud).as_json()
     return Built(
         bbox=tuple(box84(cloud.box, crs)),
         storage_crs=crs_identifier(crs),
