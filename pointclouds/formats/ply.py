@@ -124,11 +124,17 @@ def _of_text(data: bytes, vertex: Element, names: tuple[str, ...], name: str) ->
         return _of_uneven_lines(data, vertex, names, name)
     columns = parse_lines(data, TextLayout("utf-8", " ", ".", names, 0), name)
     kinds = {called: one.dtype for called, one in zip(names, vertex.properties, strict=True)}
-    return {called: _typed(values, kinds[called]) for called, values in columns.items()}
+    # Coordinates as text may be finer than the type they are declared as.
+    return {
+        called: values if called in ("X", "Y", "Z") else _typed(values, kinds[called])
+        for called, values in columns.items()
+    }
 
 
 def _typed(values: npt.NDArray[np.float64], kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Text of whole numbers as its declared type, where it keeps to it."""
+    """Text of numbers as its declared type; whole ones only where they keep to it."""
+    if kind.kind == "f":
+        return values.astype(kind.newbyteorder("="))
     if kind.kind not in "iu" or not np.isfinite(values).all():
         return values
     ends = np.iinfo(kind)
@@ -151,8 +157,13 @@ def _of_uneven_lines(data: bytes, vertex: Element, names: tuple[str, ...], name:
             raise UnreadablePointCloudError(f"{name}: a line {line[:60]!r} is no vertex") from error
         rows.append(row)
     table = np.array(rows, np.float64).reshape(len(rows), -1)
-    kept = [called for called in names if called != SKIPPED]
-    return {called: table[:, column] for column, called in enumerate(kept)}
+    kept = [
+        (called, one.dtype) for called, one in zip(names, vertex.properties, strict=True) if called != SKIPPED
+    ]
+    return {
+        called: table[:, column] if called in ("X", "Y", "Z") else _typed(table[:, column], kind)
+        for column, (called, kind) in enumerate(kept)
+    }
 
 
 def _binary_blocks(path: Path, header: PlyHeader) -> Iterator[tuple[_Block, bytes]]:

@@ -74,8 +74,9 @@ def _of_decimals(sample: npt.NDArray[np.float64]) -> float | None:
         return None
     for step in _DECIMAL_STEPS:
         steps = sample / step
-        # A decimal number is off its double by half a unit in the last place; a random one by a quarter of a step.
-        if bool((np.abs(steps - np.rint(steps)) <= 1e-3).all()):
+        # A decimal number is off its double by units in the last place, a random one by a quarter of a step.
+        tolerance = 1e-6 + 4 * np.finfo(np.float64).eps * np.abs(steps)
+        if bool((np.abs(steps - np.rint(steps)) <= tolerance).all()):
             return step
     return None
 

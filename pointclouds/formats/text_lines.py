@@ -107,8 +107,9 @@ def look_at(
     # Bytes that fit no character keep their place, so that the numbers are found where they are.
     errors = "replace" if codec.startswith("utf-16") else "surrogateescape"
     text = head.decode(codec, errors)
-    lines, header, start = _beginning(text, name)
-    chosen = _separator(separator) if separator else _found_separator(lines)
+    asked = _separator(separator) if separator else None
+    lines, header, start = _beginning(text, name, asked)
+    chosen = asked or _found_separator(lines)
     decimal = "," if chosen != "," and any("," in line for line in lines) else "."
     rows = [_cells(line, chosen) for line in lines]
     names, left_out = _columns(rows, _header_cells(header, chosen) if header else None, columns, name)
@@ -124,7 +125,7 @@ def is_comment(line: str) -> bool:
     return line.lstrip().startswith(_COMMENTS)
 
 
-def _beginning(text: str, name: str) -> tuple[list[str], str | None, int]:
+def _beginning(text: str, name: str, asked: str | None) -> tuple[list[str], str | None, int]:
     """The first lines of numbers, the header before them (None where there is none), and where they begin."""
     header: str | None = None
     position = 0
@@ -132,7 +133,7 @@ def _beginning(text: str, name: str) -> tuple[list[str], str | None, int]:
         line = raw.strip().lstrip("\ufeff")
         if len(raw) > LONGEST_LINE // 8:
             break
-        if line and not is_comment(line) and _is_numbers(line):
+        if line and not is_comment(line) and _is_numbers(line, asked):
             sample = [one.strip() for one in text[position:].splitlines()[:_SAMPLE_LINES]]
             whole = sample[:-1] or sample
             return [one for one in whole if one and not is_comment(one)], header, position
@@ -145,9 +146,9 @@ def _beginning(text: str, name: str) -> tuple[list[str], str | None, int]:
     )
 
 
-def _is_numbers(line: str) -> bool:
+def _is_numbers(line: str, asked: str | None) -> bool:
     """Whether the line begins with three numbers (a lone number is the count that PTS files begin with)."""
-    return sum(1 for cell in _cells(line, _found_separator([line])) if _NUMBER.match(cell)) >= 3
+    return sum(1 for cell in _cells(line, asked or _found_separator([line])) if _NUMBER.match(cell)) >= 3
 
 
 def _separator(asked: str) -> str:
