@@ -75,3 +75,10 @@ class CellWindow(NamedTuple):
         rows = np.floor(-y / cell) - self.row
         inside = (columns >= 0) & (columns < self.columns) & (rows >= 0) & (rows < self.rows)
         return np.where(inside, rows * self.columns + columns, -1).astype(np.int64)
+
+
+def centres_of(window: CellWindow, cell: float) -> tuple[Float, Float]:
+    """x of the columns and y of the rows, north to south: the centres of cells."""
+    columns = window.column + 0.5 + np.arange(window.columns, dtype=np.float64)
+    rows = window.row + 0.5 + np.arange(window.rows, dtype=np.float64)
+    return columns * cell, -rows * cell

@@ -16,6 +16,8 @@ MARGIN: Final = 2
 """Cells around a window that its values depend on, beside the planes of coarser grids."""
 _NEIGHBOURS_NEEDED: Final = 3
 """Known neighbours of a cell that is filled: fewer are an edge of the cloud, not a hole in it."""
+_ROUNDING: Final = 1e-6
+"""Points: what running sums leave where there is none."""
 _NEIGHBOURS: Final = ((0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2))
 
 
@@ -160,23 +162,17 @@ class Planes:
 
     def __init__(self, window: CellWindow, codes: Sequence[int], cell: float) -> None:
         self._window, self._codes, self._cell = window, codes, cell
-        # The moments, then the lowest, then the highest.
-        self._sums = np.zeros((MOMENTS + 2, window.grown(MARGIN).size))
-        self._sums[MOMENTS], self._sums[MOMENTS + 1] = np.inf, -np.inf
+        self._sums = np.zeros((MOMENTS, window.grown(MARGIN).size))
 
     def add(self, points: CellPoints) -> None:
         """See Product.add."""
-        ground = points.of(np.isin(points.codes, self._codes))
-        add_moments(self._sums[:MOMENTS], ground)
-        np.minimum.at(self._sums[MOMENTS], ground.place, ground.z)
-        np.maximum.at(self._sums[MOMENTS + 1], ground.place, ground.z)
+        add_moments(self._sums, points.of(np.isin(points.codes, self._codes)))
 
     def finish(self) -> Float:
         """See Product.finish: PLANE_LAYERS of them."""
-        sums = self._sums.reshape(-1, *self._window.grown(MARGIN).shape)
+        sums = self._sums.reshape(MOMENTS, *self._window.grown(MARGIN).shape)
         around = slice(MARGIN - 1, 1 - MARGIN)
-        sums = sums[:, around, around]
-        return planes_of(sums[:MOMENTS], sums[MOMENTS], sums[MOMENTS + 1], self._cell)
+        return planes_of(sums[:, around, around], self._cell)
 
 
 class Mean:
@@ -244,7 +240,7 @@ class Density:
     def finish(self) -> Float:
         """See Product.finish. A cell without a point has no density: whether it was looked at is not known."""
         counts = inner(self._counts[None], self._window)[0] + self._deeper(self._window)
-        return np.where(counts > 0, counts / self._cell**2, np.nan)[None]
+        return np.where(counts > _ROUNDING, counts / self._cell**2, np.nan)[None]
 
 
 def _mean(total: Float, count: Float) -> Float:

@@ -1,9 +1,9 @@
 """A point cloud as rasters of any resolution, made on request from the octree level that fits.
 
 Level k is a grid of cells of `resolution` * 2**k. Level 0 reads every point; a coarser one reads the octree down to the first level
-whose points are no farther apart than a cell, so that a picture of the whole costs as much as one of a street. The octree keeps one point
-a cube, so the highest cube of a column is always there: a coarse surface is too low by at most the edge of a cell, and exact on what is
-flat. The ground is a mean and is not biased by thinning.
+whose points are about a cell apart, so that a picture of the whole costs as much as one of a street. The octree keeps one point a cube,
+so a coarse surface is never too high, exact on what is flat, and too low by the edge of a cell or so on what is not; edges of roofs may
+lie one cell beside their place. The ground is a mean and is not biased by thinning.
 
 A value depends on its own cell, on two cells around (holes in the surface) and on the ground around (`reach`), never on what was asked
 for together with it. Values are kept in blocks of 32 cells, for the whole process.
@@ -66,6 +66,7 @@ _BLOCK: Final = 32
 _BLOCKS_AT_ONCE: Final = 24
 _GROUP: Final = 64
 _MOST_GROUPS: Final = 400
+_POINT_EXTENT: Final = 1e-3
 _KEPT_BYTES: Final = 64 << 20
 _MOST_LEVELS: Final = 30
 _LOOKED_AT: Final = 8
@@ -191,18 +192,25 @@ class PointRaster:
     def _filled(self, level: int, window: CellWindow, ground: Cells) -> Cells:
         """Ground where there was none, from coarser and coarser grids up to `reach`."""
         coarser, factor = window, 1
+        missing, means = np.isnan(ground), []
+        ground = ground.copy()
         for number in range(level + _STEP, _MOST_LEVELS, _STEP):
             # Planes of three cells, blended between four, reach two cells far.
-            missing = np.isnan(ground)
             if self.cell(number) * 2 > self.reach or not missing.any():
                 break
             for _ in range(_STEP):
                 coarser, factor = coarser.coarser(), factor * 2
             around = coarser.grown(1)
-            planes = self._products(number, around, ["planes"])["planes"]
+            planes = self._products(number, around, ["planes"])["planes"].astype(np.float64)
             x, y = missing_places(window, missing, factor)
-            ground = ground.copy()
-            ground[missing] = heights_on(planes.astype(np.float64), around, x, y)
+            ground[missing] = heights_on(planes[:3], around, x, y)
+            means.append((planes[3:], around, factor))
+            missing = np.isnan(ground)
+        for flat, around, factor in means:
+            # No plane anywhere near, as at the edge of the ground: the mean of what there is.
+            x, y = missing_places(window, missing, factor)
+            ground[missing] = heights_on(np.concatenate([flat, np.zeros((2, *flat.shape[1:]))]), around, x, y)
+            missing = np.isnan(ground)
         return ground
 
     # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -320,16 +328,27 @@ class PointRaster:
 
 
 def _spread(steps: Float, window: CellWindow, cell: float, low: Float, high: Float, counts: Float) -> None:
-    """Add each count evenly to the cells of its box, as steps that two running sums make into values."""
-    left = np.floor(low[:, 0] / cell).astype(np.int64)
-    right = np.floor(high[:, 0] / cell).astype(np.int64) + 1
-    top = np.floor(-high[:, 1] / cell).astype(np.int64)
-    bottom = np.floor(-low[:, 1] / cell).astype(np.int64) + 1
+    """Add each count evenly to its box, to each cell as much as lies in it; as steps that two running sums make into values."""
+    # A point has no extent: it is given a thousandth of a cell.
+    left, right = low[:, 0] / cell, np.maximum(high[:, 0] / cell, low[:, 0] / cell + _POINT_EXTENT)
+    top, bottom = -high[:, 1] / cell, np.maximum(-low[:, 1] / cell, -high[:, 1] / cell + _POINT_EXTENT)
     share = counts / ((right - left) * (bottom - top))
-    left, right = (np.clip(part - window.column, 0, window.columns) for part in (left, right))
-    top, bottom = (np.clip(part - window.row, 0, window.rows) for part in (top, bottom))
-    for row, column, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
-        np.add.at(steps, (row, column), sign * share)
+    across = [
+        *_edge(left - window.column, window.columns, 1),
+        *_edge(right - window.column, window.columns, -1),
+    ]
+    down = [*_edge(top - window.row, window.rows, 1), *_edge(bottom - window.row, window.rows, -1)]
+    for row, of_row in down:
+        for column, of_column in across:
+            np.add.at(steps, (row, column), share * of_row * of_column)
+
+
+def _edge(place: Float, cells: int, sign: int) -> list[tuple[npt.NDArray[np.int64], Float]]:
+    """Where an edge steps up (or down), and by how much: a part in the cell it lies in, the rest in the next."""
+    place = np.clip(place, 0, cells)
+    whole = np.minimum(np.floor(place), cells - 1).astype(np.int64)
+    fraction = place - whole
+    return [(whole, sign * (1 - fraction)), (whole + 1, sign * fraction)]
 
 
 def _band(band: str, found: dict[str, Cells]) -> Cells:
@@ -385,7 +404,7 @@ def _apart(cloud: Cloud, tile: CloudTile) -> float:
     low, high = table.lowest[chosen][:, (x, y)], table.highest[chosen][:, (x, y)]
     steps = np.zeros((window.rows + 1, window.columns + 1))
     _spread(steps, window, cell, low, high, np.full(len(low), 1e9))
-    covered = steps.cumsum(axis=0).cumsum(axis=1) > 1.0
+    covered = steps.cumsum(axis=0).cumsum(axis=1) > 1e-3
     return math.sqrt(float(covered.sum()) * cell * cell / max(tile.count, 1))
 
 

@@ -15,12 +15,13 @@ from pointclouds.rasters.cells import CellWindow, Float
 from pointclouds.rasters.points import CellPoints
 
 MOMENTS: Final = 9
-PLANE_LAYERS: Final = 5
-"""Of a plane: height at the centre of the cell, slopes, and the lowest and highest ground it was fitted to."""
+PLANE_LAYERS: Final = 4
+"""Of a plane: height at the centre of the cell, slopes, and the mean height of the ground, which is there without a plane too."""
 _FEWEST: Final = 6
 """Points that a slope is taken from."""
-_SPREAD: Final = 0.04
-"""The least variance (square cells) of the points' places along any direction that a slope is taken from."""
+_SPREAD: Final = 0.15
+"""The least variance (square cells) of the points' places along any direction: a strip of one cell has 0.08, of two 0.33. A plane of less
+would be carried on beyond its ground."""
 _STEEPEST: Final = 1.0
 """Units of height a unit of length: steeper fits are of walls, not of ground."""
 
@@ -33,26 +34,20 @@ def add_moments(sums: Float, points: CellPoints) -> None:
         sums[number] += np.bincount(points.place, weights, sums.shape[1])
 
 
-def planes_of(sums: Float, lowest: Float, highest: Float, cell: float) -> Float:
-    """Planes (5, rows, columns): height at the centre of each cell, its slope to the east and south a cell, and the lowest and highest
-    ground in the nine cells; NaN where unknown.
+def planes_of(sums: Float, cell: float) -> Float:
+    """Planes (4, rows, columns): height at the centre of each cell, its slope to the east and south a cell, NaN where the ground around
+    says too little; and the mean height of that ground, NaN where there is none.
 
-    `sums` (9, rows + 2, columns + 2), `lowest` and `highest` (rows + 2, columns + 2) have a cell more on each side. `cell` is the edge
-    of a cell.
+    `sums` are (9, rows + 2, columns + 2): a cell more on each side. `cell` is the edge of a cell.
     """
     rows, columns = sums.shape[1] - 2, sums.shape[2] - 2
     total = np.zeros((MOMENTS, rows, columns))
-    low, high = np.full((rows, columns), np.inf), np.full((rows, columns), -np.inf)
     for down in (-1, 0, 1):
         for across in (-1, 0, 1):
-            part = slice(1 + down, 1 + down + rows), slice(1 + across, 1 + across + columns)
-            _add_shifted(total, sums[(slice(None), *part)], float(across), float(down))
-            np.minimum(low, lowest[part], out=low)
-            np.maximum(high, highest[part], out=high)
+            part = sums[:, 1 + down : 1 + down + rows, 1 + across : 1 + across + columns]
+            _add_shifted(total, part, float(across), float(down))
     with np.errstate(invalid="ignore", divide="ignore"):
-        planes = _fitted(total, cell)
-    known = total[0] > 0
-    return np.concatenate([planes, np.where(known, np.stack([low, high]), np.nan)])
+        return _fitted(total, cell)
 
 
 def _add_shifted(total: Float, part: Float, a: float, b: float) -> None:
@@ -81,10 +76,8 @@ def _fitted(moments: Float, cell: float) -> Float:
     slope_v = (with_v * variance_u - with_u * covariance) / determinant
     steep = np.hypot(slope_u, slope_v) / cell
     sound = (moments[0] >= _FEWEST) & (spread >= _SPREAD) & (steep <= _STEEPEST)
-    slope_u, slope_v = np.where(sound, slope_u, 0.0), np.where(sound, slope_v, 0.0)
-    height = z - slope_u * u - slope_v * v
-    known = moments[0] > 0
-    return np.where(known, np.stack([height, slope_u, slope_v]), np.nan)
+    plane = np.where(sound, np.stack([z - slope_u * u - slope_v * v, slope_u, slope_v]), np.nan)
+    return np.concatenate([plane, np.where(moments[0] > 0, z, np.nan)[None]])
 
 
 def heights_on(planes: Float, window: CellWindow, x: Float, y: Float) -> Float:
@@ -100,8 +93,6 @@ def heights_on(planes: Float, window: CellWindow, x: Float, y: Float) -> Float:
             weight = (south if down else 1 - south) * (east if across else 1 - east)
             found = planes[:, top + down, left + across]
             height = found[0] + found[1] * (east - across) + found[2] * (south - down)
-            # No plane goes on beyond the ground that it is of: banks would dig the bed of a canal.
-            height = np.clip(height, found[3], found[4])
             known = np.isfinite(height)
             total += np.where(known, height * weight, 0)
             whole += np.where(known, weight, 0)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import shapely
 
-from pointclouds.rasters.cells import CellWindow
+from pointclouds.rasters.cells import centres_of
 from pointclouds.rasters.raster import PointRaster
 from providers.errors import InvalidParameter
 from providers.points.areas import AreaCells, Float, heights_in
@@ -87,13 +87,5 @@ def plane_of_border(raster: PointRaster, cells: AreaCells, surface: Surface) -> 
             "base", "border", "a polygon whose border lies on points of the cloud, or another base"
         )
     (height, east, north), *_ = np.linalg.lstsq(terms, heights[known], rcond=None)
-    across, down = centres(cells.window, cells.cell)
+    across, down = centres_of(cells.window, cells.cell)
     return np.asarray(height + east * (across[None, :] - centre_x) + north * (down[:, None] - centre_y))
-
-
-def centres(window: CellWindow, cell: float) -> tuple[Float, Float]:
-    """x of the columns and y of the rows, north to south."""
-    return (
-        (window.column + 0.5 + np.arange(window.columns, dtype=np.float64)) * cell,
-        -(window.row + 0.5 + np.arange(window.rows, dtype=np.float64)) * cell,
-    )
