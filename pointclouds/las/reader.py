@@ -86,6 +86,8 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path: messages reach clients
     text = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     return (
         text
