@@ -1,4 +1,4 @@
-"""A city of point clouds: one COPC with colours and an extra dimension, a mosaic of nine tiles, and a private one."""
+"""A city of point clouds: one COPC with colours and an extra dimension, a mosaic of six tiles, and a private one."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def tile_of(path: Path, name: str, **dates: str) -> CloudTile:
     return CloudTile(name, path, header.count, header.bbox, dates.get("start"), dates.get("end"), gps, {})
 
 
-def write_mosaic(folder: Path, across: int, count: int, size: float = 50.0) -> Path:
-    """across x across tiles side by side, and an overview of every tenth of their points."""
+def write_mosaic(folder: Path, across: int, up: int, count: int, size: float = 50.0) -> Path:
+    """across x up tiles side by side, and an overview of every tenth of their points."""
     (folder / "points").mkdir(parents=True)
     tiles, scans = [], []
     for column in range(across):
-        for row in range(across):
+        for row in range(up):
             name = f"t{column}_{row}"
             scan = write_scan(
                 folder / f"{name}.laz",
@@ -138,7 +138,7 @@ def point_city(tmp_path_factory: pytest.TempPathFactory) -> PointCity:
                 staged = folder / "generation"
                 staged.mkdir()
                 if name == "mosaic":
-                    path = write_mosaic(staged, 3, 6000)
+                    path = write_mosaic(staged, 3, 2, 6000)
                 else:
                     count = 60_000 if name == "scan" else 3000
                     scan = write_scan(folder / "scan.laz", count)

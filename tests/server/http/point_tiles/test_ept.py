@@ -102,7 +102,7 @@ def test_a_mosaic_has_one_ept_a_tile(points: Any) -> None:
     reply = points.get(f"{BASE.format('mosaic')}/ept.json")
     assert reply.status == 404
     detail = reply.json["detail"]
-    assert "mosaic of 9" in detail
+    assert "mosaic of 6" in detail
     assert "ept/t0_0/ept.json" in detail
     assert points.get(f"{BASE.format('mosaic')}/overview/ept.json").status == 200
 
