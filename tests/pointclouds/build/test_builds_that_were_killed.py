@@ -1,0 +1,128 @@
+"""A build that was killed goes on where it was, and its processes do not outlive it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pointclouds.build.workspace import Workspace
+from pointclouds.errors import OutputError
+from pointclouds.sources import LasSource
+
+BUILD = """
+import os, signal, sys
+from pathlib import Path
+from pointclouds.build.build import _facts
+from pointclouds.build.layout import common_layout
+from pointclouds.build.out_of_core import Limits, build_out_of_core
+from pointclouds.copc.octree import OctreeRules
+from pointclouds.sources import LasSource
+
+def report(stage, part):
+    if (stage, part) >= (sys.argv[3], float(sys.argv[4])):
+        print("there", flush=True)
+        if sys.argv[5] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    source = LasSource(Path(sys.argv[1]), "EPSG:7415")
+    facts = _facts([source], common_layout([source]), OctreeRules(3_000, 100, 5))
+    build_out_of_core([source], Path(sys.argv[2]), facts, Limits(10_000, 8_000, int(sys.argv[5])), report, lambda: False)
+"""
+
+
+def start(scan, out, stage, part, processes=1):
+    command = [sys.executable, "-c", BUILD, str(scan), str(out), stage, str(part), str(processes)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, scan, build_small):
+    out = tmp_path_factory.mktemp("expected") / "out.copc.laz"
+    build_small([LasSource(scan, "EPSG:7415")], out)
+    return out.read_bytes()
+
+
+@pytest.mark.parametrize(("stage", "part"), [("read", 0.5), ("write", 0.4), ("write", 0.95)])
+def test_a_build_goes_on_where_it_was_killed(tmp_path, scan, build_small, expected, left_behind, stage, part):
+    out = tmp_path / "out.copc.laz"
+    process = start(scan, out, stage, part)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    work = tmp_path / "out.copc.laz.building"
+    finished = {path.name: path.stat().st_mtime_ns for path in work.glob("*.npz")}
+    assert finished
+    kept: set[str] = set()
+
+    def report(stage: str, fraction: float) -> None:
+        # Towards the end, while the workspace is still there: what was finished is what it was.
+        if stage == "write" and fraction > 0.9:
+            kept.update(name for name, at in finished.items() if (work / name).stat().st_mtime_ns == at)
+
+    build_small([LasSource(scan, "EPSG:7415")], out, report=report)
+    assert kept == set(finished)
+    assert out.read_bytes() == expected
+    assert left_behind(tmp_path) == ["out.copc.laz", "out.copc.laz.nodes"]
+
+
+def test_the_processes_of_a_killed_build_end(tmp_path, scan):
+    process = start(scan, tmp_path / "out.copc.laz", "read", 0.1, processes=2)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"there\n"
+    names = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+    children = [int(name) for name in names if _parent(int(name)) == process.pid]
+    assert children
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(_parent(child) is not None for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [child for child in children if _parent(child) is not None] == []
+
+
+def _parent(process: int) -> int | None:
+    """The parent of a living process, None where it has ended."""
+    try:
+        state, parent = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[:2]
+    except OSError:
+        return None
+    return None if state == "Z" else int(parent)
+
+
+@pytest.mark.parametrize("change", ["source", "damaged part"])
+def test_what_another_build_left_is_not_taken(tmp_path, scan, build_small, expected, change):
+    out, work = tmp_path / "out.copc.laz", tmp_path / "out.copc.laz.building"
+    start(scan, out, "write", 0.4).communicate(timeout=120)
+    if change == "damaged part":
+        largest = max(work.glob("read-*.run"), key=lambda path: path.name)
+        largest.write_bytes(largest.read_bytes()[:-1])
+    source = LasSource(scan, "EPSG:7415")
+    if change == "source":
+        copy = tmp_path / scan.name
+        copy.write_bytes(scan.read_bytes())
+        source = LasSource(copy, "EPSG:7415")
+    before = {path.name: path.stat().st_mtime_ns for path in work.glob("read-*.npz")}
+    kept: list[str] = []
+
+    def report(stage: str, _fraction: float) -> None:
+        if stage == "octree" and not kept:
+            kept.extend(name for name, at in before.items() if (work / name).stat().st_mtime_ns == at)
+
+    build_small([source], out, report=report)
+    assert len(kept) == (len(before) - 1 if change == "damaged part" else 0)
+    assert out.read_bytes() == expected
+
+
+def test_one_build_at_a_time_in_a_workspace(tmp_path, scan_source, build_small):
+    with (
+        Workspace(tmp_path / "work").held({}),
+        pytest.raises(OutputError, match="another process builds in the workspace work"),
+    ):
+        build_small([scan_source], tmp_path / "out.copc.laz", workspace=tmp_path / "work")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="the workspace file cannot be used"):
+        build_small([scan_source], tmp_path / "out.copc.laz", workspace=tmp_path / "file")
