@@ -319,6 +319,12 @@ def every_cloud(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterato
         yield city
 
 
+@pytest.fixture(scope="session", name="cesium_pages")
+def _cesium_pages() -> Any:
+    """The module `cesium_page`."""
+    return cesium_pages
+
+
 @pytest.fixture(scope="session", name="clouds")
 def _clouds() -> Any:
     """The module `every_point`."""

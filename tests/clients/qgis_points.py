@@ -73,9 +73,7 @@ def cloud(provider, address, name, folder):
     if not layer.isValid():
         return seen
     until = time.monotonic() + WITHIN
-    while (
-        layer.dataProvider().indexingState() != layer.dataProvider().Indexed and time.monotonic() < until
-    ):
+    while layer.dataProvider().indexingState() != layer.dataProvider().Indexed and time.monotonic() < until:
         QgsApplication.processEvents()
         time.sleep(0.05)
     renderer = QgsPointCloudRgbRenderer()
@@ -107,8 +105,7 @@ def look(order):
     """Everything, by name."""
     folder = Path(order["folder"])
     clouds = {
-        name: cloud(provider, address, name, folder)
-        for name, (provider, address) in order["clouds"].items()
+        name: cloud(provider, address, name, folder) for name, (provider, address) in order["clouds"].items()
     }
     scenes = {name: scene(address, name, folder) for name, address in order["scenes"].items()}
     return {"version": Qgis.QGIS_VERSION, "clouds": clouds, "scenes": scenes}

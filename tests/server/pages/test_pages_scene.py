@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import server.pages
+from pointclouds.tilesets.colours import _CLASS_COLOURS as CLASS_COLOURS
+from pointclouds.tilesets.colours import _OTHER_CLASS as OTHER_CLASS_COLOUR
 from server.pages import Links, Pages, SceneServices
 from server.pages.extrusion import extrusion_settings, height_expression
 from server.pages.language import load_messages
@@ -89,6 +91,49 @@ def test_time_and_history_are_those_of_the_store(new_collection: Any, pages: Pag
     (layer,) = scene_settings([one], Links("", "t"), pages._messages["en"])["layers"]
     assert layer["history"] is False
     assert layer["temporal"] == ("1900-01-01T00:00:00Z", None)
+
+
+def cloud(new_collection: Any, tiles: Any, points: Any, **changes: Any) -> Collection:
+    kinds = {"3dtiles": {"content": "points"} | tiles, "pointcloud": {"count": 5} | points}
+    return new_collection("t", "scan", ("Scan", "扫描"), kinds, **({"fields": ()} | changes))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("tiles", "fields", "rgb", "query"),
+    [
+        ({"store": "points", "colours": ["class", "rgb"]}, ("Z", "Red"), True, "?colour=rgb"),
+        (
+            {"store": "points", "colours": ["class", "rgb"]},
+            ("Z", "Intensity"),
+            False,
+            "",
+        ),  # Red is hidden from this reader
+        ({"store": "points", "colours": ["class"]}, ("Z",), False, ""),
+        ({"colour": "rgb"}, (), True, ""),  # tiles of an older generation are files
+    ],
+)
+def test_points_come_with_a_photograph_where_there_is_one(
+    new_collection: Any, pages: Pages, tiles: Any, fields: Any, rgb: bool, query: str
+) -> None:
+    shown = tuple(Field(name, "number") for name in fields)
+    one = cloud(new_collection, tiles, {"gps_time": "standard"}, fields=shown)
+    (layer,) = scene_settings([one], Links("", "t"), pages._messages["zh"])["layers"]
+    assert layer["points"]["rgb"] is rgb
+    assert layer["url"] == f"/t/t/ogc/collections/scan/3dtiles/tileset.json{query}"
+    assert layer["points"]["statistics"] == "/t/t/ogc/collections/scan/points/statistics?f=json&lang=zh"
+    assert layer["points"]["time"] == "standard"
+
+
+def test_points_without_a_cloud_are_asked_for_nothing(new_collection: Any, pages: Pages) -> None:
+    bare = new_collection("t", "bare", ("Bare", "仅瓦片"), {"3dtiles": {"content": "points"}})
+    (layer,) = scene_settings([bare], Links("", "t"), pages._messages["en"])["layers"]
+    assert (layer["points"]["items"], layer["points"]["statistics"], layer["points"]["profile"]) == (
+        None,
+        None,
+        None,
+    )
+    house = new_collection("t", "house", ("House", "房屋"), {"3dtiles": {"content": "buildings"}})
+    assert "points" not in scene_settings([house], Links("", "t"), pages._messages["en"])["layers"][0]
 
 
 def test_services_come_from_outside(
@@ -201,7 +246,8 @@ def run_script(module: str, code: str) -> Any:
 
 WHOLE = (
     "view=24.94412,60.17031,350.2;348,-38&layers=-imagery-streets,tileset-pipes:60"
-    "&style=a:ff0000,b:each:%E6%9D%90%E8%B4%A8,c:heat:h:0:30.5&under=70&cut=24.9441,60.1703,90"
+    "&style=a:ff0000,b:each:%E6%9D%90%E8%B4%A8,c:heat:h:0:30.5"
+    "&points=tileset-lidar:off.7.18;size.6;density.0.5;times.10.25~20;edges.1,b:times.~-3&under=70&cut=24.9441,60.1703,90"
     "&box=24.94,60.17,45,200,300,-20,90&pit=5.5;1,2;2,2;2,3&time=1990-01-01&sun=2026-06-21T10:00Z"
     "&compare=50;asof=2024-01-01T00:00:00Z,-tileset-buildings;datetime=2030-01-01"
 )
@@ -215,6 +261,9 @@ def test_a_state_comes_back_as_it_was_written() -> None:
     assert read["ignored"] == []
     assert written == WHOLE
     assert read["state"]["style"]["b"] == {"mode": "category", "field": "材质"}
+    look = {"hidden": [7, 18], "size": 6, "density": 0.5, "from": 10.25, "until": 20, "edges": True}
+    assert read["state"]["points"]["tileset-lidar"] == look
+    assert read["state"]["points"]["b"]["until"] == -3
     assert read["state"]["compare"]["left"]["hidden"] == ["tileset-buildings"]
 
 
@@ -222,6 +271,8 @@ BAD_PARTS = [
     "view=1,2", "view=200,0,10;0,0", "view=0,0,1e999;0,0", "view=0,0,10;0,-91", "layers=", "layers=a:101",
     "layers=<b>", "style=a:ff00", "style=a:heat:h:5:1", "style=a:each:%", "cut=1,2", "cut=1,91,0", "box=1,2,0,0,5,0,1",
     "box=1,2,0,5,5,9,1", "pit=5;1,2;2,2", "pit=0;1,2;2,2;3,3", "pit=501;1,2;2,2;3,3", "time=yesterday", "time=2024-13-45",
+    "points=a", "points=a:", "points=a:off.256", "points=a:off.1.x", "points=a:size.0.9", "points=a:size.13", "points=a:density.5",
+    "points=a:times.5~4", "points=a:times.5", "points=a:times.1~2~3", "points=a:edges.2", "points=a:__proto__.1", "points=A:size.5",
     "sun=25:00", "compare=50", "compare=50;asof=x;", "compare=50;;;", "nonsense", "__proto__=1", "constructor=1", "=",
 ]  # fmt: skip
 
@@ -304,6 +355,16 @@ def test_values_of_time(value: Any, seconds: float | None) -> None:
 def test_fields_of_time_are_found_by_their_names(names: list[str], begin: Any, end: Any) -> None:
     fields = json.dumps([{"id": name, "title": name} for name in names])
     assert run_script("scene/instants.js", f"m.timeFields({fields})") == {"begin": begin, "end": end}
+
+
+def css(colour: tuple[int, ...]) -> str:
+    return "#" + "".join(f"{channel:02x}" for channel in colour)
+
+
+def test_classes_have_the_colours_of_the_tiles() -> None:
+    colours = run_script("scene/points-classes.js", "[m.CLASS_COLOURS, m.OTHER_CLASS]")
+    made = {str(code): css(rgb) for code, rgb in CLASS_COLOURS.items()}
+    assert colours == [made, css(OTHER_CLASS_COLOUR)]
 
 
 def test_ramps_spread_and_categories_stay_the_same() -> None:

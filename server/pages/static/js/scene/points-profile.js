@@ -47,9 +47,9 @@ function drawAxes(context, { x, y, low, high, end, ink }) {
   }
   context.textAlign = "center";
   const along = stepOf(end);
-  for (let value = 0; value <= end; value += along) context.fillText(number(value), Math.min(Math.max(x(value), SIZE.left + 4), SIZE.width - 20), SIZE.height - 5);
+  for (let value = 0; value <= end - along / 2; value += along) context.fillText(number(value), Math.max(x(value), SIZE.left + 4), SIZE.height - 5);
   context.textAlign = "right";
-  context.fillText("m", SIZE.width - SIZE.right, SIZE.height - 5);
+  context.fillText(length(end), SIZE.width - SIZE.right, SIZE.height - 5);
 }
 
 /** Draw an answer of /points/profile; classes in `hidden` are left out. */
