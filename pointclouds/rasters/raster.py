@@ -38,7 +38,7 @@ from pointclouds.rasters.products import (
     StandardError,
     Surface,
 )
-from pointclouds.rasters.terrain import PLANE_LAYERS, heights_on, missing_places
+from pointclouds.rasters.terrain import ALL, PLANE_LAYERS, heights_on, missing_places
 
 Cells = npt.NDArray[np.float32]
 
@@ -192,7 +192,7 @@ class PointRaster:
     def _filled(self, level: int, window: CellWindow, ground: Cells) -> Cells:
         """Ground where there was none, from coarser and coarser grids up to `reach`."""
         coarser, factor = window, 1
-        missing, means = np.isnan(ground), []
+        missing, weak = np.isnan(ground), []
         ground = ground.copy()
         for number in range(level + _STEP, _MOST_LEVELS, _STEP):
             # Planes of three cells, blended between four, reach two cells far.
@@ -203,14 +203,16 @@ class PointRaster:
             around = coarser.grown(1)
             planes = self._products(number, around, ["planes"])["planes"].astype(np.float64)
             x, y = missing_places(window, missing, factor)
-            ground[missing] = heights_on(planes[:3], around, x, y)
-            means.append((planes[3:], around, factor))
+            ground[missing] = heights_on(planes[:3], around, x, y, ALL)
+            weak.append((planes, around, factor))
             missing = np.isnan(ground)
-        for flat, around, factor in means:
-            # No plane anywhere near, as at the edge of the ground: the mean of what there is.
-            x, y = missing_places(window, missing, factor)
-            ground[missing] = heights_on(np.concatenate([flat, np.zeros((2, *flat.shape[1:]))]), around, x, y)
-            missing = np.isnan(ground)
+        # Planes on some sides only, as at the edge of the cloud; then the mean of what ground there is.
+        for flat in (False, True):
+            for planes, around, factor in weak:
+                x, y = missing_places(window, missing, factor)
+                level_ones = np.stack([planes[3], 0 * planes[3], 0 * planes[3]]) if flat else planes
+                ground[missing] = heights_on(level_ones, around, x, y)
+                missing = np.isnan(ground)
         return ground
 
     # --- blocks ----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ _FEWEST: Final = 6
 _SPREAD: Final = 0.15
 """The least variance (square cells) of the points' places along any direction: a strip of one cell has 0.08, of two 0.33. A plane of less
 would be carried on beyond its ground."""
+ALL: Final = 1 - 1e-9
+"""All four planes around a place: a blend of some of them ends in a step."""
+_SOME: Final = 1e-6
 _STEEPEST: Final = 1.0
 """Units of height a unit of length: steeper fits are of walls, not of ground."""
 
@@ -80,9 +83,12 @@ def _fitted(moments: Float, cell: float) -> Float:
     return np.concatenate([plane, np.where(moments[0] > 0, z, np.nan)[None]])
 
 
-def heights_on(planes: Float, window: CellWindow, x: Float, y: Float) -> Float:
-    """Heights at positions (n,) in cells of the planes' grid (x east, y south of the origin of the CRS): the four planes whose
-    centres lie around, blended. NaN where none of them is known."""
+def heights_on(planes: Float, window: CellWindow, x: Float, y: Float, least: float = _SOME) -> Float:
+    """Heights of planes (3 or more, rows, columns: height, slope to the east, to the south) at positions (n,).
+
+    x and y are in cells of the planes' grid, east and south of the origin of the CRS. The four planes whose centres lie around are
+    blended; NaN where those that are known weigh less than `least` of 1.
+    """
     column, row = np.floor(x - 0.5), np.floor(y - 0.5)
     east, south = x - 0.5 - column, y - 0.5 - row
     total, whole = np.zeros(len(x)), np.zeros(len(x))
@@ -97,7 +103,7 @@ def heights_on(planes: Float, window: CellWindow, x: Float, y: Float) -> Float:
             total += np.where(known, height * weight, 0)
             whole += np.where(known, weight, 0)
     with np.errstate(invalid="ignore"):
-        return np.where(whole > 1e-6, total / np.maximum(whole, 1e-6), np.nan)
+        return np.where(whole >= least, total / np.maximum(whole, _SOME), np.nan)
 
 
 def missing_places(window: CellWindow, missing: npt.NDArray[np.bool_], factor: int) -> tuple[Float, Float]:
