@@ -32,6 +32,7 @@ _UTC_STARTS: Final[Seconds] = np.array(
 )
 """UTC seconds since the epoch (days of 86,400 s) from which one more leap second counts."""
 _GPS_STARTS: Final[Seconds] = _UTC_STARTS + np.arange(1, len(LEAP_DAYS) + 1)
+_NEXT_STARTS: Final[Seconds] = np.append(_UTC_STARTS, np.inf)
 _EPOCH64: Final = np.datetime64(EPOCH.replace(tzinfo=None), "us")
 _MOST: Final = 8.0e9
 """Seconds beyond which a GPS time is no date of a survey: some 250 years."""
@@ -45,13 +46,14 @@ def is_absolute(global_encoding: int) -> bool:
 def utc_of(gps: npt.ArrayLike) -> Instants:
     """UTC of adjusted standard GPS seconds, as datetime64[us]; NaT where there is no date (NaN, infinite, absurd).
 
-    A leap second itself is told as the second after it: datetime64 has no 61st second.
+    Throughout a leap second it is the midnight that follows: datetime64 has no 61st second, and time shall not go back.
     """
     seconds = np.asarray(gps, np.float64) + ADJUSTMENT
     sound = np.isfinite(seconds) & (np.abs(seconds) < _MOST)
     safe = np.where(sound, seconds, 0.0)
     leaps = np.searchsorted(_GPS_STARTS, safe, side="right")
-    micro = np.rint((safe - leaps) * 1e6).astype("timedelta64[us]")
+    utc = np.minimum(safe - leaps, _NEXT_STARTS[leaps])
+    micro = np.rint(utc * 1e6).astype("timedelta64[us]")
     return np.asarray(np.where(sound, _EPOCH64 + micro, np.datetime64("NaT", "us")))
 
 

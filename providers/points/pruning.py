@@ -89,7 +89,7 @@ class _Nodes:
         if operator in (ast.Equal, ast.NotEqual):
             meets = (left.low <= right.high) & (right.low <= left.high)
             same = (left.low == left.high) & (right.low == right.high) & (left.low == right.low)
-            equal = (meets, same & complete, ~same, ~meets & complete)
+            equal = (meets, same & complete, np.logical_not(same), np.logical_not(meets) & complete)
             may, every, may_not, none = (
                 equal if operator is ast.Equal else (equal[2], equal[3], equal[0], equal[1])
             )
