@@ -7,6 +7,7 @@ are no stored jobs yet, and no callbacks.
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,14 @@ _PROCESSORS = {
     "shadow": "providers.processes.scene_views.ShadowProcessor",
     "cut-and-fill": "providers.processes.cut_fill.CutAndFillProcessor",
     "sky-view": "providers.processes.scene_views.SkyViewProcessor",
+    "point-cloud-pipeline": "providers.processes.point_pipelines.PointCloudPipelineProcessor",
+    "point-cloud-ground": "providers.processes.point_pipelines.PointCloudGroundProcessor",
+    "point-cloud-outliers": "providers.processes.point_pipelines.PointCloudOutliersProcessor",
+    "point-cloud-height-above-ground": "providers.processes.point_pipelines.PointCloudHeightProcessor",
+    "point-cloud-raster": "providers.processes.point_pipelines.PointCloudRasterProcessor",
+    "point-cloud-thin": "providers.processes.point_pipelines.PointCloudThinProcessor",
+    "point-cloud-colorize": "providers.processes.point_pipelines.PointCloudColorizeProcessor",
+    "point-cloud-clip": "providers.processes.point_pipelines.PointCloudClipProcessor",
     "point-cloud-change": "providers.processes.cloud_change.PointCloudChangeProcessor",
     "point-cloud-volume": "providers.processes.cloud_change.PointCloudVolumeProcessor",
     "point-cloud-profile": "providers.processes.cloud_heights.PointCloudProfileProcessor",
@@ -86,11 +95,18 @@ class ChengtuProcessManager(BaseManager):  # type: ignore[misc] # pygeoapi is un
         _check_outputs(requested_outputs, output)
         media_type, result = processor.execute(data_dict, outputs=requested_outputs)
         if requested_response == "document":
-            media_type, result = "application/json", {output: result}
+            media_type, result = "application/json", {output: _in_document(media_type, result)}
         return job_id, media_type, result, JobStatus.successful, None
 
     def __repr__(self) -> str:
         return f"<ChengtuProcessManager {', '.join(self.processes)}>"
+
+
+def _in_document(media_type: str, result: Any) -> Any:
+    """A result as a member of a document: bytes as a qualified value (18-062r2, table 12), in base64."""
+    if not isinstance(result, bytes):
+        return result
+    return {"value": base64.b64encode(result).decode(), "encoding": "base64", "mediaType": media_type}
 
 
 def _check_outputs(requested: object, output: str) -> None:

@@ -63,6 +63,8 @@ class Made:
 
 
 Box = tuple[float, float, float, float]
+_ROOM = 4
+"""How many times the points of a block may be handed over where it cannot be made smaller: those around it."""
 
 
 def run_on_query(
@@ -99,7 +101,7 @@ def run_on_block(
     layout = layout_of_cloud(cloud)
     handed = shop.folder / f"{output.stem}-handed.las"
     box = block.around(reach_of(shop.work, cloud.crs))
-    count = write_cloud_points(cloud, PointQuery(box=box), layout, handed, shop.most, block.owns)
+    count = write_cloud_points(cloud, PointQuery(box=box), layout, handed, _ROOM * shop.most, block.owns)
     if count == 0:
         return None
     try:

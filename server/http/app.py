@@ -29,6 +29,7 @@ from server.http.maps import MapServices
 from server.http.negotiation import accepted_names
 from server.http.ogc import blueprint_of
 from server.http.ogc.features import SELF_DESCRIBED
+from server.http.ogc.processes import use_pdal
 from server.http.ogc.pygeoapi_adapter import PygeoapiAdapter, PygeoapiError, resolve_plugins
 from server.http.places import Places
 from server.http.request_body import BodyReader
@@ -217,6 +218,7 @@ def create_app(settings: Settings, *, keep_tiles: bool = False) -> WsgiApplicati
     configure_logging(settings.server.log_level)
     resolve_plugins()
     services = make_services(settings)
+    use_pdal(settings.points)
     # The first filter of a worker would otherwise wait for the grammar: a third of a second.
     parse_filter("a = 1", "cql2-text", CollectionSchema((FieldDefinition("a", "integer"),)))
     # A new registry may still be in the making beside this worker, a remote one not up yet: /health/ready tells.

@@ -15,6 +15,7 @@ from providers.analysis.scene import Scene
 from providers.analysis.sources import register_scenes
 from providers.errors import InvalidParameter as ProcessParameter
 from providers.processes.manager import process_resources
+from providers.processes.point_tools import PdalTools, register_pdal
 from providers.processes.sources import ProcessSource, register_resolver
 from server.http.answer import Answer
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
@@ -25,6 +26,7 @@ from server.http.ogc.pygeoapi_adapter import Caller, PlainRequest
 from server.http.scene_sources import scene_of
 from server.identity.decision import Action
 from server.registry.catalogue import Collection, RepresentationKind
+from server.settings.sections import PointSettings
 
 Kind = RepresentationKind
 _KEY = "request"
@@ -75,6 +77,11 @@ def _scene(collections: tuple[str, ...], ground: str | None) -> Scene:
 
 
 register_scenes(_KEY, _scene)
+
+
+def use_pdal(points: PointSettings) -> None:
+    """Say to the processes on point clouds which PDAL there is, and what one execution may take."""
+    register_pdal(_KEY, PdalTools(points.pdal, points.pdal_seconds, points.pdal_memory_bytes))
 
 
 def register(blueprint: Blueprint) -> None:
