@@ -21,6 +21,8 @@ _UNSIGNED_BYTE, _UNSIGNED_SHORT, _FLOAT = 5121, 5123, 5126
 _ARRAY_BUFFER: Final = 34962
 _STEPS: Final = 65535
 _SMALLEST_EXTENT: Final = 1e-3
+_LARGEST_QUANTISED: Final = 131.0
+"""Metres: a step is 2 mm then, and a point is at most 1 mm from its place."""
 _ALIGNMENT: Final = 4
 GENERATOR: Final = "Chengtu"
 
@@ -122,7 +124,8 @@ def point_glb(
 
     Args:
         positions: (n, 3) metres, z up; quantised to 16 bits of their own box, which the node's scale and translation undo
-            (KHR_mesh_quantization).
+            (KHR_mesh_quantization). In a box so large that this would be coarser than a millimetre they are 32-bit floats: points
+            of coarse tiles stay where they are when finer ones come.
         colours: (n, 3) uint8 or uint16, linear.
         records: (n,) whose dimensions become `attributes`, property attributes of EXT_structural_metadata.
     """
@@ -132,6 +135,8 @@ def point_glb(
     turned = y_up(positions)
     low, high = column_extremes(turned)
     extent = np.maximum(high - low, _SMALLEST_EXTENT)
+    if extent.max() > _LARGEST_QUANTISED:
+        return plain_point_glb(positions, colours, records, attributes)
     quantised = np.rint((turned - low) * (_STEPS / extent)).astype(np.uint16)
     named = {"POSITION": writer.attribute(quantised, _UNSIGNED_SHORT, "VEC3", ends=True)}
     node = {"translation": low.tolist(), "scale": (extent / _STEPS).tolist()}

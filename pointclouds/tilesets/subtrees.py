@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from pointclouds.tilesets.octree import Address, Mask, Octree, morton
 
-Key = tuple[int, int, int, int]
-"""level, x, y, z of a tile."""
 Box = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Lowest and highest corner in the tileset's local frame, metres."""
 
@@ -48,54 +46,6 @@ def box_values(box: Box) -> list[float]:
     """3D Tiles' twelve numbers of an axis-aligned box: centre, then half axes x, y, z."""
     centre, half = (box[0] + box[1]) / 2, (box[1] - box[0]) / 2
     return [*centre.tolist(), float(half[0]), 0, 0, 0, float(half[1]), 0, 0, 0, float(half[2])]
-
-
-def _morton(x: int, y: int, z: int, level: int) -> int:
-    index = 0
-    for bit in range(level):
-        index |= (
-            ((x >> bit) & 1) << 3 * bit | ((y >> bit) & 1) << 3 * bit + 1 | ((z >> bit) & 1) << 3 * bit + 2
-        )
-    return index
-
-
-def build_subtrees(tiles: Mapping[Key, Box], with_content: set[Key], levels: int) -> dict[Key, bytes]:
-    """All subtree files of a tileset by the key of their root.
-
-    Args:
-        tiles: every available tile (all ancestors of a tile must be there) with its box.
-        with_content: those that have points of their own.
-        levels: levels of one subtree.
-    """
-    groups: dict[Key, list[tuple[int, Key]]] = {}
-    children: dict[Key, list[int]] = {}
-    for key in tiles:
-        level, x, y, z = key
-        inside = level % levels
-        root = (level - inside, x >> inside, y >> inside, z >> inside)
-        mask = (1 << inside) - 1
-        index = (8**inside - 1) // 7 + _morton(x & mask, y & mask, z & mask, inside)
-        groups.setdefault(root, []).append((index, key))
-        if inside == 0 and level:
-            above = (level - levels, x >> levels, y >> levels, z >> levels)
-            mask = (1 << levels) - 1
-            children.setdefault(above, []).append(_morton(x & mask, y & mask, z & mask, levels))
-    return {
-        root: _subtree(sorted(members), tiles, with_content, children.get(root, []), levels)
-        for root, members in groups.items()
-    }
-
-
-def _subtree(
-    members: list[tuple[int, Key]],
-    tiles: Mapping[Key, Box],
-    with_content: set[Key],
-    children: list[int],
-    levels: int,
-) -> bytes:
-    content = [index for index, key in members if key in with_content]
-    boxes = np.array([box_values(tiles[key]) for _, key in members], np.float64)
-    return _packed_subtree([index for index, _ in members], content, children, boxes, levels)
 
 
 def _packed_subtree(

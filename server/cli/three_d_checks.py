@@ -103,7 +103,9 @@ def _of_collection(collection: Collection, served: _Served) -> Iterator[Target]:
     name = collection.qualified_id
     if RepresentationKind.TILESET_3D in collection.representations:
         path = collection.path_of(RepresentationKind.TILESET_3D)
-        yield Target(f"{name} 3D Tiles, files", _tileset_check(path))
+        if collection.representations[RepresentationKind.TILESET_3D].properties.get("store") != "points":
+            # tiles of points are no files: they are made when they are asked for
+            yield Target(f"{name} 3D Tiles, files", _tileset_check(path))
         tenant, _, short = name.partition(".")
         address = f"/t/{tenant}/ogc/collections/{short}/3dtiles/tileset.json"
         yield Target(f"{name} 3D Tiles, as served", served.check_of(address))

@@ -131,12 +131,16 @@ def city_tileset(entries: Sequence[Entry]) -> dict[str, Any]:
     else:
         ordered = sorted(entries, key=lambda entry: (_place(entry.root.region), entry.uri))
         root = _group(ordered)
+    from pointclouds.tilesets.subtrees import TILE_SCHEMA as POINT_TILE_SCHEMA
     from tiles.three_d.subtree import TILE_SCHEMA
 
     return {
         "asset": {"version": "1.1", "generator": "chengtu"},
         # CesiumJS reads the metadata in subtrees of external tilesets by the schema of the outermost one.
-        "schema": TILE_SCHEMA,
+        "schema": {
+            **TILE_SCHEMA,
+            "classes": {**TILE_SCHEMA["classes"], **POINT_TILE_SCHEMA["classes"]},
+        },
         "geometricError": root["geometricError"],
         "root": root,
     }

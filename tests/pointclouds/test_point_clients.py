@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from pointclouds.cloud.cloud import open_cloud
 from pointclouds.cloud.summary import summarize
-from pointclouds.tilesets.build import build_point_tileset
+from pointclouds.tilesets.attributes import DEFAULT
+from pointclouds.tilesets.glb import empty_glb
+from pointclouds.tilesets.octree import Address
+from pointclouds.tilesets.plan import PLAN_FILE, read_point_plan, write_point_plan
+from pointclouds.tilesets.tileset import Look, PointTileset
 
 pytestmark = pytest.mark.clients
 
@@ -60,8 +65,20 @@ def test_npm_copc_reads_every_point_over_ranges(root, copc, url):
     assert "Amersfoort / RD New" in theirs["wkt"]
 
 
-@pytest.mark.parametrize("colour", ["class", "rgb"])
-def test_gltf_validator_has_nothing_to_say(root, copc, tmp_path, colour):
-    summary = build_point_tileset(copc, tmp_path / "t", colour=colour, height_offset=0.0)
-    report = node(root, "gltf_validate.mjs", str(tmp_path / "t"))
-    assert report == {"files": summary.tiles, "errors": 0, "warnings": 0, "messages": {}}
+@pytest.mark.parametrize("form", ["glb", "plain", "marks"])
+@pytest.mark.parametrize("colour", ["class", "rgb", "height"])
+def test_gltf_validator_has_nothing_to_say(root, copc, tmp_path, colour, form):
+    cloud = open_cloud(copc)
+    write_point_plan(cloud, tmp_path, colour, 0.0)
+    tileset = PointTileset(cloud, read_point_plan(tmp_path / PLAN_FILE))
+    (tile,) = cloud.tiles
+    look = Look(colour, (*DEFAULT, "Red", "ScanAngle"), form)
+    folder = tmp_path / "glb"
+    folder.mkdir()
+    (folder / "empty.glb").write_bytes(empty_glb())
+    for number, entry in enumerate(cloud.file(tile).entries):
+        address = Address(*(int(entry[name]) for name in ("level", "x", "y", "z")))
+        (folder / f"{number}.glb").write_bytes(tileset.content(tile, address, look, None))
+    report = node(root, "gltf_validate.mjs", str(folder))
+    count = len(cloud.file(tile).entries) + 1
+    assert report == {"files": count, "errors": 0, "warnings": 0, "messages": {}}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.http.ogc.point_links import whole_cloud
+from server.http.point_tiles_request import is_of_points
 from server.http.three_d_bytes import JSON, TILES_JSON
 from server.registry.catalogue import Collection, RepresentationKind
 
@@ -38,7 +39,7 @@ def geovolumes_links(collection: Collection, url: str) -> list[Link]:
     ]
     links.append(_link(tileset, _WRITTEN_OUT, TILES_JSON[0], "3D Tiles 1.1"))
     links.append(_link(tileset, TILESET_REL, JSON, "3D Tiles 1.1"))
-    if is_implicit(collection):
+    if is_implicit(collection) or is_of_points(collection):
         links.append(
             _link(
                 f"{url}/3dtiles/explicit/tileset.json",
