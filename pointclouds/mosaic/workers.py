@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import Final
 
 from pointclouds.errors import BuildCancelledError, UnreadablePointCloudError
@@ -19,18 +20,19 @@ _AHEAD: Final = 2
 """Jobs a process that are handed out before the first is done: a thousand waiting jobs would only take memory."""
 
 Cancelled = Callable[[], bool]
-_stop: Event | None = None
+_wanted: Path | None = None
+"""In a worker: the file that is there as long as the work is wanted. (A semaphore of multiprocessing would be one more thing to leak.)"""
 
 
 def stopped() -> bool:
     """In a worker: whether the work is to end."""
-    return _stop is not None and _stop.is_set()
+    return _wanted is not None and not _wanted.exists()
 
 
-def _begin(stop: Event) -> None:
+def _begin(wanted: Path) -> None:
     """In every worker: leave Ctrl-C to the publisher, and end with it even where it is killed."""
-    global _stop
-    _stop = stop
+    global _wanted
+    _wanted = wanted
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -61,19 +63,21 @@ def in_processes[Job, Result](
                 raise BuildCancelledError("the work on the point cloud was stopped")
             yield number, function(job)
         return
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (stop,))
-    try:
-        yield from _results(pool, function, jobs, processes * _AHEAD, cancelled)
-    except BrokenProcessPool as error:
-        raise UnreadablePointCloudError(
-            "a process that reads point clouds ended unexpectedly (out of memory, or a damaged file); publish the files in "
-            "smaller groups to find the one"
-        ) from error
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+    with tempfile.TemporaryDirectory(prefix="chengtu-tiles-") as folder:
+        wanted = Path(folder, "wanted")
+        wanted.touch()
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (wanted,))
+        try:
+            yield from _results(pool, function, jobs, processes * _AHEAD, cancelled)
+        except BrokenProcessPool as error:
+            raise UnreadablePointCloudError(
+                "a process that reads point clouds ended unexpectedly (out of memory, or a damaged file); publish the files in "
+                "smaller groups to find the one"
+            ) from error
+        finally:
+            wanted.unlink()
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _results[Job, Result](

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ from server.publish.point_cloud_sources import clear_point_errors
 from server.publish.publication import flush_tree
 from server.publish.request import Report
 from server.publish.scenes import TILESET_FOLDER
-from server.registry.catalogue import Collection, Interval, RepresentationKind
+from server.registry.catalogue import Collection, Interval, Representation, RepresentationKind
 from server.registry.clock import now
 from server.registry.drafts import CollectionDraft
 from server.registry.staging import staging_folder
@@ -187,12 +187,22 @@ def _finish(
     built = describe(folder, editing.path, options, edits)
     built.interval = _interval(editing, built)
     report("3dtiles", 0.0)
-    representations = derived_again(folder, editing.path, built, options, present)
+    representations = _with_provenance(
+        derived_again(folder, editing.path, built, options, present), editing.properties
+    )
     report("syncing", 0.0)
     flush_tree(folder)
     report("switching", 0.0)
     collection = registry.switch_generation(ticket, _draft(present, built), representations, folder)
     return collection, entry
+
+
+def _with_provenance(made: list[Representation], before: Mapping[str, Any]) -> list[Representation]:
+    """What was derived by a pipeline still was, after an edit."""
+    derived = before.get("derived")
+    if derived is None:
+        return made
+    return [replace(one, properties={**one.properties, "derived": derived}) for one in made]
 
 
 def _interval(editing: Editing, built: Built) -> Interval | None:

@@ -181,6 +181,8 @@ def test_a_point_cloud(publisher: Any, tmp_path: Path) -> None:
     assert set(result.kinds) == {
         RepresentationKind.POINT_CLOUD,
         RepresentationKind.TILESET_3D,
+        RepresentationKind.COVERAGE,
+        RepresentationKind.MAP,
         RepresentationKind.RECORD,
     }
     cloud = result.collection.representations[RepresentationKind.POINT_CLOUD]
