@@ -85,6 +85,23 @@ def dimension_of(name: str) -> str:
     return _BY_ALIAS.get(plain.lower().replace(" ", "_"), _BY_ALIAS.get(plain.lower(), plain))
 
 
+def dimensions_of(names: Sequence[str]) -> list[str]:
+    """The dimensions that columns mean. Where several mean the same, the one of the plainest name ("z", not "height") has it and
+    the others keep their own names; where none is plain, all of them mean it."""
+    meant = [dimension_of(name) for name in names]
+    plain = {dimension for name, dimension in zip(names, meant, strict=True) if _is_plain(name, dimension)}
+    return [
+        dimension
+        if meant.count(dimension) == 1 or dimension not in plain or _is_plain(name, dimension)
+        else name.strip()
+        for name, dimension in zip(names, meant, strict=True)
+    ]
+
+
+def _is_plain(name: str, dimension: str) -> bool:
+    return name.strip().strip("\"'").lower() == dimension.lower()
+
+
 @dataclass
 class Span:
     """What was seen of one column: its ends, and whether all of it were whole numbers."""

@@ -11,7 +11,7 @@ import pyproj
 
 from pointclouds.errors import UnreadablePointCloudError
 from pointclouds.formats.blocks import BlockSource
-from pointclouds.formats.columns import Layout, Spans, dimension_of, make_layout
+from pointclouds.formats.columns import Layout, Spans, make_layout
 from pointclouds.formats.ept_layout import EptDimension, EptLayout, Key, node_name, read_ept
 from pointclouds.las.layout import TARGET_FORMAT, Records, copy_into
 from pointclouds.las.reader import check_compressed, inspect, read_chunks, reading, require_inside
@@ -188,13 +188,8 @@ class EptSource(BlockSource):
 
 
 def _called(one: EptDimension) -> str:
-    return (
-        "ScanAngle"
-        if one.name in _ANGLES
-        else dimension_of(one.name)
-        if one.name not in ("X", "Y", "Z")
-        else one.name
-    )
+    """EPT names dimensions as PDAL does; a name such as Height means itself."""
+    return "ScanAngle" if one.name in _ANGLES else one.name
 
 
 def _natural(stored: npt.NDArray[Any], one: EptDimension) -> npt.NDArray[Any]:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyproj
 
 from pointclouds.crs import parse_crs
-from pointclouds.errors import UnreadablePointCloudError
+from pointclouds.errors import EmptyPointCloudError, UnreadablePointCloudError
 from pointclouds.formats.blocks import BlockSource
-from pointclouds.formats.columns import Columns, Spans, dimension_of, make_layout
+from pointclouds.formats.columns import Columns, Spans, dimensions_of, make_layout
 from pointclouds.formats.ply_header import Element, PlyHeader, read_ply_header
 from pointclouds.formats.text import described, line_blocks, parse_lines
 from pointclouds.formats.text_lines import SKIPPED, TextLayout
@@ -43,6 +43,8 @@ class PlySource(BlockSource):
         self.path = path
         with reading(path):
             self._header = read_ply_header(path)
+            if self._header.vertex.count == 0:
+                raise EmptyPointCloudError(f"{path.name} holds no points; there is nothing to publish")
             self._names = _names(self._header.vertex, path.name)
             if crs is None and self._header.crs:
                 crs = parse_crs(self._header.crs, f"{path.name}: the comment of its header")
@@ -81,8 +83,9 @@ class PlySource(BlockSource):
 def _names(vertex: Element, name: str) -> tuple[str, ...]:
     """The dimension of each property; SKIPPED for lists. A second property of one meaning keeps its own name."""
     found: list[str] = []
-    for one in vertex.properties:
-        meant = dimension_of(one.name)
+    for one, meant in zip(
+        vertex.properties, dimensions_of([one.name for one in vertex.properties]), strict=True
+    ):
         called = SKIPPED if one.count_dtype is not None else one.name if meant in found else meant
         if called != SKIPPED and called in found:
             raise UnreadablePointCloudError(f"{name}: its PLY header has the property {one.name} twice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -9,9 +10,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyproj
+from pyproj.aoi import AreaOfInterest
 from pyproj.crs import CompoundCRS, GeographicCRS, ProjectedCRS
 from pyproj.crs.coordinate_operation import UTMConversion
 from pyproj.exceptions import ProjError
+from pyproj.transformer import TransformerGroup
 
 from pointclouds.crs import horizontal_part, parse_crs, vertical_part
 from pointclouds.errors import UnreadablePointCloudError, UnusableCrsError
@@ -22,6 +25,7 @@ from pointclouds.sources import Box3, PointSource, SourceDescription
 
 _STEPS: Final = 0.001
 _EDGE: Final = 21
+_GOOD: Final = 0.1
 _REACH: Final = 2**31 - 2
 _CGCS2000: Final = 4490
 _CGCS2000_NAMES: Final = ("China Geodetic Coordinate System 2000", "CGCS2000", "China 2000", "D_China_2000")
@@ -32,17 +36,19 @@ class ReprojectedSource:
     """Another source's points in another CRS: the same order, the same count. Pickles; each process has a transformation of its own."""
 
     def __init__(
-        self, source: PointSource, target: pyproj.CRS, way: tuple[str, str], notes: tuple[str, ...]
+        self, source: PointSource, target: pyproj.CRS, way: tuple[str, str], note: str, *, upright: bool
     ) -> None:
-        """`way`: WKT from and to, in which x, y and z are transformed; `target` is what the points are said to be in."""
+        """`way`: WKT from and to, in which x, y and z are transformed; `target` is what the points are said to be in; `upright`:
+        heights change, for which only the best operation that PROJ knows will do."""
         self._source = source
-        self._way = way
+        self._way, self._upright = way, upright
         self._transformer: pyproj.Transformer | None = None
         given = source.description
         if given.box is None:
             raise UnusableCrsError(
                 f"{given.name} does not say where its points lie; it cannot be reprojected"
             )
+        self._area = _area(pyproj.CRS.from_wkt(way[0]), given.box)
         box = _box(self._transform, given.box, given.name)
         low, high = (box[0], box[1], box[2]), (box[3], box[4], box[5])
         offset = choose_offset(low, high)
@@ -62,7 +68,7 @@ class ReprojectedSource:
             crs=target,
             scale=(float(scale),) * 3,
             offset=offset,
-            notes=(*given.notes, *notes),
+            notes=(*given.notes, note, *_accuracy(self._transformer)),
         )
 
     @property
@@ -77,7 +83,7 @@ class ReprojectedSource:
         self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], z: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], ...]:
         if self._transformer is None:
-            self._transformer = _transformer(*self._way)
+            self._transformer = _transformer(*self._way, self._area, upright=self._upright)
         result: tuple[npt.NDArray[np.float64], ...] = self._transformer.transform(x, y, z)
         return result
 
@@ -108,20 +114,44 @@ def _outside(name: str, crs: pyproj.CRS | None) -> UnreadablePointCloudError:
     )
 
 
-def _transformer(source: str, target: str) -> pyproj.Transformer:
+def _area(crs: pyproj.CRS, box: Box3) -> AreaOfInterest | None:
+    """The box in degrees, by which PROJ chooses between operations; None where it cannot be told."""
+    geodetic = crs.geodetic_crs
+    if geodetic is None or crs.is_geocentric:
+        return None
+    if crs.is_geographic:
+        west, south, east, north = box[0], box[1], box[3], box[4]
+    else:
+        forth = pyproj.Transformer.from_crs(horizontal_part(crs), geodetic.to_2d(), always_xy=True)
+        west, south, east, north = forth.transform_bounds(box[0], box[1], box[3], box[4])
+    if not (-360 <= west <= east <= 360 and -90 <= south <= north <= 90):
+        return None
+    return AreaOfInterest(west, south, east, north)
+
+
+def _transformer(source: str, target: str, area: Any, *, upright: bool) -> pyproj.Transformer:
+    """`area` as `_area` gives it. Never a ballpark; where heights change the best operation only: without its grid PROJ would return z unchanged."""
+    start, end = pyproj.CRS.from_wkt(source), pyproj.CRS.from_wkt(target)
+    missing = UnusableCrsError(
+        f"PROJ knows no way from {start.name} to {end.name} that is better than a guess; "
+        "install the grid it needs, or choose another CRS"
+    )
     try:
-        return pyproj.Transformer.from_crs(
-            pyproj.CRS.from_wkt(source),
-            pyproj.CRS.from_wkt(target),
-            always_xy=True,
-            only_best=True,
-            allow_ballpark=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a better operation lacks its grid: said in a note
+            group = TransformerGroup(start, end, always_xy=True, allow_ballpark=False, area_of_interest=area)
     except ProjError as error:
-        raise UnusableCrsError(
-            f"PROJ knows no way from {pyproj.CRS.from_wkt(source).name} to {pyproj.CRS.from_wkt(target).name} "
-            "that is better than a guess; install the grid it needs, or choose another CRS"
-        ) from error
+        raise missing from error
+    if not group.transformers or (upright and not group.best_available):
+        raise missing
+    return group.transformers[0]
+
+
+def _accuracy(transformer: pyproj.Transformer | None) -> tuple[str, ...]:
+    """A note where datums differ and the operation is good to more than a decimetre only."""
+    if transformer is None or transformer.accuracy <= _GOOD:
+        return ()
+    return (f"the change of datum ({transformer.description}) is good to {transformer.accuracy:g} m",)
 
 
 def _box(transform: Any, box: Box3, name: str) -> Box3:
@@ -179,7 +209,7 @@ def _upright(source: PointSource, crs: pyproj.CRS, target: pyproj.CRS) -> PointS
     note = f"reprojected from {crs.name} (geocentric) to {whole.name}; heights are above the ellipsoid"
     if vertical_part(target) is not None:
         note = f"reprojected from {crs.name} (geocentric) to {whole.name}"
-    return ReprojectedSource(source, whole, (crs.to_wkt(), whole.to_wkt()), (note,))
+    return ReprojectedSource(source, whole, (crs.to_wkt(), whole.to_wkt()), note, upright=True)
 
 
 def _flat(source: PointSource, crs: pyproj.CRS, target: pyproj.CRS) -> PointSource:
@@ -193,13 +223,13 @@ def _flat(source: PointSource, crs: pyproj.CRS, target: pyproj.CRS) -> PointSour
         )
     if wants is not None and not (has is not None and has.equals(wants)):
         note = f"reprojected from {crs.name} to {target.name}, heights included"
-        return ReprojectedSource(source, target, (crs.to_wkt(), target.to_wkt()), (note,))
+        return ReprojectedSource(source, target, (crs.to_wkt(), target.to_wkt()), note, upright=True)
     start, end = horizontal_part(crs).to_2d(), horizontal_part(target).to_2d()
     whole = target if wants is not None else _with_heights(end, has, above_ellipsoid=above_ellipsoid)
     if start.equals(end, ignore_axis_order=True) and wants is None:
         return source
     note = f"reprojected from {start.name} to {end.name}; heights are kept as they are"
-    return ReprojectedSource(source, whole, (start.to_wkt(), end.to_wkt()), (note,))
+    return ReprojectedSource(source, whole, (start.to_wkt(), end.to_wkt()), note, upright=False)
 
 
 def _with_heights(flat: pyproj.CRS, vertical: pyproj.CRS | None, *, above_ellipsoid: bool) -> pyproj.CRS:
@@ -240,7 +270,6 @@ def projected_crs_of(crs: pyproj.CRS, box: Box3) -> pyproj.CRS:
 
 
 def _utm(geodetic: pyproj.CRS, longitude: float, latitude: float) -> pyproj.CRS:
-    from pyproj.aoi import AreaOfInterest
     from pyproj.database import query_utm_crs_info
 
     zone = int((longitude + 180) // 6) + 1

@@ -10,7 +10,7 @@ from typing import Final
 from charset_normalizer import from_bytes
 
 from pointclouds.errors import UnreadablePointCloudError
-from pointclouds.formats.columns import dimension_of
+from pointclouds.formats.columns import dimension_of, dimensions_of
 
 SAMPLE_BYTES: Final = 262_144
 LONGEST_LINE: Final = 1 << 20
@@ -204,7 +204,7 @@ def _columns(
             )
         names += [SKIPPED] * (width - len(names))
     elif header is not None and len(header) == width and not any(_NUMBER.match(cell) for cell in header):
-        names = [dimension_of(cell) for cell in header]
+        names = dimensions_of(header)
     else:
         names = _by_order(rows, width, name)
     left_out = []

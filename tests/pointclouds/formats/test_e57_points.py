@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pye57
 import pyproj
 import pytest
 from pye57 import libe57

@@ -87,7 +87,10 @@ BAD = {
     "unknown line": (b"ply\nformat ascii 1.0\nhello\nend_header\n1\n", "does not have"),
     "no vertices element": (b"ply\nformat ascii 1.0\nelement face 0\nend_header\n", "no element vertex"),
     "no z": (b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nend_header\n1 2\n", "no property z"),
-    "x twice": (HEAD.format("ascii", 1).replace("float y", "float x").encode() + b"1 2 3\n", "twice"),
+    "q twice": (
+        HEAD.format("ascii", 1).replace("float z", "float z\nproperty float q\nproperty float q").encode() + b"1 2 3 4 5\n",
+        "twice",
+    ),
     "words": (HEAD.format("ascii", 1).encode() + b"one two three\n", "cannot be read"),
     "a list longer than the file": (
         b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
