@@ -16,6 +16,7 @@ from pointclouds.cloud.nodes import nodes_path
 from pointclouds.cloud.summary import PointCloudSummary
 from pointclouds.copc.check import Finding, check_structure, check_totals, examine_nodes, node_statistics
 from pointclouds.copc.reader import CopcFile
+from pointclouds.crs import parse_crs
 from pointclouds.errors import InvalidCopcError, OutputError
 
 _TASK_POINTS: Final = 1_000_000
@@ -71,10 +72,7 @@ def take_over_copc(
     """
     _require_sound(path, check_structure(path))
     with CopcFile(path) as copc:
-        if crs is not None and (copc.crs is None or not copc.crs.equals(pyproj.CRS(crs))):
-            raise InvalidCopcError(
-                f"{path.name} does not name {pyproj.CRS(crs).name}, so it has to be built anew"
-            )
+        _require_crs(copc, crs)
         statistics = node_statistics(copc)
         found: list[Finding] = []
         seen = 0
@@ -101,6 +99,14 @@ def take_over_copc(
             f"the table of {path.name} cannot be written: {error}; free space or choose another place"
         ) from error
     return summary
+
+
+def _require_crs(copc: CopcFile, crs: str | pyproj.CRS | None) -> None:
+    if crs is None:
+        return
+    wanted = parse_crs(crs)
+    if copc.crs is None or not copc.crs.equals(wanted, ignore_axis_order=True):
+        raise InvalidCopcError(f"{copc.path.name} does not name {wanted.name}, so it has to be built anew")
 
 
 def _require_sound(path: Path, findings: list[Finding]) -> None:
