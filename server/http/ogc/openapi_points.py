@@ -53,11 +53,25 @@ def point_paths(get: Get) -> Document:
         "collectionId",
         *_SELECTING,
     )
-    for path in (points, statistics):
+    profile = get(
+        "getPointProfile",
+        TAG,
+        "Points along a line, with terrain and surface",
+        ("json", "geojson", "csv", "image/png"),
+        "collectionId",
+        "profileLine",
+        "profileWidth",
+        "profileGround",
+        "crs",
+        *(name for name in _SELECTING if not name.startswith("bbox")),
+        "maxPoints",
+    )
+    for path in (points, statistics, profile):
         path["get"]["responses"]["413"] = _TOO_MANY
     return {
         _ONE: points,
         f"{_ONE}/statistics": statistics,
+        f"{_ONE}/profile": profile,
         f"{_ONE}/{{pointId}}": get(
             "getPoint", TAG, "One point", ("geojson",), "collectionId", "pointId", "crs"
         ),
@@ -75,6 +89,9 @@ def point_parameters() -> Document:
             "schema": {"type": "string"},
         },
         "pointResolution": _query("resolution", "Distance of points in metres; finer levels are left out", {"type": "number", "minimum": 0, "exclusiveMinimum": True}),
+        "profileLine": _query("coords", "A line as WKT in CRS84, or in `crs`: LINESTRING(4.3651 52.0110,4.3672 52.0119)", {"type": "string"}) | {"required": True},
+        "profileWidth": _query("width", "Metres to each side of the line", {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 100, "default": 1}),
+        "profileGround": _query("ground", "Whether terrain and surface along the line are told too", {"type": "boolean", "default": True}),
         "maxPoints": _query("max-points", "At most so many points, spread evenly", {"type": "integer", "minimum": 1}),
     }  # fmt: skip
 
