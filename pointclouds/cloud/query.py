@@ -371,8 +371,9 @@ class PlanReader:
         needed = self._selection(tuple(query.filter.fields)) if query.filter is not None else 0
         self.selection = wanted | needed | selection_of(())
         self.test_selection = needed | selection_of(())
-        # A large download must not push out what views ask for again and again.
-        self._keeps = source.points * cloud.dtype.itemsize * 4 <= NODE_CACHE.most_bytes
+        # A large download must not push out what views ask for again and again: the coarse nodes, which come first.
+        sizes = np.cumsum(source.counts) * cloud.dtype.itemsize
+        self._kept = int(np.searchsorted(sizes, NODE_CACHE.most_bytes / 2, side="right"))
 
     def _selection(self, names: tuple[str, ...] | None) -> int:
         if names is None:
@@ -387,7 +388,7 @@ class PlanReader:
         if kept is not None:
             return kept
         records = file.read_node(file.entries[row], selection)
-        if self._keeps:
+        if index < self._kept:
             NODE_CACHE.put(str(file.path), row, selection, records)
         return records
 

@@ -39,7 +39,7 @@ from server.http.ogc import features_schema, history, records, search, transacti
 from server.http.ogc.documents import CATALOGUE_ID
 from server.http.ogc.features_forms import items_page, written_item, written_page
 from server.http.ogc.features_request import feature_request
-from server.http.ogc.points import has_points_only, point_answer, points_answer
+from server.http.ogc.point_routes import has_points_only, item_of_points, items_of_points
 from server.http.ogc.pygeoapi_adapter import (
     ApiFunction,
     Caller,
@@ -78,7 +78,7 @@ def items(public_id: str) -> Response:
     if public_id == CATALOGUE_ID:
         return records.items(here)
     if has_points_only(here.collection(public_id)[0]):
-        return points_answer(here, public_id, "items")
+        return items_of_points(here, public_id, "items")
     asked = feature_request(here, public_id)
     form = here.format(*ITEM_FORMS)
     query = parse_items(asked, here.services.limits)
@@ -179,7 +179,7 @@ def item(public_id: str, feature_id: str) -> Response:
     if public_id == CATALOGUE_ID:
         return records.item(here, feature_id)
     if has_points_only(here.collection(public_id)[0]):
-        return point_answer(here, public_id, feature_id, "items")
+        return item_of_points(here, public_id, feature_id, "items")
     asked = feature_request(here, public_id)
     found, query = find_item(asked, feature_id)
     form = here.format(*ITEM_FORMS)

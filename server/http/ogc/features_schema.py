@@ -13,13 +13,12 @@ from flask import Blueprint, Response
 
 from providers.features.context import current_hidden
 from providers.features.schema import CollectionSchema, FieldDefinition
-from providers.points.schema import point_schema
 from server.http.context import RequestContext, context, html_answer, json_answer, respond
 from server.http.features import FeatureRequest, state_etag
 from server.http.negotiation import MEDIA_TYPES
 from server.http.ogc.documents import link
 from server.http.ogc.features_request import feature_request
-from server.http.ogc.points import cloud_of, has_points_only
+from server.http.ogc.point_routes import has_points_only
 from server.http.ogc.pygeoapi_adapter import PlainRequest, item_functions
 from server.http.ogc.transactions import is_editable
 from server.identity.decision import Decision
@@ -176,6 +175,11 @@ def _points_answer(
     here: RequestContext, public_id: str, collection: Collection, decision: Decision, kind: str
 ) -> Response:
     """The dimensions of a point cloud; points have the order of their octree and are not sorted."""
+    from providers.points.schema import (
+        point_schema,  # readers of point clouds, which those who read features need not
+    )
+    from server.http.ogc.points import cloud_of
+
     schema, hidden = point_schema(cloud_of(collection), decision.hidden_fields), decision.hidden_fields
     language = here.language
     match kind:

@@ -1,6 +1,6 @@
 """Points of a point cloud as items: pages of GeoJSON, one point, downloads in formats of points, statistics.
 
-`/points` answers every point cloud; `/items` answers the same where the collection has no features.
+`/points` answers every point cloud; `/items` answers the same where the collection has no features. The routes are in `point_routes`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,11 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response
-from flask.blueprints import BlueprintSetupState
+from flask import Response
 
 from pointclouds.cloud.cloud import Cloud, open_cloud
-from pointclouds.cloud.node_cache import NODE_CACHE
 from pointclouds.cloud.query import plan
 from providers.features.cursors import encode_cursor
-from providers.points.errors import TooManyPoints
 from providers.points.items import (
     FORMS,
     PointForm,
@@ -37,40 +34,17 @@ from providers.points.request import (
 )
 from providers.points.statistics import statistics_document
 from server.http.answer import COMMON_HEADERS, Answer, Header, not_modified
-from server.http.context import RequestContext, context, json_answer, respond
-from server.http.errors import register_status
+from server.http.context import RequestContext, json_answer, respond
 from server.http.feature_links import encoded, with_parameters
 from server.http.features import state_etag, timestamp
 from server.http.ogc.downloads import start_sending
 from server.identity.decision import Decision
 from server.registry.catalogue import Collection, RepresentationKind
 
-register_status(TooManyPoints, 413)
-
 _AT_ONCE = 400_000
 """Points up to which an answer is made before it is sent; larger ones are sent while they are made, from a place of downloads."""
 _VARY = "Accept, Accept-Encoding, Accept-Language, Authorization"
 _GEOJSON = FORMS["geojson"].media_type
-
-
-def register(blueprint: Blueprint) -> None:
-    """Add the routes."""
-    base = "/ogc/collections/<public_id>/points"
-    blueprint.add_url_rule(base, view_func=points)
-    blueprint.add_url_rule(f"{base}/statistics", view_func=point_statistics)
-    blueprint.add_url_rule(f"{base}/<point_id>", view_func=point)
-    blueprint.record_once(_configure)
-
-
-def _configure(state: BlueprintSetupState) -> None:
-    """Tell this process how much memory decoded nodes may take."""
-    NODE_CACHE.limit(state.app.extensions["chengtu"].settings.points.node_cache_bytes)
-
-
-def has_points_only(collection: Collection) -> bool:
-    """Whether a collection's items are its points."""
-    kinds = collection.representations
-    return RepresentationKind.POINT_CLOUD in kinds and RepresentationKind.FEATURES not in kinds
 
 
 def cloud_of(collection: Collection) -> Cloud:
@@ -94,13 +68,9 @@ def point_context(here: RequestContext, collection: Collection, decision: Decisi
 # --- points --------------------------------------------------------------------------------------------------------------
 
 
-def points(public_id: str) -> Response:
-    """A page of points as GeoJSON, or all that are asked for in a format of points."""
-    return points_answer(context(), public_id, "points")
-
-
 def points_answer(here: RequestContext, public_id: str, path: str) -> Response:
-    """The same at `path` below the collection ("points", "items")."""
+    """A page of points as GeoJSON, or all that are asked for in a format of points, at `path` below the collection ("points",
+    "items")."""
     collection, decision = here.having(public_id, RepresentationKind.POINT_CLOUD)
     form = FORMS[here.format(*FORMS)]
     url = f"{here.url_of(public_id)}/{path}"
@@ -192,13 +162,8 @@ def _links(
 # --- one point -----------------------------------------------------------------------------------------------------------
 
 
-def point(public_id: str, point_id: str) -> Response:
-    """One point by its id."""
-    return point_answer(context(), public_id, point_id, "points")
-
-
 def point_answer(here: RequestContext, public_id: str, point_id: str, path: str) -> Response:
-    """The same at `path` below the collection."""
+    """One point by its id, at `path` below the collection."""
     collection, decision = here.having(public_id, RepresentationKind.POINT_CLOUD)
     here.only("crs")
     here.format("geojson")
@@ -280,9 +245,8 @@ def _sent(
 # --- statistics ----------------------------------------------------------------------------------------------------------
 
 
-def point_statistics(public_id: str) -> Response:
+def statistics_answer(here: RequestContext, public_id: str) -> Response:
     """Counts, classes, spans of dimensions, density and time of the points asked for."""
-    here = context()
     collection, decision = here.having(public_id, RepresentationKind.POINT_CLOUD)
     here.format("json")
     cloud = cloud_of(collection)

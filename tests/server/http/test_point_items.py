@@ -621,3 +621,66 @@ def test_dimensions_are_queryables(points_city: PointCity) -> None:
 def test_hidden_dimensions_are_no_queryables(points_city: PointCity, limited: Any) -> None:
     for kind in ("queryables", "schema"):
         assert not {"Intensity", "Amplitude"} & set(points_city.client.json(f"{BASE}/{kind}")["properties"])
+
+
+# --- fuzzing -------------------------------------------------------------------------------------------------------------
+
+_TOKENS = [
+    "Classification", "Z", "Intensity", "GpsTime", "datetime", "Amplitude", "geometry", "Nothing", "=", "<>", "<", ">=", "+", "-", "*", "/", "%", "^", "(",
+    ")", ",", "AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "IS NULL", "TRUE", "FALSE", "1", "-7.5", "1e308", "1e309", "99999999999999999999", "'a'",
+    "TIMESTAMP('2025-05-01T12:00:00Z')", "DATE('2025-05-01')", "S_INTERSECTS", "S_WITHIN", "T_AFTER", "POINT(4.36 52.01)", "BBOX(4,52,5,53)",
+    "POLYGON((4 52,5 52,5 53,4 52))", "POLYGON((4 52,5 53,5 52,4 53,4 52))", "LINESTRING(4 52,5 53)", "ABS", "POW", "CASEI", "INTERVAL('..','2025-05-01')",
+    "\0", "\ud7ff", "城",
+]  # fmt: skip
+_PIECES = [
+    "4.36", "52.01", "-1", "0", "1e999", "nan", "inf", "", " ", ",", "..", "/", "2025-05-01", "2025-05-01T12:00:00Z", "9999-12-31", "0001-01-01T00:00:00Z", "x",
+    "EPSG:4326", "EPSG:99999", "http://www.opengis.net/def/crs/OGC/1.3/CRS84", NATIVE, "http://www.opengis.net/def/crs/EPSG/0/4978", "cql2-json", "{}", "[]",
+    '{"op":"and","args":[]}', '{"op":"=","args":[{"property":"Z"},null]}', "Classification", "Classification,Z", "%", "\0", "城", "1" * 400, "WyJhIl0",
+]  # fmt: skip
+_NAMES = [
+    "bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs", "resolution", "max-points", "properties", "limit", "cursor", "Classification",
+    "Amplitude", "f", "lang", "", "nothing",
+]  # fmt: skip
+
+
+def _malformed(random: np.random.Generator) -> str:
+    """A query string: real names, and values put together from pieces that mean something somewhere."""
+
+    def some(values: list[str], most: int) -> list[str]:
+        return [values[place] for place in random.integers(0, len(values), random.integers(1, most + 1))]
+
+    pairs = []
+    for name in some(_NAMES, 4):
+        if name == "f" and random.random() < 0.7:
+            value = some(["geojson", "multipoint", "csv", "ply", "arrow", "laz", "las"], 1)[0]
+        elif name == "filter" and random.random() < 0.8:
+            value = " ".join(some(_TOKENS, 9))
+        elif name == "bbox" and random.random() < 0.7:
+            value = ",".join(some([*_PIECES[:7], "84950", "447550"], 6))
+        else:
+            value = "".join(some(_PIECES, 3))
+        pairs.append(f"{quote(name)}={quote(value, safe='' if random.random() < 0.9 else '%&=')}")
+    return "&".join(pairs)
+
+
+def _fuzz(city: PointCity, seed: int, number: int) -> dict[int, int]:
+    random = np.random.default_rng(seed)
+    found: dict[int, int] = {}
+    for _ in range(number):
+        path = ("points", "points/statistics", "items", "points/pointcloud.0-0-0-0.1")[random.integers(0, 4)]
+        query = _malformed(random)
+        status = city.client.get(f"{BASE}/{path}?{query}").status
+        assert status in (200, 400, 404, 406, 413), (status, path, query)
+        found[status] = found.get(status, 0) + 1
+    return found
+
+
+def test_malformed_queries(points_city: PointCity) -> None:
+    found = _fuzz(points_city, 1, 400)
+    assert found[400] > 200
+    assert found[200] > 3
+
+
+@pytest.mark.acceptance
+def test_ten_thousand_malformed_queries(points_city: PointCity) -> None:
+    assert _fuzz(points_city, 2, 10_000)[400] > 5000

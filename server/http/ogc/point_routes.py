@@ -1,0 +1,70 @@
+"""The routes of points, and which collections have points for items.
+
+What answers them reads point clouds, which a server without any need not load: `server.http.ogc.points` is imported by the first
+request for points.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+from flask.blueprints import BlueprintSetupState
+
+from providers.points.errors import TooManyPoints
+from server.http.context import RequestContext, context
+from server.http.errors import register_status
+from server.registry.catalogue import Collection, RepresentationKind
+
+register_status(TooManyPoints, 413)
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the routes."""
+    base = "/ogc/collections/<public_id>/points"
+    blueprint.add_url_rule(base, view_func=points)
+    blueprint.add_url_rule(f"{base}/statistics", view_func=point_statistics)
+    blueprint.add_url_rule(f"{base}/<point_id>", view_func=point)
+    blueprint.record_once(_configure)
+
+
+def _configure(state: BlueprintSetupState) -> None:
+    """Tell this process how much memory decoded nodes may take."""
+    from pointclouds.cloud.node_cache import NODE_CACHE
+
+    NODE_CACHE.limit(state.app.extensions["chengtu"].settings.points.node_cache_bytes)
+
+
+def has_points_only(collection: Collection) -> bool:
+    """Whether a collection's items are its points."""
+    kinds = collection.representations
+    return RepresentationKind.POINT_CLOUD in kinds and RepresentationKind.FEATURES not in kinds
+
+
+def points(public_id: str) -> Response:
+    """A page of points as GeoJSON, or all that are asked for in a format of points."""
+    return items_of_points(context(), public_id, "points")
+
+
+def point(public_id: str, point_id: str) -> Response:
+    """One point by its id."""
+    return item_of_points(context(), public_id, point_id, "points")
+
+
+def point_statistics(public_id: str) -> Response:
+    """Counts, classes, spans of dimensions, density and time of the points asked for."""
+    from server.http.ogc.points import statistics_answer
+
+    return statistics_answer(context(), public_id)
+
+
+def items_of_points(here: RequestContext, public_id: str, path: str) -> Response:
+    """Points as `path` below the collection ("points", "items") answers them."""
+    from server.http.ogc.points import points_answer
+
+    return points_answer(here, public_id, path)
+
+
+def item_of_points(here: RequestContext, public_id: str, point_id: str, path: str) -> Response:
+    """One point, the same way."""
+    from server.http.ogc.points import point_answer
+
+    return point_answer(here, public_id, point_id, path)
