@@ -56,13 +56,14 @@ class PointDocuments:
         plan = self.tileset.plan
         transform = {"transform": list(plan.transform)}
         if self.tileset.cloud.is_mosaic:
-            root = self._group(self.tileset.groups, "", LEVELS_OF_A_DOCUMENT)
-            root = root or self._nothing()
-            return self._document({**transform, **root}, max(plan.edge, root["geometricError"]))
+            whole = self._group(self.tileset.groups, "", LEVELS_OF_A_DOCUMENT) or self._nothing()
+            return self._document({**transform, **whole}, max(plan.edge, whole["geometricError"]))
         tile = self.tileset.cloud.tiles[0]
         octree = self._octree(tile, "")
-        root = {
-            "boundingVolume": {"box": box_values(self.tileset.octree(tile).box)},
+        low, high = self.tileset.octree(tile).box
+        margin = self.tileset.radius(tile, 0) if self._has_marks else 0.0
+        root: Document = {
+            "boundingVolume": {"box": box_values((low - margin, high + margin))},
             "geometricError": plan.edge,
             "refine": "ADD",
         }
@@ -120,6 +121,11 @@ class PointDocuments:
         return said if ends is None else {**said, "colourLow": ends[0], "colourHigh": ends[1]}
 
     @property
+    def _has_marks(self) -> bool:
+        """Whether contents are triangles, which reach beyond their points."""
+        return self.look.form == "marks"
+
+    @property
     def _ending(self) -> str:
         return "pnts" if self.look.form == "pnts" else "glb"
 
@@ -156,7 +162,12 @@ class PointDocuments:
         places = np.flatnonzero((cells == address[1:]).all(axis=1) & shown[address.level][0])
         if not len(places):
             return None
-        writer = _Writer(octree, shown, self.tileset.root_error(tile), address.level, self._ending)
+        margins = [
+            self.tileset.radius(tile, level) if self._has_marks else 0.0
+            for level in range(len(octree.levels))
+        ]
+        error = self.tileset.root_error(tile)
+        writer = _Writer(octree, shown, error, address.level, self._ending, margins)
         return writer.tile(address.level, int(places[0]))
 
     # --- a mosaic ----------------------------------------------------------------------------------------------------
@@ -196,8 +207,9 @@ class PointDocuments:
             return None
         box = np.array(tile.box)
         low, high = self.tileset.frame.boxes(box[None, :3], box[None, 3:])
+        margin = self.tileset.radius(tile, 0) if self._has_marks else 0.0
         return {
-            "boundingVolume": {"box": box_values((low[0], high[0]))},
+            "boundingVolume": {"box": box_values((low[0] - margin, high[0] + margin))},
             "geometricError": self.tileset.root_error(tile),
             "content": {"uri": f"{above}tiles/{tile.name}/tileset.json"},
         }
@@ -222,7 +234,9 @@ class PointDocuments:
         ]
 
     def _volume(self, group: Group) -> Document:
-        return {"boundingVolume": {"box": box_values(self._box(group))}}
+        low, high = self._box(group)
+        margin = self.tileset.radius_of(group) if self._has_marks else 0.0
+        return {"boundingVolume": {"box": box_values((low - margin, high + margin))}}
 
     def _box(self, group: Group) -> Corners:
         boxes = np.array([tile.box for tile in group.tiles])
@@ -232,20 +246,22 @@ class PointDocuments:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes tiles out one by one. `top`: level at which the document begins; `error`: of the octree's root."""
+    """Writes tiles out one by one. `top`: level at which the document begins; `error`: of the octree's root; `margins`: by level,
+    metres by which contents reach beyond their points."""
 
     octree: Octree
     shown: Sequence[tuple[Mask, Mask]]
     error: float
     top: int
     ending: str
+    margins: Sequence[float]
 
     def tile(self, depth: int, place: int) -> Document:
         """A tile and those below it, down to where the next document begins."""
-        level = self.octree.levels[depth]
+        level, margin = self.octree.levels[depth], self.margins[depth]
         x, y, z = cells_of(level.codes[place : place + 1])[0].tolist()
         tile: Document = {
-            "boundingVolume": {"box": box_values((level.low[place], level.high[place]))},
+            "boundingVolume": {"box": box_values((level.low[place] - margin, level.high[place] + margin))},
             "geometricError": self.error / 2**depth,
             "refine": "ADD",
         }

@@ -172,9 +172,22 @@ class PointTileset:
                 f"{tile.path.name}: points of node {'-'.join(map(str, address))} cannot be placed on the globe; "
                 "they lie outside the area of the CRS or of its grid"
             )
+        return self._written(local, records, look, self.radius(tile, address.level))
+
+    def radius(self, tile: CloudTile, level: int) -> float:
+        """Metres of the triangle that marks a point of a level: half the distance to the next point; of coarse levels less, or it
+        would hide the finer ones."""
+        octree = self.octree(tile)
         finest = octree.spacing / 2 ** (len(octree.levels) - 1)
-        spacing = min(octree.spacing / 2**address.level, finest * _FINEST_FACTOR)
-        return self._written(local, records, look, self.frame.metres(spacing) * _RADIUS_OF_SPACING)
+        spacing = self.frame.metres(min(octree.spacing / 2**level, finest * _FINEST_FACTOR))
+        number = self._group_of.get(tile.name)
+        if number is not None:
+            spacing = min(spacing, self.limit(number) / ERROR_OF_SPACING)
+        return spacing * _RADIUS_OF_SPACING
+
+    def radius_of(self, group: Group) -> float:
+        """The same of the points that show a group."""
+        return self.limit(group.number) / ERROR_OF_SPACING * _RADIUS_OF_SPACING
 
     def overview_content(self, group: Group, look: Look, query: PointQuery | None) -> bytes | None:
         """The points of the overview that lie in a group's tiles, as fine as the group is looked at; None without an overview."""
@@ -191,8 +204,7 @@ class PointTileset:
         records = np.concatenate(found)
         native = coordinates(records, self.cloud.scale, self.cloud.offset)
         local = self.frame.from_native(native, native.min(axis=0), native.max(axis=0))
-        radius = self.spacing_of(group) * _RADIUS_OF_SPACING
-        return self._written(local, records, look, radius)
+        return self._written(local, records, look, self.radius_of(group))
 
     def spacing_of(self, group: Group) -> float:
         """Metres between the points that show a group."""

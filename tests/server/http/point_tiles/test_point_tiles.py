@@ -18,6 +18,7 @@ from pointclouds.las.layout import dimension
 from pointclouds.las.times import utc_of
 from pointclouds.tilesets import tileset
 from server.identity.decision import Decision
+from tiles.three_d.check import CallFiles, inspect_tileset
 
 BASE = "/ogc/collections/demo.{}/3dtiles"
 
@@ -395,3 +396,27 @@ def forget(path: Path) -> None:
     tileset._TILESETS._values.clear()
     tileset._OCTREES._values.clear()
     ept._VIEWS._views.clear()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            f"collections/demo.{name}/3dtiles/{form}tileset.json{query}"
+            for name in ("scan", "mosaic")
+            for form, query in (("", ""), ("explicit/", ""), ("1.0/", ""))
+        ),
+        "collections/demo.scan/3dtiles/explicit/tileset.json?marks=points",
+        "collections/demo.scan/3dtiles/tileset.json?colour=rgb&filter=Classification%3D6",
+        "3dtiles/tileset.json?collections=demo.scan,demo.mosaic",
+    ],
+)
+def test_the_checker_finds_nothing(path: str, points: Any) -> None:
+    def fetch(address: str) -> bytes | None:
+        reply = points.get(f"/{address}")
+        assert reply.status in (200, 404), (address, reply.status)
+        return reply.body if reply.status == 200 else None
+
+    report = inspect_tileset(CallFiles(fetch), f"ogc/{path}")
+    assert [str(one) for one in report.findings] == []
+    assert report.counts["contents"] > 1
