@@ -26,7 +26,7 @@ DIMENSIONS: Final[Mapping[ColourMode, tuple[str, ...]]] = {
 
 Colours = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-_CLASS_COLOURS: Final = {
+CLASS_COLOURS: Final = {
     0: (170, 170, 170),  # created, never classified
     1: (190, 190, 190),  # unclassified
     2: (166, 124, 82),  # ground
@@ -90,7 +90,7 @@ _LINEAR16_EDGES: Final = (_LINEAR16[1:].astype(np.float64) + _LINEAR16[:-1]) / 2
 
 def _class_table() -> npt.NDArray[np.uint8]:
     table = np.tile(np.array(_OTHER_CLASS, np.uint8), (256, 1))
-    for code, colour in _CLASS_COLOURS.items():
+    for code, colour in CLASS_COLOURS.items():
         table[code] = colour
     return _LINEAR8[table]
 

@@ -18,7 +18,7 @@ from pointclouds.crs import horizontal_part, vertical_unit
 from pointclouds.errors import PointCloudError, QueryError
 from pointclouds.rasters.cells import CellWindow
 from pointclouds.rasters.raster import PointRaster
-from pointclouds.tilesets.colours import _CLASS_COLOURS as CLASS_COLOURS
+from pointclouds.tilesets.colours import CLASS_COLOURS
 from providers.errors import AnswerTooLarge
 from tiles.cache.changes import Unchanging
 from tiles.crs import parse_crs, transformer

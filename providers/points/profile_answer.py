@@ -12,7 +12,7 @@ import orjson
 from PIL import Image, ImageDraw
 
 from pointclouds.las.layout import Column
-from pointclouds.tilesets.colours import _CLASS_COLOURS as CLASS_COLOURS
+from pointclouds.tilesets.colours import CLASS_COLOURS
 from pointclouds.writing.columns import joined, texts
 from providers.points.profile import GroundProfile, PointProfile
 
