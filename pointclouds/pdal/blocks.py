@@ -60,11 +60,28 @@ def blocks_of(cloud: Cloud, most: int, reach: float = 0.0) -> Iterator[Block]:
     )
 
 
+def _estimate(cloud: Cloud, box: Box3) -> float:
+    """About how many points lie in a box: of a node that it cuts, the share of the node's area. Nothing is read."""
+    found = plan(cloud, PointQuery(box=box))
+    total = float(found.counts[found.inside].sum())
+    for place, tile in enumerate(found.tiles):
+        rows = found.row[~found.inside & (found.tile == place)]
+        if not len(rows):
+            continue
+        table = cloud.nodes(tile)
+        low, high = np.asarray(table.lowest)[rows, :2], np.asarray(table.highest)[rows, :2]
+        sides = np.maximum(high - low, cloud.scale[0])
+        common = np.clip(np.minimum(high, box[3:5]) - np.maximum(low, box[:2]), cloud.scale[0], None)
+        shares = np.minimum(1.0, (common / sides).prod(axis=1))
+        total += float((table.entries["point_count"][rows] * shares).sum())
+    return total
+
+
 def _divided(cloud: Cloud, block: Block, most: int, reach: float, depth: int) -> Iterator[Block]:
     if plan(cloud, PointQuery(box=block.around(0.0))).points == 0:
         return
     wide, high = block.maxx - block.minx, block.maxy - block.miny
-    count = plan(cloud, PointQuery(box=block.around(reach))).points
+    count = _estimate(cloud, block.around(reach))
     if count <= most or depth == _DEEPEST or max(wide, high) <= reach:
         yield block
         return

@@ -39,7 +39,10 @@ class Pdal:
     @property
     def folders(self) -> tuple[str, ...]:
         """What it reads of its own: programs, libraries, grids."""
-        found = [f"{base}/{part}" for base in _bases(self.command) for part in _PARTS]
+        found = [
+            one for part in self.command if part.startswith("/") for one in (part, str(Path(part).resolve()))
+        ]
+        found += [f"{base}/{part}" for base in _bases(self.command) for part in _PARTS]
         return tuple(dict.fromkeys(found))
 
 

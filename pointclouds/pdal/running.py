@@ -116,7 +116,7 @@ _PROBE: Final = (
     {"type": _NEVER_ENDS, "iterations": 1},
     {"type": "writers.null"},
 )
-_PROBE_LIMITS: Final = (5.0, 2 * _GIBIBYTE)
+_PROBE_LIMITS: Final = (5.0, _GIBIBYTE)
 
 
 def refuse_what_never_ends(pdal: Pdal, stages: Sequence[Stage]) -> None:
@@ -126,14 +126,15 @@ def refuse_what_never_ends(pdal: Pdal, stages: Sequence[Stage]) -> None:
     tried on 50 points first, once a process.
     """
     asked = pdal.version.startswith("2.2.") and any(stage.type == _NEVER_ENDS for stage in stages)
-    if asked and not _comes_back(pdal):
+    if asked and not csf_ends(pdal):
         raise PipelineFailedError(
             f"the CSF of this build of PDAL {pdal.version} does not work: it never ends; use ground:method=smrf, or a newer PDAL"
         )
 
 
 @lru_cache(maxsize=8)
-def _comes_back(pdal: Pdal) -> bool:
+def csf_ends(pdal: Pdal) -> bool:
+    """Whether CSF comes back at all; costs the five seconds of a limit where it does not."""
     seconds, memory = _PROBE_LIMITS
     with tempfile.TemporaryDirectory(prefix="pdal-") as folder:
         (Path(folder) / "pipeline.json").write_text(json.dumps({"pipeline": _PROBE}))
