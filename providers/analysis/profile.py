@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from providers.analysis.place import Place
+from providers.analysis.point_columns import PointColumn, column_at, column_document
 from providers.analysis.rays import PlumbHits, plumb_line
 from providers.analysis.scene import Box3, Scene, SceneObject, Triangles, triangles_in
 
@@ -23,16 +24,18 @@ class ProfileLayer(NamedTuple):
 
 
 class VerticalProfile(NamedTuple):
-    """`layers` from the top down; `ground` is the terrain's height above the ellipsoid, None where there is no terrain."""
+    """`layers` from the top down; `ground` is the terrain's height above the ellipsoid, None where there is no terrain; `columns` are of
+    the point clouds that have points there."""
 
     longitude: float
     latitude: float
     ground: float | None
     layers: tuple[ProfileLayer, ...]
+    columns: tuple[PointColumn, ...] = ()
 
 
 def vertical_profile(scene: Scene, longitude: float, latitude: float) -> VerticalProfile:
-    """All objects above, at and under a place (degrees). Raises AnswerTooLarge, ThreeDError.
+    """All objects above, at and under a place (degrees). Raises AnswerTooLarge, ThreeDError, PointCloudError.
 
     A hollow object (a tunnel, a courtyard's arcade) is listed once for each of its solid parts. A body without a floor, as an
     extruded building is drawn, reaches down to its lowest corner.
@@ -46,7 +49,9 @@ def vertical_profile(scene: Scene, longitude: float, latitude: float) -> Vertica
         for top, bottom in _solid_parts(triangles, hits, owner)
     ]
     layers.sort(key=lambda layer: (-layer.top, -layer.bottom))
-    return VerticalProfile(longitude, latitude, ground_at(scene, longitude, latitude), tuple(layers))
+    found = (column_at(cloud, longitude, latitude) for cloud in scene.clouds)
+    columns = tuple(column for column in found if column is not None)
+    return VerticalProfile(longitude, latitude, ground_at(scene, longitude, latitude), tuple(layers), columns)
 
 
 def ground_at(scene: Scene, longitude: float, latitude: float) -> float | None:
@@ -99,6 +104,7 @@ def profile_document(profile: VerticalProfile) -> dict[str, Any]:
             }
             for layer in profile.layers
         ],
+        "pointClouds": [column_document(column) for column in profile.columns],
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from providers.analysis.place import Numbers, Place
+from providers.analysis.point_columns import CloudPart
 from providers.errors import AnswerTooLarge
 from tiles.three_d.attributes import PropertyColumn, PropertyTable
 
@@ -71,10 +72,11 @@ class Ground(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What there is to see: tilesets, and the ground where there is one."""
+    """What there is to see: tilesets, the ground where there is one, and point clouds."""
 
     tilesets: tuple[Tileset, ...]
     ground: Ground | None = None
+    clouds: tuple[CloudPart, ...] = ()
 
 
 class SceneObject(NamedTuple):

@@ -15,6 +15,7 @@ from server.identity.decision import Action
 from server.registry.catalogue import Collection, RepresentationKind
 
 if TYPE_CHECKING:
+    from providers.analysis.point_columns import CloudPart
     from providers.analysis.scene import Scene, Tileset
     from providers.analysis.terrain_ground import TerrainGround
     from tiles.terrain import HeightSampler
@@ -35,12 +36,14 @@ def scene_of(here: RequestContext, collections: tuple[str, ...], ground: str | N
     from providers.analysis.scene import Scene
 
     if collections:
-        chosen = [_having(here, "collections", name, Kind.TILESET_3D) for name in collections]
+        chosen = [
+            _having(here, "collections", name, Kind.TILESET_3D, Kind.POINT_CLOUD) for name in collections
+        ]
     else:
         chosen = [
             (one, here.scope.public_id(one))
             for one in _visible(here)
-            if Kind.TILESET_3D in one.representations
+            if Kind.TILESET_3D in one.representations or Kind.POINT_CLOUD in one.representations
         ]
     tilesets = [found for one, name in chosen if (found := _tileset(here, one, name)) is not None]
     if len(tilesets) > MOST_TILESETS:
@@ -49,22 +52,44 @@ def scene_of(here: RequestContext, collections: tuple[str, ...], ground: str | N
             f"all {len(tilesets)} of this view",
             f"the ids of at most {MOST_TILESETS} collections",
         )
-    return Scene(tuple(tilesets), _ground(here, ground))
+    clouds = [_cloud(here, one, name) for one, name in chosen if Kind.POINT_CLOUD in one.representations]
+    return Scene(tuple(tilesets), _ground(here, ground), tuple(clouds[:MOST_TILESETS]))
 
 
 def _visible(here: RequestContext) -> list[Collection]:
     return here.services.visible(here.catalogue, here.scope, here.who)
 
 
+def _cloud(here: RequestContext, collection: Collection, public_id: str) -> CloudPart:
+    from providers.analysis.point_columns import CloudPart
+
+    _, decision = here.collection(public_id, Action.EXECUTE)
+    coverage = collection.representations.get(Kind.COVERAGE)
+    of_points = coverage is not None and coverage.properties.get("store") == "points"
+    half = len(collection.bbox) // 2
+    west, south, east, north = *collection.bbox[:2], *collection.bbox[half : half + 2]
+    return CloudPart(
+        public_id,
+        collection.title(here.language),
+        collection.path_of(Kind.POINT_CLOUD),
+        (west, south, east, north),
+        coverage.properties if coverage is not None and of_points else {},
+        decision.hidden_fields,
+        decision.area,
+    )
+
+
 def _having(
-    here: RequestContext, name: str, public_id: str, kind: RepresentationKind
+    here: RequestContext, name: str, public_id: str, *kinds: RepresentationKind
 ) -> tuple[Collection, str]:
     try:
         collection, _ = here.collection(public_id, Action.EXECUTE)
     except NotFound:
         collection = None
-    if collection is None or kind not in collection.representations:
-        raise InvalidParameter(name, public_id, f"the id of a collection of this view with {kind}")
+    if collection is None or not any(kind in collection.representations for kind in kinds):
+        raise InvalidParameter(
+            name, public_id, f"the id of a collection of this view with {' or '.join(kinds)}"
+        )
     return collection, public_id
 
 
@@ -73,6 +98,8 @@ def _tileset(here: RequestContext, collection: Collection, public_id: str) -> Ti
     from providers.analysis.tilesets import MomentTileset, StoredTileset
 
     _, decision = here.collection(public_id, Action.EXECUTE)
+    if Kind.TILESET_3D not in collection.representations:
+        return None
     content = str(collection.representations[Kind.TILESET_3D].properties.get("content", ""))
     title = collection.title(here.language)
     live = live_tileset(collection)
