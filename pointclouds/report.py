@@ -18,7 +18,7 @@ from pointclouds.crs import horizontal_part, vertical_name, vertical_part, verti
 from pointclouds.las.classes import class_name
 from pointclouds.las.structures import GPS_STANDARD_TIME
 from pointclouds.las.times import utc_of
-from pointclouds.report_grid import DensityGrid, density_grid, node_boxes, polygons_in_crs84
+from pointclouds.report_grid import DensityGrid, PointCounter, density_grid, node_boxes, polygons_in_crs84
 from pointclouds.report_heights import HeightReport, heights_of_nodes, heights_of_points
 from pointclouds.report_text import report_text
 from pointclouds.report_warnings import Warned, find_warnings
@@ -146,7 +146,8 @@ def validation_report(cloud: Cloud, *, read_points: bool = False) -> ValidationR
     """The report of a cloud.
 
     Args:
-        read_points: read every point too, for outliers and duplicates; else nothing but the nodes' statistics.
+        read_points: read every point too, for outliers, duplicates, and gaps smaller than a node; else nothing but the nodes'
+            statistics.
 
     Raises:
         UnreadablePointCloudError, InvalidCopcError: the cloud is damaged.
@@ -155,11 +156,14 @@ def validation_report(cloud: Cloud, *, read_points: bool = False) -> ValidationR
     boxes = node_boxes(tables)
     unit = float(horizontal_part(cloud.crs).axis_info[0].unit_conversion_factor)
     grid = density_grid(boxes)
-    share, polygons, cells = grid.gaps()
     height_unit = vertical_unit(cloud.crs)
-    heights = (
-        heights_of_points(cloud, boxes, height_unit) if read_points else heights_of_nodes(boxes, height_unit)
-    )
+    if read_points:
+        counter = PointCounter(cloud.box, _density(grid, cloud.count, 1.0).spacing)
+        heights = heights_of_points(cloud, boxes, height_unit, counter)
+        grid = counter.grid()
+    else:
+        heights = heights_of_nodes(boxes, height_unit)
+    share, polygons, cells = grid.gaps()
     dimensions = _spans(tables)
     classes, returns = _classes(tables), _returns(tables)
     standard = bool(cloud.file(cloud.tiles[0]).header.las.global_encoding & GPS_STANDARD_TIME)

@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 _MOST_CELLS: Final = 256
 _COVERED: Final = 0.01
 _MOST_POLYGONS: Final = 2_000
+_SPACINGS: Final = 4
+"""Cells of so many spacings hold sixteen points on average: one in ten million is empty by chance."""
 
 
 @dataclass(frozen=True)
@@ -90,22 +92,45 @@ class DensityGrid:
 
     def gaps(self) -> tuple[float, list[shapely.Polygon], int]:
         """Share of empty cells inside the convex hull of the covered ones, their polygons (largest first), and their number."""
-        covered = self.covered
-        rows, columns = np.nonzero(covered)
-        x, y = self.corner[0] + columns * self.size, self.corner[1] + rows * self.size
-        hull = shapely.convex_hull(shapely.union_all(shapely.box(x, y, x + self.size, y + self.size)))
-        empty_rows, empty_columns = np.nonzero(~covered)
-        x, y = self.corner[0] + empty_columns * self.size, self.corner[1] + empty_rows * self.size
+        # In whole numbers of cells, so that neighbours share their corners exactly.
+        row, column = np.nonzero(self.covered)
+        hull = shapely.convex_hull(shapely.union_all(shapely.box(column, row, column + 1, row + 1)))
         shapely.prepare(hull)
-        inside = shapely.contains_xy(hull, x + self.size / 2, y + self.size / 2)
-        empty = int(inside.sum())
-        if not empty:
+        row, column = np.nonzero(~self.covered)
+        inside = shapely.contains_xy(hull, column + 0.5, row + 0.5)
+        row, column = row[inside], column[inside]
+        if not len(row):
             return 0.0, [], 0
-        cells = shapely.box(x[inside], y[inside], (x + self.size)[inside], (y + self.size)[inside])
-        merged = shapely.union_all(cells)
-        polygons = [part for part in shapely.get_parts(merged) if isinstance(part, shapely.Polygon)]
+        merged = shapely.union_all(shapely.box(column, row, column + 1, row + 1))
+        placed = shapely.transform(merged, lambda cells: cells * self.size + self.corner)
+        polygons = [part for part in shapely.get_parts(placed) if isinstance(part, shapely.Polygon)]
         polygons.sort(key=lambda one: -one.area)
-        return empty / (empty + len(rows)), polygons[:_MOST_POLYGONS], empty
+        share = len(row) / (len(row) + int(self.covered.sum()))
+        return share, polygons[:_MOST_POLYGONS], len(row)
+
+
+class PointCounter:
+    """Counts points into a grid whose cells are small enough to show gaps and large enough not to be empty by chance."""
+
+    def __init__(self, box: Sequence[float], spacing: float) -> None:
+        """`box` of all points (minx, miny, minz, maxx, maxy, maxz); `spacing` between them, CRS units."""
+        self._corner = np.array(box[:2])
+        extent = np.array(box[3:5]) - self._corner
+        self._size = max(float(extent.max()) / _MOST_CELLS, _SPACINGS * spacing) or 1.0
+        self._columns, self._rows = (int(number) + 1 for number in np.floor(extent / self._size))
+        self._counts = np.zeros(self._rows * self._columns, np.int64)
+
+    def add(self, places: npt.NDArray[np.float64]) -> None:
+        """Coordinates (n, 3)."""
+        cells = ((places[:, :2] - self._corner) / self._size).astype(np.int64)
+        column, row = np.clip(cells[:, 0], 0, self._columns - 1), np.clip(cells[:, 1], 0, self._rows - 1)
+        self._counts += np.bincount(row * self._columns + column, minlength=len(self._counts))
+
+    def grid(self) -> DensityGrid:
+        """What was counted."""
+        counts = self._counts.reshape(self._rows, self._columns).astype(np.float64)
+        corner = (float(self._corner[0]), float(self._corner[1]))
+        return DensityGrid(corner, self._size, counts, (counts > 0).astype(np.float64))
 
 
 def density_grid(nodes: NodeBoxes) -> DensityGrid:
@@ -149,7 +174,8 @@ def _spread(
         begin = corner[axis] + place * size
         covered = np.minimum(high[box, axis], begin + size) - np.maximum(low[box, axis], begin)
         # A box without width (one point, or a wall along an axis) still lies in its cell.
-        share *= np.clip(covered / size, 1e-6, 1.0)
+        least = np.where(high[box, axis] - low[box, axis] < 0.1 * size, 0.1, 1e-6)
+        share *= np.clip(covered / size, least, 1.0)
     return box, row * int(shape[1]) + column, share
 
 

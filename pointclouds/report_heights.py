@@ -16,7 +16,7 @@ from pointclouds.cloud.cloud import Cloud
 from pointclouds.copc.reader import POSITIONS, CopcFile
 from pointclouds.las.dimensions import coordinates
 from pointclouds.las.layout import Records
-from pointclouds.report_grid import NodeBoxes
+from pointclouds.report_grid import NodeBoxes, PointCounter
 
 _AREAS: Final = 32
 _LEAST_METRES: Final = 10.0
@@ -60,8 +60,11 @@ def _quantile(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64],
     return float(values[order][min(int(np.searchsorted(below, part * below[-1])), len(values) - 1)])
 
 
-def heights_of_points(cloud: Cloud, nodes: NodeBoxes, unit: float) -> HeightReport:
-    """Read every point: what is usual in each of 32 by 32 areas from the coarse nodes, then the outliers of all nodes."""
+def heights_of_points(cloud: Cloud, nodes: NodeBoxes, unit: float, counter: PointCounter) -> HeightReport:
+    """Read every point: what is usual in each of 32 by 32 areas from the coarse nodes, then the outliers of all nodes.
+
+    `counter` sees the points too.
+    """
     areas = _Areas(cloud, unit)
     low = high = duplicates = 0
     for tile in cloud.tiles:
@@ -71,6 +74,7 @@ def heights_of_points(cloud: Cloud, nodes: NodeBoxes, unit: float) -> HeightRepo
                 continue
             records = file.read_node(entry, POSITIONS)
             places = coordinates(records, cloud.scale, cloud.offset)
+            counter.add(places)
             below, above = areas.outliers(places)
             low, high = low + below, high + above
             duplicates += _repeated(records)
