@@ -73,6 +73,14 @@ def sample_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def pdal_command(root: Path) -> str:
+    """The `pdal` of CHENGTU_TEST_PDAL, else the one that scripts/pdal_bullseye brings; tests fail without one."""
+    command = os.environ.get("CHENGTU_TEST_PDAL") or str(root / "build" / "pdal-bullseye" / "bin" / "pdal")
+    assert shutil.which(command), f"there is no PDAL at {command}: run scripts/pdal_bullseye install"
+    return command
+
+
+@pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server's maintenance database: CHENGTU_TEST_POSTGRES, or a private cluster of its own."""
     given = os.environ.get("CHENGTU_TEST_POSTGRES")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyproj
 
-from pointclouds.errors import PipelineRefusedError
+from pointclouds.errors import NothingLeftError, PipelineRefusedError
 from pointclouds.pdal.blocks import Block
 from pointclouds.pdal.command import Pdal
 from pointclouds.pdal.handover import (
@@ -156,7 +156,25 @@ def _run(
     )
     for path in ready.files.values():
         path.unlink(missing_ok=True)
+    if raster is not None:
+        _refuse_empty(raster, output)
     return Made(output, ready.crs, count, layout.dropped)
+
+
+def _refuse_empty(raster: Raster, output: Path) -> None:
+    """PDAL writes a raster of nothing where no point counts. Raises NothingLeftError."""
+    import rasterio
+
+    with rasterio.open(output) as made:
+        empty = not any(made.read_masks(1, window=window).any() for _, window in made.block_windows(1))
+    if empty:
+        output.unlink()
+        why = (
+            "; it is made of points classified as ground: put the step ground before it"
+            if raster.kind == "dtm"
+            else ""
+        )
+        raise NothingLeftError(f"no cell of the {raster.kind} has a value{why}")
 
 
 def _box_of(handed: Path) -> Box:
