@@ -9,6 +9,7 @@ from server.cli import (
     listing_commands,
     operating_commands,
     points_commands,
+    points_derive,
     publishing_commands,
     publishing_options,
     registering_commands,
@@ -76,3 +77,4 @@ points.command("remove")(points_commands.remove_tiles)
 points.command("reclassify")(points_commands.reclassify)
 points.command("report")(points_commands.report)
 points.command("info")(points_commands.info)
+points.command("derive")(points_derive.derive)
