@@ -121,7 +121,8 @@ def _line(text: str, asked: PointRequest, cloud: Cloud) -> NDArray[np.float64]:
     from providers.points.places import moved
 
     try:
-        line = shapely.force_2d(shapely.from_wkt(text)) if text else None
+        with np.errstate(invalid="ignore"):  # "nan" is refused below
+            line = shapely.force_2d(shapely.from_wkt(text)) if text else None
     except shapely.errors.ShapelyError as error:
         raise InvalidParameter(f"coords is {text[:80]!r}; it is {_ALLOWED}") from error
     count = 0 if line is None else len(shapely.get_coordinates(line))
