@@ -15,6 +15,7 @@ import numpy as np
 import pyproj
 
 from pointclouds.build.assembly import FileFacts, write_file
+from pointclouds.build.division import require_node_of
 from pointclouds.build.encoding import EncodedNodes, encode_nodes
 from pointclouds.build.frame import Cancelled, Frame, Progress, never, quiet, stored_box
 from pointclouds.build.layout import PointLayout, common_layout, conformed
@@ -76,13 +77,14 @@ def build_copc(
     rules = OctreeRules(leaf_points, grid_depth=_grid_depth(grid_cells))
     alike = [conformed(source, layout) for source in sources]
     facts = _facts(alike, layout, rules)
-    if facts.description.box is not None:
-        box84(facts.description.box, layout.crs)
     processes = processes or os.cpu_count() or 1
     total = facts.description.count
     bytes_needed = (total or 0) * (2 * layout.dtype.itemsize + _INDEX_BYTES) + _OWN_BYTES
     if total is not None and bytes_needed <= memory_bytes:
         return _build_in_memory(alike, out, facts, report, cancelled)
+    if facts.description.box is not None:
+        # A CRS that cannot be theirs is told now, not after hours.
+        box84(facts.description.box, layout.crs)
     limits = limits_for(memory_bytes, processes, facts.frame)
     return build_out_of_core(alike, out, facts, limits, report, cancelled, workspace)
 
@@ -134,6 +136,8 @@ def _build_in_memory(
         smallest_child=rules.smallest_child,
         grid_depth=rules.grid_depth,
     )
+    largest = int(np.diff(tree.starts).argmax())
+    require_node_of(int(np.diff(tree.starts)[largest]), cube, int(tree.keys[largest, 0]))
     step("octree", 1.0)
 
     def chunks(stream: BinaryIO) -> tuple[Cube, EncodedNodes]:

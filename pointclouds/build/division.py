@@ -15,7 +15,7 @@ from pointclouds.build.workspace import Workspace
 from pointclouds.copc.octree import Cells, Cube, flip_of
 from pointclouds.errors import UnreadablePointCloudError
 
-LARGEST_NODE: Final = 20_000_000
+LARGEST_NODE: Final = 10_000_000
 """Points that one node may hold: only where more than a leaf's lie closer together than their scale can tell, or nearly."""
 _REFINED_BY: Final = 3
 
@@ -75,12 +75,17 @@ def divide(
                 check()
                 runs[number] = _refined(workspace, frame, cube, run, low, low + width, finer)
         level = finer
-    if counts.max() > max(LARGEST_NODE, bucket_points):
+    require_node_of(int(counts.max()) if level == deepest else 0, cube, deepest)
+    return _buckets(runs, lows, levels, counts, bucket_points)
+
+
+def require_node_of(points: int, cube: Cube, level: int) -> None:
+    """Raises UnreadablePointCloudError where a node of that level would have to keep more than LARGEST_NODE points."""
+    if points > LARGEST_NODE:
         raise UnreadablePointCloudError(
-            f"{int(counts.max())} points lie within {cube.edge / 2**deepest:g} units of one place, at most {LARGEST_NODE} can be kept "
+            f"{points} points lie within {cube.edge / 2**level:g} units of one place, at most {LARGEST_NODE} can be kept "
             "in a node; remove points that stand there several times"
         )
-    return _buckets(runs, lows, levels, counts, bucket_points)
 
 
 def _cells(

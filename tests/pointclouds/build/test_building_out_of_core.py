@@ -153,6 +153,8 @@ def test_too_many_points_at_one_place(
     monkeypatch.setattr(division, "LARGEST_NODE", 19_999)
     with pytest.raises(UnreadablePointCloudError, match=r"20000 points lie within .* units of one place"):
         build_small([source], tmp_path / "other.copc.laz")
+    with pytest.raises(UnreadablePointCloudError, match="20000 points lie within"):
+        build_copc([source], tmp_path / "other.copc.laz", leaf_points=1_000)
     assert left_behind(tmp_path) == ["out.copc.laz", "out.copc.laz.nodes"]
 
 
