@@ -87,7 +87,8 @@ def find_inputs(
         raise FileNotUsable("No file was given to publish.")
     stores = [path for path in files if is_zarr_store(path)]
     ept = [path for path in files if is_ept(path)]
-    given = [_usable(path) for path in _in_folders(files) if path not in (*stores, *ept)]
+    links = _LinksInFolders()
+    given = [_usable(path, links) for path in _in_folders(files) if path not in (*stores, *ept)]
     inputs = [Input(_held_store(path), FORMATS["zarr"], path.name) for path in stores]
     inputs += [Input(path.absolute(), FORMATS["ept"], path.name) for path in ept]
     for number, path in enumerate(_without_parts(given)):
@@ -155,7 +156,21 @@ _RASTER_SUFFIXES = frozenset(
 _POINT_CLOUD_SUFFIXES = frozenset((".las", ".laz", ".e57", ".ply", ".xyz", ".pts"))
 
 
-def _usable(path: Path) -> Path:
+class _LinksInFolders:
+    """The symbolic links of folders, each folder looked through once: a flight has thousands of tiles in one."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, list[Path]] = {}
+
+    def beside(self, path: Path) -> list[Path]:
+        """Links that have the file's name but for the suffixes."""
+        if path.parent not in self._found:
+            with os.scandir(path.parent) as entries:
+                self._found[path.parent] = [Path(entry.path) for entry in entries if entry.is_symlink()]
+        return [link for link in self._found[path.parent] if link.name.startswith(f"{path.stem}.")]
+
+
+def _usable(path: Path, links: _LinksInFolders) -> Path:
     """The absolute path of a regular file that can be read, and whose parts lie where it lies."""
     path = path.absolute()
     _hold_in(path)
@@ -169,13 +184,9 @@ def _usable(path: Path) -> Path:
             file.read(1)
     except OSError as error:
         raise FileNotUsable(f"{path} cannot be read: {error.strerror or error}.") from error
-    for part in path.parent.glob(f"{_escape(path.stem)}.*"):
+    for part in links.beside(path):
         _hold_in(part)
     return path
-
-
-def _escape(stem: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
 
 
 def _hold_in(path: Path) -> None:
