@@ -63,7 +63,7 @@ class ColumnMaker:
     def __call__(self, records: Records) -> PointColumns:
         place = coordinates(records, self.cloud.scale, self.cloud.offset)
         x, y, z = place[:, 0], place[:, 1], place[:, 2]
-        digits = [decimals_of(step) for step in self.cloud.scale]
+        digits = list(map(decimals_of_values, self.cloud.scale, self.cloud.offset))
         if self.transform is not None:
             x, y, z = self.transform(x, y, z)
             digits = [self.decimals, self.decimals, max(digits[2], 3)]
@@ -80,7 +80,9 @@ def _names(one: Dimension) -> list[str]:
 def _values(one: Dimension, records: Records) -> dict[str, Column]:
     if one.members == 1:
         values: Any = one.values(records)
-        return {one.name: np.round(values, decimals_of(one.scale)) if one.is_scaled else values}
+        return {
+            one.name: np.round(values, decimals_of_values(one.scale, one.offset)) if one.is_scaled else values
+        }
     stored: Any = dimension(records, one.name).reshape(len(records), -1)
     parts = stored * one.scale + one.offset if one.is_scaled else stored
     return {name: parts[:, place] for place, name in enumerate(_names(one))}
@@ -92,6 +94,11 @@ def decimals_of(step: float) -> int:
         if abs(round(step, decimals) - step) <= abs(step) * 1e-9:
             return decimals
     return _MOST_DECIMALS
+
+
+def decimals_of_values(scale: float, offset: float) -> int:
+    """Decimals of the values that are multiples of a step from an offset on."""
+    return max(decimals_of(scale), decimals_of(abs(offset)))
 
 
 def texts(column: Column) -> list[bytes]:

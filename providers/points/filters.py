@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 import shapely
@@ -19,6 +19,7 @@ from pointclouds.cloud.cloud import Cloud
 from pointclouds.cloud.nodes import NodeTable
 from pointclouds.cloud.query import Mask, PointFilter, boxes_and_area
 from pointclouds.las.layout import Column
+from pointclouds.writing.columns import decimals_of_values
 from providers.errors import InvalidParameter
 from providers.features.cql2.checking import Checker
 from providers.features.cql2.geometry import known_crs, to_crs84
@@ -75,11 +76,13 @@ def _as_written(node: GeometryLiteral | BoxLiteral, swap: bool) -> shapely.Geome
 
 @dataclass(frozen=True)
 class DimensionFilter:
-    """A checked CQL2 filter (see pointclouds.cloud.query.PointFilter). `text` is the filter as it was given."""
+    """A checked CQL2 filter (see pointclouds.cloud.query.PointFilter). `text` is the filter as it was given; `decimals` as in
+    `providers.points.masks.point_mask`."""
 
     node: Any
     fields: frozenset[str]
     text: str
+    decimals: Mapping[str, int] = field(default_factory=dict)
 
     def may_match(self, table: NodeTable) -> Mask:
         """Nodes in which a point may match."""
@@ -91,10 +94,10 @@ class DimensionFilter:
 
     def mask(self, values: Mapping[str, Column]) -> Mask:
         """Points that match."""
-        return point_mask(self.node, values)
+        return point_mask(self.node, values, self.decimals)
 
     def _truth(self, table: NodeTable) -> NodeTruth:
-        return node_truth(self.node, table)
+        return node_truth(self.node, table, self.decimals)
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,12 @@ class AreaFilter:
         return found
 
 
+@lru_cache(maxsize=256)
+def decimals_of_dimensions(cloud: Cloud) -> Mapping[str, int]:
+    """Decimals of the dimensions that are stored as multiples of a step."""
+    return {one.name: decimals_of_values(one.scale, one.offset) for one in cloud.dimensions if one.is_scaled}
+
+
 def all_of(parts: Sequence[PointFilter]) -> PointFilter | None:
     """One filter of several; None of none."""
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts)) if parts else None
@@ -186,7 +195,7 @@ def dimension_filter(
     if GEOMETRY in checker.fields:
         fields |= {"X", "Y"}
     # A mask without a column would not know its length.
-    return DimensionFilter(node, frozenset(fields or {"X"}), text)
+    return DimensionFilter(node, frozenset(fields or {"X"}), text, decimals_of_dimensions(cloud))
 
 
 def _is_gps(cloud: Cloud) -> bool:

@@ -142,31 +142,37 @@ def point_page(cloud: Cloud, request: PointRequest, limit: int) -> PointPage:
     Raises:
         InvalidParameter: a cursor of another question.
     """
-    source = plan(cloud, request.query)
     uri = crs_of(request, cloud, FORMS["geojson"])
     maker = column_maker(request, cloud, uri)
-    parts: list[bytes] = []
+    batches, following = point_batches(cloud, request, limit)
+    features = b",".join(_features(request, batch, maker, uri) for _, batch in batches)
+    counted = count(cloud, request.query, most_read=0)
+    matched = counted.points if counted.exact else None
+    return PointPage(features, sum(batch.count for _, batch in batches), matched, following, uri)
+
+
+def point_batches(
+    cloud: Cloud, request: PointRequest, limit: int
+) -> tuple[list[tuple[str, Batch]], str | None]:
+    """The points of a page with the beginning of their ids, and the id after which the next page starts (None on the last)."""
+    source = plan(cloud, request.query)
+    found: list[tuple[str, Batch]] = []
     left, read = limit, 0
-    last = following = None
+    last: str | None = None
     for index, batch in _visited(cloud, request, source):
         if batch is not None:
             if left == 0:
-                following = last
-                break
+                return found, last
             taken = batch.part(0, left)
-            parts.append(_features(request, taken, maker, uri))
+            found.append((_id_prefix(source, index), taken))
             left -= taken.count
             if taken.count < batch.count:
-                following = _id(source, index, int(taken.numbers[-1]))
-                break
+                return found, f"{_id_prefix(source, index)}{int(taken.numbers[-1])}"
         read += 0 if source.whole[index] else int(source.counts[index])
-        last = _id(source, index, int(source.counts[index]) - 1)
+        last = f"{_id_prefix(source, index)}{int(source.counts[index]) - 1}"
         if read >= _PAGE_READ and request.query.max_points is None and index + 1 < len(source.row):
-            following = last
-            break
-    counted = count(cloud, request.query, most_read=0)
-    matched = counted.points if counted.exact else None
-    return PointPage(b",".join(parts), limit - left, matched, following, uri)
+            return found, last
+    return found, None
 
 
 def _visited(cloud: Cloud, request: PointRequest, source: Plan) -> Iterator[tuple[int, Batch | None]]:
@@ -186,11 +192,11 @@ def _visited(cloud: Cloud, request: PointRequest, source: Plan) -> Iterator[tupl
             yield index, batch
 
 
-def _id(source: Plan, index: int, number: int) -> str:
-    """The id of a point of a node of a plan."""
+def _id_prefix(source: Plan, index: int) -> str:
+    """The ids of the points of a node of a plan, without their number."""
     entry = source.file(index).entries[source.row[index]]
     node = (int(entry["level"]), int(entry["x"]), int(entry["y"]), int(entry["z"]))
-    return f"{point_id_prefix(source.tiles[int(source.tile[index])].name, node)}{number}"
+    return point_id_prefix(source.tiles[int(source.tile[index])].name, node)
 
 
 def _start(cloud: Cloud, after: PointPlace, source: Plan) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ ARITHMETIC: Final[dict[type[ast.Node], Callable[[Any, Any], Any]]] = {
     ast.Mul: operator.mul,
     ast.Div: operator.truediv,
 }
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _EXACT: Final = 1e-3
 """Of a millisecond: doubles of GPS seconds are exact to less."""
 
@@ -90,19 +92,26 @@ def is_instant(name: str, known: Any) -> bool:
     return name == TIME_FIELD and TIME_FIELD not in known
 
 
-def point_mask(node: Any, values: Mapping[str, Column]) -> Mask:
-    """Where the filter is true. `values`: natural values of the dimensions it names, (m,) each."""
+def point_mask(node: Any, values: Mapping[str, Column], decimals: Mapping[str, int] = _NOTHING) -> Mask:
+    """Where the filter is true.
+
+    Args:
+        values: natural values of the dimensions it names, (m,) each.
+        decimals: of the dimensions that are stored as multiples of a step. They are compared as they are shown: 423.16, and not what
+            42316 times 0.01 is in binary.
+    """
     size = len(next(iter(values.values()))) if values else 0
     if isinstance(node, bool):
         return np.full(size, node)
     with np.errstate(all="ignore"):
-        return _Points(values, size).condition(node).true
+        return _Points(values, size, decimals).condition(node).true
 
 
 class _Points:
-    def __init__(self, values: Mapping[str, Column], size: int) -> None:
+    def __init__(self, values: Mapping[str, Column], size: int, decimals: Mapping[str, int]) -> None:
         self._values = values
         self._size = size
+        self._decimals = decimals
 
     def condition(self, node: Any) -> Truth:
         handler = _CONDITIONS.get(type(node))
@@ -195,7 +204,10 @@ class _Points:
         if is_instant(name, self._values):
             return milliseconds(self._values["GpsTime"])
         column = self._values[name]
-        return column.astype(np.float64) if column.dtype.kind == "f" else column
+        if column.dtype.kind != "f":
+            return column
+        doubles = column.astype(np.float64)
+        return np.round(doubles, self._decimals[name]) if name in self._decimals else doubles
 
 
 _OF_ITSELF: Final = frozenset(

@@ -6,7 +6,7 @@ statistics, so conditions on one of them alone are told exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any, Final, NamedTuple
 
@@ -44,18 +44,19 @@ class _Interval(NamedTuple):
     complete: Any
 
 
-def node_truth(node: Any, table: NodeTable) -> NodeTruth:
-    """What is known of a filter in each node."""
+def node_truth(node: Any, table: NodeTable, decimals: Mapping[str, int]) -> NodeTruth:
+    """What is known of a filter in each node; `decimals` as in `point_mask`."""
     if isinstance(node, bool):
         yes, no = np.full(len(table.entries), node), np.full(len(table.entries), not node)
         return NodeTruth(yes, yes, no, no)
     with np.errstate(all="ignore"):
-        return _Nodes(table).condition(node)
+        return _Nodes(table, decimals).condition(node)
 
 
 class _Nodes:
-    def __init__(self, table: NodeTable) -> None:
+    def __init__(self, table: NodeTable, decimals: Mapping[str, int]) -> None:
         self._table = table
+        self._decimals = decimals
         self._size = len(table.entries)
 
     def condition(self, node: Any) -> NodeTruth:
@@ -182,6 +183,8 @@ class _Nodes:
             complete = ((low > 0) & (total > (count - 1) * high * (1 + 1e-9))) | (
                 (high < 0) & (total < (count - 1) * low * (1 + 1e-9))
             )
+        if name in self._decimals:
+            low, high = np.round(low, self._decimals[name]), np.round(high, self._decimals[name])
         return _Interval(low, high, complete)
 
     def _computed(self, operator: type[Any], left: _Interval, right: _Interval) -> _Interval:

@@ -37,6 +37,7 @@ from providers.points.filters import (
     AreaFilter,
     DimensionFilter,
     all_of,
+    decimals_of_dimensions,
     dimension_filter,
     require_filter_language,
 )
@@ -151,7 +152,12 @@ def parse_points(
         number = equality_text(known, value)
         literal = int(number) if known.type == "integer" else float(number)
         draft.filters.append(
-            DimensionFilter(ast.Equal(ast.Attribute(name), literal), frozenset([name]), f"{name}={number}")
+            DimensionFilter(
+                ast.Equal(ast.Attribute(name), literal),
+                frozenset([name]),
+                f"{name}={number}",
+                decimals_of_dimensions(cloud),
+            )
         )
     return _request(draft, listed)
 

@@ -21,7 +21,7 @@ from pointclouds.cloud.query import PointQuery, plan, read, read_plan
 from pointclouds.errors import QueryError
 from pointclouds.sources import LasSource
 from providers.errors import InvalidParameter
-from providers.points.filters import AreaFilter, all_of, dimension_filter
+from providers.points.filters import AreaFilter, all_of, decimals_of_dimensions, dimension_filter
 
 NATIVE = "http://www.opengis.net/def/crs/EPSG/0/28992"
 COUNT = 8_000
@@ -130,7 +130,13 @@ def _by_features(cloud: Cloud, text: str, records: Any) -> Any:
     from providers.points.schema import point_schema
 
     schema = point_schema(cloud)
-    values = {one.name: one.values(records).tolist() for one in cloud.dimensions}
+    decimals = decimals_of_dimensions(cloud)
+    values = {
+        one.name: (
+            np.round(one.values(records), decimals[one.name]) if one.is_scaled else one.values(records)
+        ).tolist()
+        for one in cloud.dimensions
+    }
     columns = {
         name: [None if isinstance(value, float) and math.isnan(value) else value for value in column]
         for name, column in values.items()
@@ -140,6 +146,24 @@ def _by_features(cloud: Cloud, text: str, records: Any) -> Any:
         [str(number) for number in range(len(records))], np.zeros(len(records), np.int64), places, columns
     )
     return matches(asked.node, made, schema)
+
+
+def test_values_are_compared_as_they_are_shown(cloud: Cloud) -> None:
+    """42316 times 0.01 is not 423.16 in binary, and is it to those who ask."""
+    records = np.concatenate([batch.records for batch in read(cloud, PointQuery())])
+    for stored in np.unique(records["Z"])[:200].tolist():
+        asked = dimension_filter(f"Z = {stored / 100:.2f}", "cql2-text", cloud)
+        assert count(cloud, PointQuery(filter=asked)).points == (records["Z"] == stored).sum()
+
+
+def test_a_cloud_passes_its_self_test(cloud: Cloud) -> None:
+    from providers.points.conformance import POINT_CLASSES, self_test
+
+    found = self_test(cloud)
+    assert found.failed == {}
+    assert set(POINT_CLASSES) - set(found.passed) <= {
+        "http://www.opengis.net/spec/cql2/1.0/conf/temporal-functions"
+    }
 
 
 def test_pruning_leaves_nodes_out(cloud: Cloud) -> None:
