@@ -195,7 +195,7 @@ class PointTileset:
         if overview is None:
             return None
         found = []
-        for row in self._rows_of_group(overview, group):
+        for row in self._nodes_of_group(overview, group)[0]:
             records = self._records(overview, row, look, self._of_group(group, query))
             if records is not None:
                 found.append(records)
@@ -209,10 +209,10 @@ class PointTileset:
     def spacing_of(self, group: Group) -> float:
         """Metres between the points that show a group."""
         overview = self.cloud.overview
-        edge = float((group.box[3:5] - group.box[:2]).max())
         if overview is None:
-            return self.frame.metres(edge)
-        spacing = self.cloud.file(overview).info.spacing / 2 ** self._level_of(overview, edge)
+            return self.frame.metres(float((group.box[3:5] - group.box[:2]).max()))
+        level = self._nodes_of_group(overview, group)[1]
+        spacing = self.cloud.file(overview).info.spacing / 2**level
         return self.frame.metres(spacing)
 
     def limit(self, number: str) -> float:
@@ -248,19 +248,22 @@ class PointTileset:
         wanted = np.log2(max(file.info.spacing * _POINTS_AFAR / max(edge, 1e-9), 1.0))
         return int(min(deepest, np.ceil(wanted - 1e-6)))
 
-    def _rows_of_group(self, overview: CloudTile, group: Group) -> list[int]:
-        """The overview's nodes that meet a group and are coarse enough for it."""
-        table = self.cloud.nodes(overview)
-        box = group.box
+    def _nodes_of_group(self, overview: CloudTile, group: Group) -> tuple[list[int], int]:
+        """The overview's nodes that meet a group and are coarse enough for it, and the finest level of them.
+
+        A level that would make the group too heavy is left out; of a node counts what lies in the group, as if it were spread evenly.
+        """
+        table, box = self.cloud.nodes(overview), group.box
         lowest, highest = np.asarray(table.lowest[:, :2]), np.asarray(table.highest[:, :2])
-        meets = (lowest <= box[3:5]).all(axis=1) & (highest >= box[:2]).all(axis=1)
-        meets &= table.entries["point_count"] > 0
+        counts, levels = table.entries["point_count"], table.entries["level"]
+        common = np.minimum(highest, box[3:5]) - np.maximum(lowest, box[:2])
+        meets = (common >= 0).all(axis=1) & (counts > 0)
+        share = np.where(highest > lowest, common / np.maximum(highest - lowest, 1e-9), 1.0).prod(axis=1)
+        expected = np.where(meets, share * counts, 0.0)
         level = self._level_of(overview, float((box[3:5] - box[:2]).max()))
-        for most in range(level, -1, -1):
-            rows = np.flatnonzero(meets & (table.entries["level"] <= most))
-            if table.entries["point_count"][rows].sum() <= _MOST_OF_A_GROUP:
-                break
-        return [int(row) for row in rows]
+        while level > 0 and expected[levels <= level].sum() > _MOST_OF_A_GROUP:
+            level -= 1
+        return [int(row) for row in np.flatnonzero(meets & (levels <= level))], level
 
     def _of_group(self, group: Group, query: PointQuery | None) -> PointQuery | None:
         """The query inside of a group's own tiles; beyond some tens of them inside of the box around them."""
