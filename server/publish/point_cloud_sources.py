@@ -64,7 +64,12 @@ def open_inputs(task: Task, inputs: Sequence[Input] | None = None) -> list[OpenI
         workspace=task.workspace,
     )
     with clear_point_errors():
-        sources = open_sources([item.path for item in items], crs, options)
+        sources = open_sources(
+            [item.path for item in items],
+            crs,
+            options,
+            report=lambda _stage, fraction: task.stage("reading", fraction),
+        )
     return [
         OpenInput(item.path.name, source, instant, item.path if item.path.is_file() else None)
         for item, source, instant in zip(items, sources, instants, strict=True)

@@ -80,6 +80,15 @@ def test_ranges_and_copies_read_the_unpacked_points(source: E57Source) -> None:
     assert (np.concatenate(list(copied.chunks(100, 3_500, 3_700))) == everything[3_500:3_700]).all()
 
 
+def test_progress_is_reported(two_scans: Path) -> None:
+    heard: list[tuple[str, float]] = []
+    E57Source(two_scans, UTM, report=lambda stage, part: heard.append((stage, part)))
+    parts = [part for _, part in heard]
+    assert {stage for stage, _ in heard} == {"e57"}
+    assert parts == sorted(parts)
+    assert parts[-1] == pytest.approx(1.0)
+
+
 def test_unpacked_points_go_with_the_source(two_scans: Path, tmp_path: Path) -> None:
     made = open_source(two_scans, UTM, SourceOptions(workspace=tmp_path))
     assert len(list(tmp_path.iterdir())) == 1
