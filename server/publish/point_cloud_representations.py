@@ -15,6 +15,7 @@ from pointclouds.las.times import is_absolute
 from pointclouds.mosaic.building import dated
 from pointclouds.report import validation_report
 from pointclouds.tilesets.plan import PLAN_FILE, write_point_plan
+from providers.points.conformance import self_test
 from server.publish.building import Built, Task
 from server.publish.point_coverage import GROUND_CLASSES, add_point_coverage, point_coverage
 from server.publish.reference_systems import bounds_in_crs84
@@ -65,6 +66,7 @@ def describe(folder: Path, path: str, options: DerivedOptions, edits: Sequence[d
     properties = cloud_properties(cloud, crs)
     properties |= {"options": options.as_json(), "edits": list(edits)}
     properties["report"] = validation_report(cloud).as_json()
+    properties["conformance"] = self_test(cloud).passed
     return Built(
         bbox=tuple(box84(cloud.box, crs)),
         storage_crs=crs_identifier(crs),

@@ -63,7 +63,7 @@ OF_KIND: Mapping[RepresentationKind, tuple[str, ...]] = {
 }
 """What every representation of a kind does; tests of the server and its clients hold it."""
 
-TESTED_KINDS = (Kind.FEATURES, Kind.MAP, Kind.COVERAGE, Kind.SERIES)
+TESTED_KINDS = (Kind.FEATURES, Kind.MAP, Kind.COVERAGE, Kind.SERIES, Kind.POINT_CLOUD)
 """Kinds of which publishing stores what a self-test passed, as the property `conformance`."""
 
 
@@ -74,7 +74,13 @@ def _passed(collection: Collection, kind: RepresentationKind) -> Sequence[str]:
 
 def classes_of(collection: Collection) -> list[str]:
     """The classes one collection conforms to."""
-    classes = [uri for kind in TESTED_KINDS for uri in _passed(collection, kind)]
+    # The items of a point cloud are its points, unless it has features too: then those are what the classes speak of.
+    kinds = [
+        kind
+        for kind in TESTED_KINDS
+        if kind is not Kind.POINT_CLOUD or Kind.FEATURES not in collection.representations
+    ]
+    classes = [uri for kind in kinds for uri in _passed(collection, kind)]
     for kind in collection.representations:
         classes += OF_KIND.get(kind, ())
     if Kind.COVERAGE in collection.representations:
