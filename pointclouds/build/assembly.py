@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 
 import lazrs
 import numpy as np
+import pyproj
 
 from pointclouds.build.encoding import EncodedNodes, laz_record
 from pointclouds.build.frame import Frame
@@ -21,6 +22,7 @@ from pointclouds.copc.check import gps_range
 from pointclouds.copc.hierarchy import Entries, pack_pages
 from pointclouds.copc.octree import Cube
 from pointclouds.copc.reader import CopcFile
+from pointclouds.crs import las_wkt
 from pointclouds.errors import OutputError, PointCloudError
 from pointclouds.las.structures import (
     COPC_INFO_SIZE,
@@ -42,10 +44,10 @@ KEPT_ENCODING: Final = GPS_STANDARD_TIME | SYNTHETIC_RETURNS
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file says of itself beyond its points: `wkt` of its CRS, `description` of the merged sources."""
+    """What a file says of itself beyond its points; `description` is that of the merged sources."""
 
     frame: Frame
-    wkt: str
+    crs: pyproj.CRS
     description: SourceDescription
 
 
@@ -68,7 +70,7 @@ def write_file(out: Path, facts: FileFacts, chunks: WriteChunks) -> PointCloudSu
             os.fsync(stream.fileno())
         table.save(table_path)
         with CopcFile(part) as copc:
-            summary = summarize_nodes(copc, table)
+            summary = summarize_nodes(copc, table, facts.crs)
         # In this order a machine that stops in between leaves a file without a table, never one with another's.
         nodes_path(out).unlink(missing_ok=True)
         part.replace(out)
@@ -90,7 +92,7 @@ def _vlrs(facts: FileFacts, info: CopcInfo) -> list[Vlr]:
     records = [
         Vlr("copc", 1, info.pack(), "COPC info"),
         Vlr("laszip encoded", 22204, bytes(laz_record(facts.frame).record_data()), "laszip variable chunks"),
-        Vlr("LASF_Projection", 2112, facts.wkt.encode() + b"\0", "OGC WKT"),
+        Vlr("LASF_Projection", 2112, las_wkt(facts.crs).encode() + b"\0", "OGC WKT"),
     ]
     if facts.frame.extra_structs:
         records.append(Vlr("LASF_Spec", 4, facts.frame.extra_structs, "extra bytes"))

@@ -22,7 +22,6 @@ from pointclouds.build.layout import PointLayout, common_layout, conformed
 from pointclouds.build.out_of_core import build_out_of_core, limits_for
 from pointclouds.cloud.summary import PointCloudSummary, box84
 from pointclouds.copc.octree import GRID_DEPTH, LEAF_POINTS, Cube, OctreeRules, build_octree
-from pointclouds.crs import las_wkt
 from pointclouds.errors import BuildCancelledError, EmptyPointCloudError, OutputError
 from pointclouds.las.layout import Records
 from pointclouds.las.reader import CHUNK_POINTS
@@ -112,7 +111,7 @@ def _facts(sources: Sequence[PointSource], layout: PointLayout, rules: OctreeRul
         dropped=tuple(dict.fromkeys(name for one in all_of for name in one.dropped)),
     )
     frame = Frame(layout.point_format, layout.dtype, layout.scale, layout.offset, layout.extra_structs, rules)
-    return FileFacts(frame, las_wkt(layout.crs), description)
+    return FileFacts(frame, layout.crs, description)
 
 
 def _build_in_memory(

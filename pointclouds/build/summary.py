@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyproj
 
 from pointclouds.cloud.nodes import NodeTable
 from pointclouds.cloud.summary import PointCloudSummary, box84
@@ -12,14 +13,17 @@ from pointclouds.crs import crs_identifier, require_usable, vertical_name
 from pointclouds.las.layout import dimension_names
 
 
-def summarize_nodes(copc: CopcFile, table: NodeTable) -> PointCloudSummary:
+def summarize_nodes(copc: CopcFile, table: NodeTable, crs: pyproj.CRS | None = None) -> PointCloudSummary:
     """What `cloud.summary.summarize` says of a file; `dropped` stays empty.
+
+    Args:
+        crs: the file's, where it is known better than its WKT can say it (which knows no area of use).
 
     Raises:
         CrsError: no CRS, one that is of no use, or one in which the points lie where it has no meaning.
     """
     name = copc.path.name.removesuffix(".part")
-    crs = require_usable(copc.crs, name)
+    crs = require_usable(crs or copc.crs, name)
     header = copc.header
     counts = table.class_counts.sum(axis=0, dtype=np.int64).tolist()
     return PointCloudSummary(
