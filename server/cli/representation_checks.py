@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from pointclouds.copc.check import check_copc
 from pointclouds.errors import PointCloudError
 from providers.errors import ProviderError
+from server.cli import point_cloud_checks
 from server.registry.catalogue import Representation, RepresentationKind
 
 Checker = Callable[[Path, Representation], str | None]
@@ -59,6 +59,8 @@ def _mosaic(path: Path, representation: Representation) -> str | None:
 def _coverage(path: Path, representation: Representation) -> str | None:
     if representation.properties.get("store") == "mosaic":
         return _mosaic(path, representation)
+    if representation.properties.get("store") == "points":
+        return point_cloud_checks.point_coverage(path)
     import rasterio
 
     try:
@@ -72,12 +74,9 @@ def _coverage(path: Path, representation: Representation) -> str | None:
     return None if found == published else f"{path} is {found} pixels, {published} were published"
 
 
-def _point_cloud(path: Path, _representation: Representation) -> str | None:
-    errors = [finding for finding in check_copc(path, decode=False) if finding.severity == "error"]
-    return f"{path}: {errors[0]}" if errors else None
-
-
-def _tileset(path: Path, _representation: Representation) -> str | None:
+def _tileset(path: Path, representation: Representation) -> str | None:
+    if representation.properties.get("store") == "points":
+        return point_cloud_checks.point_tileset(path)
     return _json_with(path if path.is_file() else path / "tileset.json", "root")
 
 
@@ -112,7 +111,7 @@ CHECKERS: Mapping[RepresentationKind, Checker] = MappingProxyType(
         RepresentationKind.COVERAGE: _coverage,
         RepresentationKind.TILESET_3D: _tileset,
         RepresentationKind.TERRAIN: _terrain,
-        RepresentationKind.POINT_CLOUD: _point_cloud,
+        RepresentationKind.POINT_CLOUD: point_cloud_checks.point_cloud,
         RepresentationKind.SERIES: _series,
         RepresentationKind.RECORD: _made_from_others,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from server.cli import run
 from server.cli.points_commands import sentence_of
+from server.cli.representation_checks import what_is_wrong
+from server.registry.catalogue import Representation, RepresentationKind
 
 Command = Callable[..., tuple[int, str, str]]
 WEST, SOUTH = 500_000.0, 4_400_000.0
@@ -151,3 +154,35 @@ def test_sentences_name_twenty_tiles_at_most() -> None:
     assert sentence_of({"what": "reclassified", "to": 6, "points": 3, "changed": {"2": 3}}) == (
         "3 points became class 6 (3 of class 2)"
     )
+
+
+def test_a_check_finds_what_is_wrong_with_a_mosaic(command: Command, home: Path, tmp_path: Path) -> None:
+    assert command("check")[0] == 0
+    (generation,) = (home / "home" / "collections" / "demo" / "scan").glob("g000001")
+    whole = Representation(RepresentationKind.POINT_CLOUD, "pointcloud.sqlite", 1, 0, {"count": 1_600})
+
+    def spoiled(name: str, spoil: Callable[[Path], None]) -> str | None:
+        folder = tmp_path / name
+        shutil.copytree(generation, folder)
+        spoil(folder)
+        return what_is_wrong(folder / "pointcloud.sqlite", whole)
+
+    def cut(folder: Path) -> None:
+        file = folder / "points" / "s2.copc.laz"
+        file.write_bytes(file.read_bytes()[:-200])
+
+    assert spoiled("sound", lambda folder: None) is None
+    assert "is not there" in str(spoiled("gone", lambda folder: (folder / "points" / "s1.copc.laz").unlink()))
+    assert "s2.copc.laz" in str(spoiled("cut", cut))
+    swapped = spoiled(
+        "swapped",
+        lambda folder: (
+            (folder / "points" / "s1.copc.laz.nodes").write_bytes(
+                (folder / "points" / "s2.copc.laz.nodes").read_bytes()
+            )
+            and None
+        ),
+    )
+    assert "of another file" in str(swapped)
+    fewer = Representation(RepresentationKind.POINT_CLOUD, "pointcloud.sqlite", 1, 0, {"count": 7})
+    assert "7 were published" in str(what_is_wrong(generation / "pointcloud.sqlite", fewer))
