@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from providers.points.items import FORMS
+from server.http.ept_files import LAZ
+from server.http.three_d_bytes import GLB, SUBTREE
 
 type Document = dict[str, Any]
 type Get = Callable[..., Document]
@@ -24,6 +26,7 @@ _SELECTING = (
     "properties",
     "queryables",
 )
+_CONDITIONS = ("bbox", "bbox-crs", "datetime", "filter", "filter-lang", "filter-crs")
 _TOO_MANY = {
     "description": "More points than one request may read",
     "content": {"application/problem+json": {"schema": {"type": "object"}}},
@@ -75,6 +78,47 @@ def point_paths(get: Get) -> Document:
         f"{_ONE}/{{pointId}}": get(
             "getPoint", TAG, "One point", ("geojson",), "collectionId", "pointId", "crs"
         ),
+        **_tiles(get),
+        **_ept(get),
+    }
+
+
+def _tiles(get: Get) -> Document:
+    """3D Tiles that are made of points: an octree where other tilesets have a quadtree."""
+    base = "/collections/{collectionId}/3dtiles"
+    cell, address = ("level3D", "x3D", "y3D", "z3D"), "{level}/{x}/{y}/{z}"
+    look = ("pointColour", "pointProperties", *_CONDITIONS)
+    content, subtree = (GLB,), (SUBTREE,)
+    return {
+        f"{base}/subtrees/{address}.subtree": get(
+            "getPointSubtree", TAG, "A subtree of an octree of points", subtree, "collectionId", *cell, *look
+        ),
+        f"{base}/content/{address}.glb": get(
+            "getPointContent", TAG, "Points of a node as binary glTF", content, "collectionId", *cell, *look
+        ),
+        f"{base}/tiles/{{pointTile}}/tileset.json": get(
+            "getPointTileTileset",
+            TAG,
+            "The octree of one file of a mosaic",
+            ("json",),
+            "collectionId",
+            "pointTile",
+            *look,
+        ),
+    }
+
+
+def _ept(get: Get) -> Document:
+    """A point cloud as Entwine Point Tiles."""
+    base = "/collections/{collectionId}/ept"
+    return {
+        f"{base}/ept.json": get("getEpt", TAG, "A point cloud as EPT", ("json",), "collectionId"),
+        f"{base}/ept-hierarchy/{{eptNode}}.json": get(
+            "getEptHierarchy", TAG, "Nodes of an EPT", ("json",), "collectionId", "eptNode"
+        ),
+        f"{base}/ept-data/{{eptNode}}.laz": get(
+            "getEptNode", TAG, "Points of a node as LAZ", (LAZ,), "collectionId", "eptNode"
+        ),
     }
 
 
@@ -87,6 +131,29 @@ def point_parameters() -> Document:
             "description": "Tile, node of the octree and number of the point in it, such as pointcloud.0-0-0-0.17",
             "required": True,
             "schema": {"type": "string"},
+        },
+        "pointColour": _query("colour", "What points are coloured by [default: as published]", {"type": "string", "enum": ["class", "height", "rgb", "intensity", "return", "time"]}),
+        "pointProperties": _query("properties", "Dimensions that points carry, divided by commas; none where empty", {"type": "string"}),
+        "pointTile": {
+            "name": "pointTile",
+            "in": "path",
+            "description": "Name of a file of a mosaic",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        },
+        "eptNode": {
+            "name": "eptNode",
+            "in": "path",
+            "description": "Depth and cell of a node, such as 0-0-0-0",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^[0-9]{1,2}(-[0-9]{1,7}){3}$"},
+        },
+        "z3D": {
+            "name": "z",
+            "in": "path",
+            "description": "Layer of the tile, from below",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0, "maximum": 9999999},
         },
         "pointResolution": _query("resolution", "Distance of points in metres; finer levels are left out", {"type": "number", "minimum": 0, "exclusiveMinimum": True}),
         "profileLine": _query("coords", "A line as WKT in CRS84, or in `crs`: LINESTRING(4.3651 52.0110,4.3672 52.0119)", {"type": "string"}) | {"required": True},
