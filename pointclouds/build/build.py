@@ -22,7 +22,7 @@ from pointclouds.build.layout import PointLayout, common_layout, conformed
 from pointclouds.build.out_of_core import build_out_of_core, limits_for
 from pointclouds.cloud.summary import PointCloudSummary, box84
 from pointclouds.copc.octree import GRID_DEPTH, LEAF_POINTS, Cube, OctreeRules, build_octree
-from pointclouds.errors import BuildCancelledError, EmptyPointCloudError, OutputError
+from pointclouds.errors import BuildCancelledError, EmptyPointCloudError, UnreadablePointCloudError
 from pointclouds.las.layout import Records
 from pointclouds.las.reader import CHUNK_POINTS
 from pointclouds.sources import Box3, PointSource, SourceDescription
@@ -153,7 +153,9 @@ def _gather(sources: Sequence[PointSource], facts: FileFacts, report: Progress) 
     for source in sources:
         for chunk in source.chunks(CHUNK_POINTS):
             if filled + len(chunk) > total:
-                raise OutputError(f"{source.description.name} gives more points than it said")
+                raise UnreadablePointCloudError(
+                    f"{source.description.name} gives more points than the {source.description.count} it says"
+                )
             records[filled : filled + len(chunk)] = chunk
             filled += len(chunk)
             report("read", filled / total)

@@ -22,6 +22,8 @@ from pointclouds.sources import PointSource
 
 INDEX_LEVEL: Final = 6
 """Level of the octree whose cells a run's index counts."""
+_CHUNK_BYTES: Final = 16 << 20
+"""Read at a time, beside the run that is being filled."""
 _SEQUENCE_BITS: Final = 40
 """A point's place in the order of all points: number of the reading task, then its place there."""
 
@@ -85,7 +87,8 @@ def _gathered(task: ReadTask) -> Iterator[Records]:
     room = task.run_points if task.stop is None else min(task.run_points, task.stop - task.start)
     gathered = np.empty(room, task.frame.dtype)
     filled = 0
-    for chunk in task.source.chunks(min(CHUNK_POINTS, room), task.start, task.stop):
+    size = min(CHUNK_POINTS, room, max(_CHUNK_BYTES // task.frame.dtype.itemsize, 1))
+    for chunk in task.source.chunks(size, task.start, task.stop):
         taken = 0
         while taken < len(chunk):
             part = min(len(chunk) - taken, room - filled)

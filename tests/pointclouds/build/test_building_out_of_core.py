@@ -221,14 +221,14 @@ def test_a_cancelled_build_in_memory_leaves_nothing(tmp_path, scan_source, left_
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("room", [1_000, 200_000, 400_000])
-def test_a_full_disk_leaves_nothing(tmp_path, scan_source, build_small, left_behind, room):
+@pytest.mark.parametrize(("room", "processes"), [(1_000, 1), (200_000, 2), (400_000, 1)])
+def test_a_full_disk_leaves_nothing(tmp_path, scan_source, build_small, left_behind, room, processes):
     """No room for the runs, for a branch, for the file: the limit of a file's size stands for the disk's."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         with pytest.raises(OutputError, match="free space"):
-            build_small([scan_source], tmp_path / "out.copc.laz", Limits(5_000, 8_000, 1))
+            build_small([scan_source], tmp_path / "out.copc.laz", Limits(5_000, 8_000, processes))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert left_behind(tmp_path) == []

@@ -1,5 +1,6 @@
 """A build that was killed goes on where it was, and its processes do not outlive it."""
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pointclouds.build.out_of_core import Limits
 from pointclouds.build.workspace import Workspace
 from pointclouds.errors import OutputError
 from pointclouds.sources import LasSource
@@ -82,6 +84,22 @@ def test_the_processes_of_a_killed_build_end(tmp_path, scan):
     while any(_parent(child) is not None for child in children) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [child for child in children if _parent(child) is not None] == []
+
+
+def test_a_process_that_is_killed_ends_the_build_and_not_the_server(
+    tmp_path, scan_source, build_small, expected
+):
+    out, work = tmp_path / "out.copc.laz", tmp_path / "out.copc.laz.building"
+
+    def kill_one(_stage: str, _part: float) -> None:
+        multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(OutputError, match=r"was killed .*what is done is kept"):
+        build_small([scan_source], out, Limits(10_000, 8_000, 2), report=kill_one)
+    assert list(work.glob("read-*.npz"))
+    build_small([scan_source], out)
+    assert out.read_bytes() == expected
+    assert not work.exists()
 
 
 def _parent(process: int) -> int | None:
