@@ -32,6 +32,7 @@ def point_cloud_links(collection: Collection, url: str, *, whole: bool = True) -
         links.append(_link(f"{url}/pointcloud", "contents", "application/json", "Files of the point cloud"))
         if not is_mosaic(collection):
             links.append(_link(f"{url}/pointcloud.vpc", "alternate", VPC, "Virtual point cloud (VPC)"))
+            links.append(_link(f"{url}/ept/ept.json", "alternate", "application/json", "Point cloud (EPT)"))
     return links
 
 

@@ -148,7 +148,13 @@ def point_city(tmp_path_factory: pytest.TempPathFactory) -> PointCity:
                 cloud = open_cloud(path)
                 summary = write_point_plan(cloud, staged / "3dtiles", "class")
                 representations = [
-                    Representation(RepresentationKind.POINT_CLOUD, path.name, 0, 0, {"count": cloud.count}),
+                    Representation(
+                        RepresentationKind.POINT_CLOUD,
+                        path.name,
+                        0,
+                        0,
+                        {"count": cloud.count, "mosaic": cloud.is_mosaic},
+                    ),
                     Representation(
                         RepresentationKind.TILESET_3D, "3dtiles/points.json", 0, 0, summary.properties()
                     ),

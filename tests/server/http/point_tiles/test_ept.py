@@ -155,3 +155,24 @@ def test_rights(points: Any, point_city: Any) -> None:
     reply = points.get(url, Authorization=f"Bearer {point_city.token}")
     assert reply.status == 200
     assert "private" in reply.headers["Cache-Control"]
+
+
+def test_the_definition_names_tiles_and_ept(points: Any) -> None:
+    document = points.json("/ogc/api?f=json")
+    paths = document["paths"]
+    for path in (
+        "/collections/{collectionId}/3dtiles/content/{level}/{x}/{y}/{z}.glb",
+        "/collections/{collectionId}/ept/ept-data/{eptNode}.laz",
+    ):
+        for parameter in paths[path]["get"]["parameters"]:
+            assert parameter["$ref"].rpartition("/")[2] in document["components"]["parameters"]
+
+
+def test_links_lead_to_tiles_and_ept(points: Any) -> None:
+    for name in ("scan", "mosaic"):
+        links = points.json(f"/ogc/collections/demo.{name}?f=json")["links"]
+        addresses = [link["href"].partition("/collections/")[2] for link in links]
+        assert f"demo.{name}/3dtiles/tileset.json" in addresses
+        assert f"demo.{name}/3dtiles/explicit/tileset.json" in addresses
+        assert f"demo.{name}/3dtiles/1.0/tileset.json" in addresses
+        assert (f"demo.{name}/ept/ept.json" in addresses) == (name == "scan")
