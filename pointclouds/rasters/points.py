@@ -85,11 +85,8 @@ class PointWindow:
         ]
 
     def _tiles(self, spacing: float | None) -> list[CloudTile]:
-        overview = self.cloud.overview
-        if overview is not None and spacing is not None:
-            file = self.cloud.file(overview)
-            if finest_level(file, spacing) <= int(file.entries["level"].max()):
-                return [overview]
+        if self.cloud.overview is not None and overview_fits(self.cloud, spacing):
+            return [self.cloud.overview]
         west, south, east, north = self.window.bounds(self.cell)
         return self.cloud.meeting(np.array([west, south, -np.inf]), np.array([east, north, np.inf]))
 
@@ -162,6 +159,16 @@ def _records(part: _Part, node: int, selection: int) -> Records:
         records = part.file.read_node(part.table.entries[node], selection)
         NODE_CACHE.put(path, node, selection, records)
     return records
+
+
+def overview_fits(cloud: Cloud, spacing: float | None) -> bool:
+    """Whether the overview of a mosaic has points as close as `spacing`, within half a level of the octree; None: never."""
+    overview = cloud.overview
+    if overview is None or spacing is None:
+        return False
+    file = cloud.file(overview)
+    finest = file.info.spacing / 2.0 ** int(file.entries["level"].max())
+    return spacing * math.sqrt(2) >= float(overview.facts.get("spacing", finest))
 
 
 def joined(parts: list[CellPoints]) -> CellPoints:

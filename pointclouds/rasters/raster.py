@@ -26,7 +26,7 @@ from pointclouds.cloud.cloud import Cloud, CloudTile
 from pointclouds.copc.hierarchy import Entries
 from pointclouds.errors import QueryError
 from pointclouds.rasters.cells import CellWindow, Float
-from pointclouds.rasters.points import PointWindow, finest_level, nodes_meeting
+from pointclouds.rasters.points import PointWindow, finest_level, nodes_meeting, overview_fits
 from pointclouds.rasters.products import (
     MARGIN,
     Density,
@@ -273,6 +273,9 @@ class PointRaster:
             spacing /= _DENSITY_DEPTH
         products = {name: self._product(name, level, window) for name in names}
         ground_only = _GROUND_ONLY.issuperset(names)
+        if "density" in names and overview_fits(self.cloud, spacing):
+            # The overview's points are copies: the counts of all nodes are spread instead, and no point is read.
+            return {name: product.finish().astype(np.float32) for name, product in products.items()}
         points = PointWindow(
             self.cloud, window.grown(MARGIN), cell, spacing, self.ground_classes if ground_only else None
         )
@@ -316,7 +319,8 @@ class PointRaster:
             table = self.cloud.nodes(tile)
             entries = table.entries
             chosen = nodes_meeting(table, bounds)
-            chosen &= entries["level"] > finest_level(self.cloud.file(tile), spacing)
+            if not overview_fits(self.cloud, spacing):
+                chosen &= entries["level"] > finest_level(self.cloud.file(tile), spacing)
             x, y = table.column("X"), table.column("Y")
             _spread(
                 counts,
