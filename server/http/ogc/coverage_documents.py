@@ -173,7 +173,9 @@ def data_queries(collection: Collection, url: str, *, whole: bool = True) -> Doc
         kinds, parameters = RASTER_QUERIES, _raster_parameters(has[Kind.COVERAGE].properties)
     else:
         return {}
-    crs = [CRS84, *([collection.storage_crs] if collection.storage_crs not in ("", CRS84) else [])]
+    # A system without a code of an authority is kept as WKT and cannot be asked for by a URI.
+    own = collection.storage_crs if collection.storage_crs.startswith("http") else CRS84
+    crs = list(dict.fromkeys((CRS84, own)))
     return {
         "data_queries": {kind: {"link": _query(kind, url, crs if whole else ())} for kind in kinds},
         "parameter_names": parameters,
