@@ -47,7 +47,7 @@ def crs_of_records(records: list[Vlr], name: str) -> pyproj.CRS | None:
     ours = {record.record_id: record.data for record in reversed(records) if record.user_id == _PROJECTION}
     wkt = ours.get(_WKT_RECORD, b"").split(b"\0", 1)[0].decode("utf-8", "replace").strip()
     if wkt:
-        return parse_crs(wkt, f"{name}: the WKT record")
+        return registered(parse_crs(wkt, f"{name}: the WKT record"))
     directory = ours.get(_GEOKEYS_RECORD, b"")
     keys = _geo_keys(directory)
     if keys.get(_PROJECTED_KEY) == _USER_DEFINED:
@@ -65,6 +65,27 @@ def crs_of_records(records: list[Vlr], name: str) -> pyproj.CRS | None:
     except CRSError:
         # Old writers put ellipsoid codes here (GeoTIFF 1.0, section 6.3.4.1): no vertical CRS then.
         return horizontal
+
+
+def registered(crs: pyproj.CRS) -> pyproj.CRS:
+    """The authority's own definition of a CRS that names it, and differs from it by what WKT 1 cannot say: northing before easting.
+
+    Without this no point cloud in CGCS2000 would be known by its code again. A CRS that differs otherwise is given back as it is.
+    """
+    named = crs.to_json_dict().get("id")
+    if not named and crs.is_compound:
+        parts = [registered(part) for part in crs.sub_crs_list]
+        changed = any(new is not old for new, old in zip(parts, crs.sub_crs_list, strict=True))
+        return CompoundCRS(crs.name, parts) if changed else crs
+    if not named:
+        return crs
+    try:
+        # Compared, not identified: PROJ takes tens of milliseconds for that, and a flight has thousands of tiles.
+        found = pyproj.CRS.from_authority(named["authority"], named["code"])
+        same = found.equals(crs) or pyproj.CRS.from_wkt(found.to_wkt("WKT1_GDAL")).equals(crs)
+    except (CRSError, KeyError):
+        return crs
+    return found if same else crs
 
 
 def _is_code(value: int | None) -> TypeGuard[int]:

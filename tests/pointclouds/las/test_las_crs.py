@@ -10,6 +10,7 @@ import laspy
 import pyproj
 import pytest
 
+from pointclouds.crs import crs_identifier, las_wkt, registered
 from pointclouds.las.reader import inspect
 
 TRANSVERSE_MERCATOR = 1
@@ -75,3 +76,23 @@ def test_definitions_in_part_are_none(
     assert header.crs is None or header.crs.is_projected
     if not any(key == 3075 for key, *_ in keys):
         assert header.crs is None
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4548", "EPSG:4526", "EPSG:28992", "EPSG:7415", "EPSG:4548+5737"])
+def test_a_written_crs_is_known_by_its_code_again(crs: str) -> None:
+    """WKT 1 cannot say that northing comes before easting, as it does in CGCS2000."""
+    given = pyproj.CRS(crs)
+    written = registered(pyproj.CRS(las_wkt(given)))
+    parts = given.sub_crs_list or [given]
+    assert [part.to_epsg() for part in written.sub_crs_list or [written]] == [
+        part.to_epsg() for part in parts
+    ]
+    assert crs_identifier(written) == crs_identifier(given)
+
+
+def test_a_crs_that_borrows_a_code_is_not_taken_for_it() -> None:
+    wkt = las_wkt(pyproj.CRS("EPSG:4548")).replace(
+        'PARAMETER["central_meridian",117]', 'PARAMETER["central_meridian",116.5]'
+    )
+    crs = pyproj.CRS(wkt)
+    assert registered(crs) is crs

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import laspy
 import numpy as np
 import pytest
 
+from pointclouds.cloud.cloud import open_cloud
 from server.publish.archives import ArchiveLimits
-from server.publish.errors import UnknownFormat
+from server.publish.errors import OptionError, UnknownFormat
 from server.publish.formats import recognise_format
 from server.publish.inputs import find_inputs
+from server.publish.point_cloud_options import PointCloudOptions
+from server.registry.catalogue import RepresentationKind
 
 VERTICES = b"element vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
 EPT = {
@@ -109,3 +113,31 @@ def test_text_of_points_in_a_zip_when_asked(tmp_path: Path, limits: ArchiveLimit
         archive.writestr("a.txt", "1 2 3\n4 5 6\n")
     (found,) = find_inputs([packed], tmp_path / "w", limits, format_key="xyz")
     assert found.format.key == "xyz"
+
+
+def test_degrees_as_text_are_published_in_a_projection_with_a_report(publisher: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    rows = np.column_stack(
+        [random.uniform(116.30, 116.31, 600), random.uniform(39.90, 39.91, 600), random.uniform(0, 50, 600)]
+    )
+    path = tmp_path / "survey.xyz"
+    np.savetxt(path, np.append(rows, [[np.nan, 39.9, 1.0]], axis=0), "%.9f %.9f %.3f")
+    result = publisher.publish(
+        path, reading={"crs": "EPSG:4490"}, points=PointCloudOptions(vertical="EPSG:5737", columns="x y z")
+    )
+    assert result.count == 600
+    properties = result.collection.representations[RepresentationKind.POINT_CLOUD].properties
+    assert properties["vertical_reference"] == "Yellow Sea 1985 height"
+    cloud = open_cloud(result.collection.path_of(RepresentationKind.POINT_CLOUD))
+    assert [part.to_epsg() for part in cloud.crs.sub_crs_list] == [4548, 5737]
+    assert properties["report"]["count"] == 600
+    assert "unclassified" in {one["code"] for one in properties["report"]["warnings"]}
+    for words in ("reprojected from", "1 points without finite coordinates"):
+        assert any(words in warning for warning in result.warnings), result.warnings
+
+
+def test_options_of_one_format_are_refused_for_another(publisher: Any, tiles: Path) -> None:
+    with pytest.raises(OptionError, match="--point-columns is for point clouds as text"):
+        publisher.publish(
+            tiles / "a.laz", reading={"crs": "EPSG:28992"}, points=PointCloudOptions(columns="x y z")
+        )
