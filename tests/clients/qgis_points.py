@@ -3,7 +3,7 @@
     xvfb-run -a python3 qgis_points.py ORDER
 
 ORDER is a JSON file: {"folder": where pictures go, "clouds": {name: [provider, address]}, "scenes": {name: address of a tileset}}. Each
-layer is drawn by itself from above, in its own CRS: clouds by their classes, tilesets as they are.
+layer is drawn by itself from above, in its own CRS: clouds in the colours of their points, tilesets as they are.
 """
 
 import json
@@ -15,17 +15,18 @@ from pathlib import Path
 from qgis.core import (
     Qgis,
     QgsApplication,
+    QgsContrastEnhancement,
     QgsCoordinateReferenceSystem,
     QgsMapRendererSequentialJob,
     QgsMapSettings,
     QgsPointCloudLayer,
     QgsPointCloudRgbRenderer,
 )
-from qgis.PyQt.QtCore import QSize
+from qgis.PyQt.QtCore import QEventLoop, QSize, QTimer
 from qgis.PyQt.QtGui import QColor
 
 SIDE = 400
-WITHIN = 60  # seconds for the statistics of a layer
+WITHIN = 20  # seconds for the index, and for the statistics, of a layer
 
 
 def draw(layer, crs, file):
@@ -38,9 +39,13 @@ def draw(layer, crs, file):
     settings.setExtent(extent)
     settings.setOutputSize(QSize(SIDE, SIDE))
     settings.setBackgroundColor(QColor("white"))
+    # Nodes of an EPT come by requests that the main thread has to be free for.
     job = QgsMapRendererSequentialJob(settings)
+    waiting = QEventLoop()
+    job.finished.connect(waiting.quit)
+    QTimer.singleShot(1000 * WITHIN, waiting.quit)
     job.start()
-    job.waitForFinished()
+    waiting.exec()
     job.renderedImage().save(str(file))
     shown = settings.visibleExtent()
     return {
@@ -60,10 +65,22 @@ def classes_of(layer):
         QgsApplication.processEvents()
         time.sleep(0.05)
     found = layer.statistics()
+    # Python is given the classes without their counts; the text in which QGIS keeps its statistics has both.
+    counted = json.loads(bytes(found.toStatisticsJson()))["stats"]
+    counted = counted.get("Classification", {}).get("class-count", {})
     return {
         "sampled": found.sampledPointsCount(),
-        "classes": {str(code): count for code, count in found.availableClasses("Classification").items()},
+        "classes": {str(int(float(code))): int(count) for code, count in counted.items()},
     }
+
+
+def sixteen_bits():
+    """Colours of LAS as colours of a screen."""
+    stretch = QgsContrastEnhancement(Qgis.UInt16)
+    stretch.setMinimumValue(0)
+    stretch.setMaximumValue(65535)
+    stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.StretchToMinimumMaximum)
+    return stretch
 
 
 def cloud(provider, address, name, folder):
@@ -78,6 +95,8 @@ def cloud(provider, address, name, folder):
         time.sleep(0.05)
     renderer = QgsPointCloudRgbRenderer()
     renderer.setMaximumScreenError(0.5)
+    for channel in ("Red", "Green", "Blue"):
+        getattr(renderer, f"set{channel}ContrastEnhancement")(sixteen_bits())
     layer.setRenderer(renderer)
     seen |= {
         "count": layer.pointCount(),

@@ -1,9 +1,10 @@
 // The attributes of a single point: what was picked says where it is, the server what is there.
 
+import * as Cesium from "cesium";
 import { getJSON } from "../page.js";
 import { text } from "./texts.js";
 
-const AROUND = 0.6; // metres about the picked place in which the point is looked for
+const AROUND = 0.6; // metres about the picked place in which the point is looked for at least
 const MOST = 200;
 const DEGREE = 111_320; // metres of latitude
 const FLAGS = ["Synthetic", "KeyPoint", "Withheld", "Overlap", "ScannerChannel", "ScanDirectionFlag", "EdgeOfFlightLine", "UserData"];
@@ -28,11 +29,18 @@ function rows({ geometry, properties }, points) {
   return [[text("points_own_height"), geometry.coordinates[2]], ...shown.map(([id, found]) => [TITLED.includes(id) ? text(`points_${id}`) : id, value(id, found)])];
 }
 
+/** Metres about a place that a point of the screen covers there: what was picked may be its rim. */
+function reach({ city, points }, place) {
+  const { scene, camera } = city;
+  const sphere = new Cesium.BoundingSphere(Cesium.Cartesian3.fromDegrees(place.lon, place.lat, place.height), 0);
+  return Math.max(AROUND, camera.getPixelSize(sphere, scene.drawingBufferWidth, scene.drawingBufferHeight) * points.look.size);
+}
+
 /** {titled, id} of the point at a picked place; {} where the server does not tell. */
 export async function askPoint(layer, place) {
   const { points } = layer;
   if (!points.settings.items) return {};
-  const north = AROUND / DEGREE;
+  const north = reach(layer, place) / DEGREE;
   const east = north / Math.cos((place.lat * Math.PI) / 180);
   const box = [place.lon - east, place.lat - north, place.lon + east, place.lat + north].map((side) => side.toFixed(9));
   try {
