@@ -14,8 +14,8 @@ from pointclouds.rasters.terrain import MOMENTS, add_moments, planes_of
 
 MARGIN: Final = 2
 """Cells around a window that its values depend on, beside the planes of coarser grids."""
-_NEIGHBOURS_NEEDED: Final = 3
-"""Known neighbours of a cell that is filled: fewer are an edge of the cloud, not a hole in it."""
+_NEIGHBOURS_NEEDED: Final = 4
+"""Known neighbours of a cell that is filled: along the straight edge of a cloud there are three."""
 _ROUNDING: Final = 1e-6
 """Points: what running sums leave where there is none."""
 _NEIGHBOURS: Final = ((0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2))
@@ -45,7 +45,7 @@ class Surface:
     """The highest point, noise left out; of first returns only where all points are read (`complete`).
 
     Among thinned points the highest of a column may be kept as a later return, so there all returns count. A cell without any is
-    given the mean of its neighbours, twice: holes of up to four cells are closed, larger ones stay.
+    given the mean of its neighbours, twice: small holes are closed, larger ones stay.
     """
 
     dimensions: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ def _closed(values: Float) -> Float:
 
 
 def _taken(values: Float) -> Float:
-    """Values without the outermost cells; of those that are not known the first known neighbour's, if three are known."""
+    """Values without the outermost cells; of those that are not known the first known neighbour's, if four are known."""
     rows, columns = values.shape[0] - 2, values.shape[1] - 2
     found = values[1:-1, 1:-1].copy()
     if not np.isnan(found).any():
