@@ -39,7 +39,7 @@ from server.http.ogc import features_schema, history, records, search, transacti
 from server.http.ogc.documents import CATALOGUE_ID
 from server.http.ogc.features_forms import items_page, written_item, written_page
 from server.http.ogc.features_request import feature_request
-from server.http.ogc.point_routes import has_points_only, item_of_points, items_of_points
+from server.http.ogc.point_routes import has_points_only, item_of_points, items_of_points, only_reading
 from server.http.ogc.pygeoapi_adapter import (
     ApiFunction,
     Caller,
@@ -71,9 +71,9 @@ def register(blueprint: Blueprint) -> None:
 def items(public_id: str) -> Response:
     """A page of features in any of the formats; a new feature (POST); or what can be done here (OPTIONS)."""
     if request.method == "OPTIONS":
-        return transactions.items_options(public_id)
+        return only_reading(public_id) or transactions.items_options(public_id)
     if request.method == "POST":
-        return _post(public_id)
+        return only_reading(public_id) or _post(public_id)
     here = context()
     if public_id == CATALOGUE_ID:
         return records.items(here)
@@ -172,9 +172,9 @@ def item(public_id: str, feature_id: str) -> Response:
     """One feature: read, replaced, updated or deleted, by the method."""
     match request.method:
         case "OPTIONS":
-            return transactions.item_options(public_id, feature_id)
+            return only_reading(public_id) or transactions.item_options(public_id, feature_id)
         case "PUT" | "PATCH" | "DELETE":
-            return transactions.edit_item(public_id, feature_id, request.method)
+            return only_reading(public_id) or transactions.edit_item(public_id, feature_id, request.method)
     here = context()
     if public_id == CATALOGUE_ID:
         return records.item(here, feature_id)

@@ -6,12 +6,14 @@ request for points.
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
 from providers.points.errors import TooManyPoints
+from server.http.answer import COMMON_HEADERS
 from server.http.context import RequestContext, context
-from server.http.errors import register_status
+from server.http.errors import MethodNotAllowed, register_status
+from server.http.ogc.documents import CATALOGUE_ID
 from server.registry.catalogue import Collection, RepresentationKind
 
 register_status(TooManyPoints, 413)
@@ -54,6 +56,24 @@ def point_statistics(public_id: str) -> Response:
     from server.http.ogc.points import statistics_answer
 
     return statistics_answer(context(), public_id)
+
+
+READING = "GET, HEAD, OPTIONS"
+"""What can be done with points by way of items: they are edited as files and by class, not one by one."""
+
+
+def only_reading(public_id: str) -> Response | None:
+    """The answer to another method at items of a collection whose items are points; None for other collections.
+
+    Raises MethodNotAllowed where the method would edit.
+    """
+    if public_id == CATALOGUE_ID or not has_points_only(context().collection(public_id)[0]):
+        return None
+    if request.method != "OPTIONS":
+        raise MethodNotAllowed(
+            f"points of {public_id!r} cannot be edited one by one; allowed: {READING}", [("Allow", READING)]
+        )
+    return Response(status=204, headers=[*COMMON_HEADERS, ("Allow", READING)])
 
 
 def items_of_points(here: RequestContext, public_id: str, path: str) -> Response:

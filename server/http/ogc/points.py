@@ -99,6 +99,11 @@ def _etag(here: RequestContext, collection: Collection, decision: Decision, form
     )
 
 
+def _content_crs(uri: str) -> list[Header]:
+    """Content-Crs (Part 2, 6.4); a system without a code of an authority has no URI to name there."""
+    return [("Content-Crs", f"<{uri}>")] if uri else []
+
+
 def _page(
     here: RequestContext,
     cloud: Cloud,
@@ -121,7 +126,7 @@ def _page(
         counts["numberMatched"] = page.matched
     tail = orjson.dumps({**counts, "links": links})
     body = b'{"type":"FeatureCollection","features":[' + page.features + b"]," + tail[1:]
-    headers: list[Header] = [("Content-Crs", f"<{page.crs}>"), ("OGC-NumberReturned", str(page.returned))]
+    headers: list[Header] = [*_content_crs(page.crs), ("OGC-NumberReturned", str(page.returned))]
     if page.matched is not None:
         headers.append(("OGC-NumberMatched", str(page.matched)))
     following = [link for link in links if link["rel"] in ("next", "collection")]
@@ -177,7 +182,7 @@ def point_answer(here: RequestContext, public_id: str, point_id: str, path: str)
         {"rel": "collection", "type": "application/json", "href": url},
     ]
     body = feature[:-1] + b',"links":' + orjson.dumps(links) + b"}"
-    headers: list[Header] = [("Content-Crs", f"<{uri}>")]
+    headers = _content_crs(uri)
     return respond(Answer(body, _GEOJSON, etag=etag, headers=headers, private=decision.key != "public"))
 
 
@@ -197,7 +202,7 @@ def _download(
 ) -> Response:
     """All points in a format: made and then sent where they are few, else while they are made."""
     headers: list[Header] = [
-        ("Content-Crs", f"<{crs_of(request, cloud, form)}>"),
+        *_content_crs(crs_of(request, cloud, form)),
         ("Content-Disposition", f'attachment; filename="{collection.id}.{form.ending}"'),
     ]
     if not_modified(here.environ, etag):

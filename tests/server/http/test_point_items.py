@@ -684,3 +684,22 @@ def test_malformed_queries(points_city: PointCity) -> None:
 @pytest.mark.acceptance
 def test_ten_thousand_malformed_queries(points_city: PointCity) -> None:
     assert _fuzz(points_city, 2, 10_000)[400] > 5000
+
+
+# --- other methods -------------------------------------------------------------------------------------------------------
+
+
+def test_points_are_not_edited_as_features(points_city: PointCity) -> None:
+    for method, path in (
+        ("POST", "items"),
+        ("PUT", "items/pointcloud.0-0-0-0.0"),
+        ("DELETE", "items/pointcloud.0-0-0-0.0"),
+    ):
+        reply = points_city.client.request(
+            method, f"{BASE}/{path}", b"{}", content_type="application/geo+json"
+        )
+        assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    for path in ("items", "items/pointcloud.0-0-0-0.0"):
+        reply = points_city.client.request("OPTIONS", f"{BASE}/{path}")
+        assert (reply.status, reply.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert points_city.client.request("OPTIONS", "/t/demo/ogc/collections/secret/items").status == 404
