@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pointclouds.build.out_of_core import Limits
+from pointclouds.build.out_of_core import Limits, _identity
 from pointclouds.build.workspace import Workspace
 from pointclouds.errors import OutputError
 from pointclouds.sources import LasSource
@@ -111,18 +111,11 @@ def _parent(process: int) -> int | None:
     return None if state == "Z" else int(parent)
 
 
-@pytest.mark.parametrize("change", ["source", "damaged part"])
-def test_what_another_build_left_is_not_taken(tmp_path, scan, build_small, expected, change):
+def test_a_part_that_is_damaged_is_made_again(tmp_path, scan, build_small, expected):
     out, work = tmp_path / "out.copc.laz", tmp_path / "out.copc.laz.building"
     start(scan, out, "write", 0.4).communicate(timeout=120)
-    if change == "damaged part":
-        largest = max(work.glob("read-*.run"), key=lambda path: path.name)
-        largest.write_bytes(largest.read_bytes()[:-1])
-    source = LasSource(scan, "EPSG:7415")
-    if change == "source":
-        copy = tmp_path / scan.name
-        copy.write_bytes(scan.read_bytes())
-        source = LasSource(copy, "EPSG:7415")
+    last = max(work.glob("read-*.run"), key=lambda path: path.name)
+    last.write_bytes(last.read_bytes()[:-1])
     before = {path.name: path.stat().st_mtime_ns for path in work.glob("read-*.npz")}
     kept: list[str] = []
 
@@ -130,9 +123,32 @@ def test_what_another_build_left_is_not_taken(tmp_path, scan, build_small, expec
         if stage == "octree" and not kept:
             kept.extend(name for name, at in before.items() if (work / name).stat().st_mtime_ns == at)
 
-    build_small([source], out, report=report)
-    assert len(kept) == (len(before) - 1 if change == "damaged part" else 0)
+    build_small([LasSource(scan, "EPSG:7415")], out, report=report)
+    assert len(kept) == len(before) - 1
     assert out.read_bytes() == expected
+
+
+def test_what_another_build_left_is_removed(tmp_path, scan, scan_source):
+    """Other limits, another file under the same name, another boot of the machine: another build."""
+    workspace = Workspace(tmp_path / "work")
+    same = {"run": 5, "source": _identity(scan_source)}
+    copy = tmp_path / scan.name
+    copy.write_bytes(scan.read_bytes())
+    for what in ({**same, "run": 6}, {**same, "source": _identity(LasSource(copy, "EPSG:7415"))}, {}):
+        with workspace.held(same):
+            workspace.finish("read-000000", {}, {})
+            (workspace.folder / "read-000001.run.77.part").write_bytes(b"half")
+        with workspace.held(same):
+            assert workspace.finished("read-000000")
+            assert not list(workspace.folder.glob("*.part"))
+        with workspace.held(what):
+            assert not workspace.finished("read-000000")
+    with workspace.held(same):
+        workspace.finish("read-000000", {}, {})
+    journal = workspace.path("journal.json")
+    journal.write_text(journal.read_text().replace('"boot": "', '"boot": "another'))
+    with workspace.held(same):
+        assert not workspace.finished("read-000000")
 
 
 def test_one_build_at_a_time_in_a_workspace(tmp_path, scan_source, build_small):
