@@ -129,7 +129,8 @@ class _Areas:
 
 def _coarse(file: CopcFile, cloud: Cloud, most: int) -> npt.NDArray[np.float64]:
     """Coordinates of the coarsest nodes, whole nodes, the first in any case."""
-    found, count = [], 0
+    found: list[npt.NDArray[np.float64]] = []
+    count = 0
     for entry in file.entries:
         points = int(entry["point_count"])
         if points <= 0 or (found and count + points > most):
