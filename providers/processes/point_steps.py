@@ -48,12 +48,14 @@ class Resources(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run: its filters, the files they name, the CRS that the points have afterwards, and whether they have got colours."""
+    """A run: its filters, the files they name, the CRS that the points have afterwards, and whether they have got colours, or other
+    places."""
 
     stages: tuple[Stage, ...]
     crs: pyproj.CRS
     files: dict[str, Path] = field(default_factory=dict)
     coloured: bool = False
+    moved: bool = False
 
 
 def reach_of(work: Work, crs: pyproj.CRS) -> float:
@@ -98,7 +100,7 @@ def prepare(
         polygon = _polygon_of(one, resources, crs) if one.name == "clip" else None
         stages += stages_of(one, StepContext(crs, polygon, name, scale))
         crs = crs_after([one], crs)
-    return Prepared(tuple(stages), crs, files, coloured)
+    return Prepared(tuple(stages), crs, files, coloured, any(_moves(one) for one in work))
 
 
 def _crs_after_stage(stage: Stage, crs: pyproj.CRS) -> pyproj.CRS:
@@ -113,10 +115,15 @@ def _crs_after_stage(stage: Stage, crs: pyproj.CRS) -> pyproj.CRS:
 def _refuse_moved(before: Sequence[Step | Stage]) -> None:
     """A window of a raster is cut for the points as they came. Raises PipelineRefusedError: the order can be turned."""
     for one in before:
-        if one.name == "reproject" if isinstance(one, Step) else one.type in _MOVING:
+        if _moves(one):
             raise PipelineRefusedError(
                 "steps that take values of a raster come before those that move the points; change the order"
             )
+
+
+def _moves(one: Step | Stage) -> bool:
+    """Whether points are elsewhere after it."""
+    return one.name == "reproject" if isinstance(one, Step) else one.type in _MOVING
 
 
 _MOVING: Final = frozenset({"filters.reprojection", "filters.transformation"})

@@ -137,6 +137,10 @@ def _run(
     ready = prepare(shop.work, layout.crs, box, shop.resources, shop.folder)
     stages = ready.stages
     if raster is not None:
+        if ready.moved:
+            raise PipelineRefusedError(
+                "a raster is made in the CRS of the point cloud; reproject first (chengtu points derive), then make the raster"
+            )
         # The points around a block count for its cells; the grid ends where the block does.
         edges = (block.minx, block.miny, block.maxx, block.maxy) if block is not None else box
         writer = raster_writer(raster.kind, grid_over(*edges, raster.cell))

@@ -74,6 +74,10 @@ class RegistryResources:
         found = self._found(collection)
         if RepresentationKind.FEATURES not in found.representations:
             raise PipelineRefusedError(f"{collection!r} has no features")
+        if found.representations[RepresentationKind.FEATURES].properties.get("source") is not None:
+            raise PipelineRefusedError(
+                f"the features of {collection!r} are served where they are; publish them, or use the process point-cloud-clip"
+            )
         return open_store(found.path_of(RepresentationKind.FEATURES))
 
     def _found(self, collection: str) -> Any:

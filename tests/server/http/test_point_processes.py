@@ -251,6 +251,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("point-cloud-raster", {"kind": "x"}, "dtm"),
     ("point-cloud-raster", {"cell": 0}, "0.01"),
     ("point-cloud-raster", {"kind": "dtm", "cell": 0.01, "steps": "ground"}, "list"),
+    ("point-cloud-raster", {"steps": ["ground", "reproject:crs=EPSG:32631"]}, "CRS of the point cloud"),
+    (
+        "point-cloud-pipeline",
+        {"steps": ["reproject:crs=EPSG:32631", "colourise:collection=photo"]},
+        "change the order",
+    ),
     ("point-cloud-pipeline", {}, "one of"),
     ("point-cloud-pipeline", {"steps": ["ground"], "pipeline": []}, "one of"),
     ("point-cloud-pipeline", {"steps": []}, "list of 1"),
