@@ -22,6 +22,7 @@ from pointclouds.errors import QueryError
 from pointclouds.sources import LasSource
 from providers.errors import InvalidParameter
 from providers.points.filters import AreaFilter, all_of, decimals_of_dimensions, dimension_filter
+from providers.points.request import PointContext, parse_points
 
 NATIVE = "http://www.opengis.net/def/crs/EPSG/0/28992"
 COUNT = 8_000
@@ -269,3 +270,40 @@ def test_questions_without_sense(cloud: Cloud, query: PointQuery) -> None:
 
 def test_an_empty_area_holds_nothing(cloud: Cloud) -> None:
     assert list(read(cloud, PointQuery(area=shapely.MultiPolygon()))) == []
+
+
+# --- requests ------------------------------------------------------------------------------------------------------------
+
+
+def _tiles(cloud: Cloud, interval: tuple[str | None, str | None] | None = None, **pairs: str) -> set[str]:
+    request = parse_points(pairs.items(), cloud, PointContext(interval=interval))
+    return {batch.tile.name for batch in read(cloud, request.query)}
+
+
+def test_times_of_weeks_are_those_of_the_files(mosaic: Cloud) -> None:
+    """GPS week time names no day: what was flown when decides."""
+    assert _tiles(mosaic, datetime="2025-05-01") == {"west"}
+    assert _tiles(mosaic, datetime="2025-06-01/..") == {"east"}
+    assert _tiles(mosaic, datetime="../2027-01-01T00:00:00Z") == {"west", "east"}
+    assert _tiles(mosaic, datetime="2024-01-01/2024-02-01") == set()
+
+
+def test_a_cloud_without_times_takes_those_of_its_collection(cloud: Cloud) -> None:
+    assert _tiles(cloud, datetime="2025-05-01") == {"a"}
+    assert _tiles(cloud, ("2025-01-01T00:00:00Z", None), datetime="2025-05-01") == {"a"}
+    assert _tiles(cloud, ("2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"), datetime="2025-05-01") == set()
+
+
+def test_rights_and_boxes_are_both_kept(cloud: Cloud) -> None:
+    area = "POLYGON((4 51, 4.36645 51, 4.36645 53, 4 53, 4 51))"
+    narrow = PointContext(area=area)
+    everywhere = count(cloud, parse_points([], cloud, narrow).query).points
+    box = {"bbox": "84920,447520,84990,447560", "bbox-crs": NATIVE}
+    both = count(cloud, parse_points(box.items(), cloud, narrow).query).points
+    plain = count(cloud, parse_points(box.items(), cloud, PointContext()).query).points
+    assert 0 < both < plain
+    assert both < everywhere < COUNT
+    degrees = {"bbox": "4.36,52,4.4,52.02"}
+    assert count(cloud, parse_points(degrees.items(), cloud, narrow).query).points == everywhere
+    nowhere = PointContext(area="POLYGON((0 0, 1 0, 1 1, 0 0))")
+    assert count(cloud, parse_points([], cloud, nowhere).query).points == 0
