@@ -55,7 +55,7 @@ def coverage(public_id: str) -> Response:
     if form == "gtiff" and request.is_whole and file.suffix == ".tif":
         # The whole of it is the stored file, of whatever size, which can also be read by ranges.
         return send_file(here, collection, decision, file, media_type=MEDIA_TYPES["gtiff"])
-    made = answer_request(raster_source(collection), request, form)
+    made = answer_request(raster_source(collection, decision), request, form)
     return _respond(here, collection, decision, made)
 
 
@@ -132,7 +132,7 @@ def coverage_tile(public_id: str, tms: str, tile_matrix: str, tile_row: str, til
     tile = TileId(
         _whole("tileMatrix", tile_matrix), _whole("tileCol", tile_column), _whole("tileRow", tile_row)
     )
-    source = raster_source(collection)
+    source = raster_source(collection, decision)
     made = CoverageAnswer(source, select_tile(source, tms, tile, request), form)
     return _respond(here, collection, decision, made)
 

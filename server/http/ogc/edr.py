@@ -114,7 +114,7 @@ def query(public_id: str, kind: str, location: str | None = None) -> Response:
     else:
         from providers.edr.raster_queries import answer_raster
 
-        source = raster_source(collection)
+        source = raster_source(collection, decision)
         change = str(source.change())
         # One position is read as quickly as a tile; areas and lines keep others waiting.
         light = kind == "position" and not asked.geometry_is_multiple

@@ -284,6 +284,12 @@ def test_a_profile_shows_what_may_be_seen(surveyed: Surveyed, monkeypatch: pytes
     assert "Intensity" not in found["points"]
     assert "ground" not in found
     assert surveyed.client.get(profile(filter="Intensity > 1")).status == 400
+    # Cells are made of all points.
+    longitude, latitude = degrees(WEST + 5, SOUTH + 5)
+    for address in ("/coverage?f=gtiff", f"/position?coords=POINT({longitude}%20{latitude})&f=covjson"):
+        reply = surveyed.client.get(BASE + address)
+        assert reply.status == 404
+        assert "of which this client may see a part" in reply.json["detail"]
     assert (
         surveyed.run(
             "point-cloud-volume", collection="demo.later", area=polygon(WEST, SOUTH, WEST + 5, SOUTH + 5)
