@@ -12,6 +12,7 @@ FLAGS = Path(__file__).with_name("chromium_flags.txt").read_text().split()
 PAGES = {
     "portal": "/?lang=en",
     "collection": "/t/helsinki/ogc/collections/buildings?f=html&lang=en",
+    "point-cloud": "/t/helsinki/ogc/collections/lidar?f=html&lang=zh",
     "series": "/t/auckland/ogc/collections/pedestrian-counts?f=html&lang=zh",
 }
 SCENES = {
@@ -20,9 +21,15 @@ SCENES = {
     # Buildings, terrain, trees and the points of the lidar scan over a cut through soil and rock.
     "section": "view=24.9486,60.1648,150;345,-17&cut=24.947,60.1678,345&layers=tileset-lidar,tileset-geology",
     # All in one: the same above the glass of the ground, and below it pipes, manholes, boreholes and the tunnel.
+    # A section through buildings, the ground and the points above it, by class.
+    "points-section": "view=24.9486,60.1648,150;345,-17&cut=24.947,60.1678,345&layers=tileset-lidar&style=tileset-lidar:each:Classification",
+    "points-height": "view=24.9522,60.1659,150;340,-28&layers=tileset-lidar,-tileset-buildings&style=tileset-lidar:terrain:height:15:60",
     "whole-space": "view=24.9522,60.1659,70;340,-18&under=45&layers=tileset-lidar",
 }
-PHONES = {"phone": "view=24.9519,60.1665,60;340,-16&under=65"}
+PHONES = {
+    "phone": "view=24.9519,60.1665,60;340,-16&under=65",
+    "points-phone": "view=24.9522,60.1659,150;340,-28&layers=tileset-lidar&style=tileset-lidar:each:Classification",
+}
 _TIMEOUT_MS = 600_000
 
 

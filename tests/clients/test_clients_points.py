@@ -219,7 +219,7 @@ def test_qgis_340_counts_every_point(new_qgis, every_cloud, view, name):
         assert seen["statistics"] == {"sampled": seen["count"], "classes": classes}
 
 
-@pytest.mark.parametrize("view", ["copc", "ept", "explicit"])
+@pytest.mark.parametrize("view", ["copc", "explicit"])
 def test_qgis_340_draws_the_fields(new_qgis, folder, look, clouds, view):
     seen = (new_qgis["clouds"] | new_qgis["scenes"])[view]
     assert seen["valid"], seen["error"]
@@ -234,13 +234,13 @@ def test_qgis_340_draws_one_flight(new_qgis, folder, look):
 
 
 def test_qgis_322_describes_the_ept(old_qgis, every_cloud):
-    """It knows all of the cloud and draws none of it: its laz-perf decodes point formats 0 to 3, COPC allows 6 to 8 alone."""
+    """It knows all of the cloud (its laz-perf is older than the point formats 6 to 8 that COPC allows: it draws none of it)."""
     seen = old_qgis["clouds"]["ept"]
     assert seen["valid"], seen["error"]
     assert seen["count"] == sum(every_cloud.classes["scan"].values())
     assert {"Classification", "Intensity", "GpsTime"} <= set(seen["attributes"])
     west, south, east, north = seen["extent"]
-    assert (east - west, north - south) == pytest.approx((204, 204), abs=2)
+    assert (east - west, north - south) == pytest.approx((200, 200), abs=3)
 
 
 # --- CesiumJS ------------------------------------------------------------------------------------------------------------
