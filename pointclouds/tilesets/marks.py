@@ -21,6 +21,10 @@ _TRIANGLES_MODE: Final = 4
 _FLOAT: Final = 5126
 _WIDTH: Final = 64
 _MOST_COLOURS: Final = 4096
+_SWATCH: Final = 4
+"""Pixels along the edge of a colour: what smooths between pixels stays inside."""
+_INSIDE: Final = np.array([[0.3, 0.3], [0.7, 0.3], [0.3, 0.7]])
+"""Places of a triangle's corners in its colour. Three times the same would be no triangle, which QGIS does not draw."""
 _NEAREST: Final = 9728
 _CLAMPED: Final = 33071
 # An equilateral triangle of radius 1 in a tilted plane: seen from above and from the sides.
@@ -47,10 +51,11 @@ def mark_glb(positions: Positions, colours: Colours, radius: float) -> bytes:
     floats = y_up(corners.reshape(-1, 3)).astype(np.float32)
     palette, places = _palette(srgb(colours))
     rows = -(-len(palette) // _WIDTH)
-    middle = np.stack(((places % _WIDTH + 0.5) / _WIDTH, (places // _WIDTH + 0.5) / rows), axis=1)
+    swatches = np.stack((places % _WIDTH, places // _WIDTH), axis=1)[:, None]
+    texture = ((swatches + _INSIDE) / (_WIDTH, rows)).reshape(-1, 2)
     named = {
         "POSITION": writer.attribute(floats, _FLOAT, "VEC3", ends=True),
-        "TEXCOORD_0": writer.attribute(np.repeat(middle, 3, axis=0).astype(np.float32), _FLOAT, "VEC2"),
+        "TEXCOORD_0": writer.attribute(texture.astype(np.float32), _FLOAT, "VEC2"),
     }
     document = writer.document
     document["images"] = [{"bufferView": writer.view(_png(palette, rows)), "mimeType": "image/png"}]
@@ -86,15 +91,16 @@ def _different(colours: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint32], 
 
 
 def _png(palette: npt.NDArray[np.uint8], rows: int) -> bytes:
-    """An image 64 pixels wide (PNG, 8 bits, RGB, no filter)."""
-    pixels = np.zeros((rows * _WIDTH, 3), np.uint8)
-    pixels[: len(palette)] = palette
-    lines = np.zeros((rows, 1 + _WIDTH * 3), np.uint8)
-    lines[:, 1:] = pixels.reshape(rows, -1)
+    """An image of 64 colours a row (PNG, 8 bits, RGB, no filter)."""
+    colours = np.zeros((rows * _WIDTH, 3), np.uint8)
+    colours[: len(palette)] = palette
+    pixels = colours.reshape(rows, _WIDTH, 3).repeat(_SWATCH, axis=0).repeat(_SWATCH, axis=1)
+    lines = np.zeros((len(pixels), 1 + pixels.shape[1] * 3), np.uint8)
+    lines[:, 1:] = pixels.reshape(len(pixels), -1)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", _WIDTH, rows, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], len(pixels), 8, 2, 0, 0, 0)
     image = zlib.compress(lines.tobytes(), 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", image) + chunk(b"IEND", b"")
