@@ -253,6 +253,13 @@ def sentence_of(edit: dict[str, Any]) -> str:
 def report(
     collection: PointCloud,
     language: Annotated[Language, typer.Option("--language", help="Language of the text")] = Language.ENGLISH,
+    read_points: Annotated[
+        bool,
+        typer.Option("--read-points", help="Read every point too, for outliers, duplicates and small gaps"),
+    ] = False,
+    gaps: Annotated[
+        Path | None, typer.Option("--gaps", metavar="FILE", help="Write the gaps as GeoJSON polygons")
+    ] = None,
     json: Json = False,
     home: Home = None,
     config: Config = None,
@@ -264,7 +271,9 @@ def report(
 
     tenant, id_ = split_qualified(collection)
     with open_registry_that_is_there(settings_of(home, config)) as registry:
-        found = validation_of(registry, tenant, id_)
+        found = validation_of(registry, tenant, id_, read_points=read_points)
+    if gaps is not None:
+        gaps.write_text(_json(found.gaps_geojson() or {"type": "FeatureCollection", "features": []}))
     show(_json(found.as_json()) if json else found.as_text(language.value))
 
 

@@ -88,8 +88,10 @@ def describe_cloud(registry: Registry, tenant: str, collection: str) -> dict[str
     }
 
 
-def validation_of(registry: Registry, tenant: str, collection: str) -> ValidationReport:
-    """The validation report of the cloud as it is served. Raises as list_tiles does."""
+def validation_of(
+    registry: Registry, tenant: str, collection: str, *, read_points: bool = False
+) -> ValidationReport:
+    """The validation report of the cloud as it is served; `read_points` as in pointclouds.report. Raises as list_tiles does."""
     with clear_errors(registry.home):
         _, cloud = _opened(registry, tenant, collection)
-        return validation_report(cloud)
+        return validation_report(cloud, read_points=read_points)

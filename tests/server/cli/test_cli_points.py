@@ -68,7 +68,7 @@ def documents(command: Command) -> Any:
     return json.loads(out)
 
 
-def test_what_there_is(command: Command) -> None:
+def test_what_there_is(command: Command, tmp_path: Path) -> None:
     assert [(one["name"], one["count"], one["source"]) for one in documents(command)] == [
         ("s1", 800, "s1.laz"),
         ("s2", 800, "s2.laz"),
@@ -78,6 +78,13 @@ def test_what_there_is(command: Command) -> None:
     assert "1,600" in command("points", "report", "demo.scan")[1]
     assert "点数: 1,600" in command("points", "report", "demo.scan", "--language", "zh")[1]
     assert json.loads(command("points", "report", "demo.scan", "--json")[1])["count"] == 1600
+    gaps = tmp_path / "gaps.geojson"
+    read = json.loads(
+        command("points", "report", "demo.scan", "--json", "--read-points", "--gaps", str(gaps))[1]
+    )
+    assert read["points_read"]
+    assert isinstance(read["duplicates"], int)
+    assert json.loads(gaps.read_text())["type"] == "FeatureCollection"
 
 
 def test_edits_and_the_way_back(command: Command, home: Path) -> None:
