@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pointclouds.build.build import build_copc
+from pointclouds.build.build import GRID_CELLS, build_copc
 from pointclouds.build.layout import PointLayout
 from pointclouds.build.taking_over import take_over_copc
 from pointclouds.cloud.cloud import COPC_SUFFIX, CloudDescription, CloudTile
@@ -42,6 +42,7 @@ class TileJob:
     workspace: Path
     memory_bytes: int
     leaf_points: int
+    grid_cells: int = GRID_CELLS
     start: str | None = None
     end: str | None = None
     processes: int = 1
@@ -69,6 +70,7 @@ def build_tile(job: TileJob, cancelled: Callable[[], bool] = stopped) -> BuiltTi
             memory_bytes=job.memory_bytes,
             processes=job.processes,
             leaf_points=job.leaf_points,
+            grid_cells=job.grid_cells,
             cancelled=cancelled,
             workspace=job.workspace,
         )

@@ -88,6 +88,7 @@ def _jobs(
                 workspace=kept_workspace(task, name),
                 memory_bytes=memory,
                 leaf_points=task.settings.points.leaf_points,
+                grid_cells=1 << task.settings.points.grid_depth,
                 start=item.instant,
                 end=item.instant,
             )

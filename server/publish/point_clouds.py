@@ -123,6 +123,7 @@ def _build_one(task: Task, inputs: Sequence[OpenInput]) -> tuple[str, list[str]]
             workspace=kept_workspace(task, "pointcloud"),
             memory_bytes=settings.build_memory_bytes,
             leaf_points=settings.leaf_points,
+            grid_cells=1 << settings.grid_depth,
             processes=settings.build_processes,
         )
         return POINT_CLOUD_FILE, warnings_of(inputs, [build_tile(job, task.cancelled)])
@@ -138,6 +139,7 @@ def _build_one(task: Task, inputs: Sequence[OpenInput]) -> tuple[str, list[str]]
         memory_bytes=settings.build_memory_bytes,
         processes=settings.build_processes,
         leaf_points=settings.leaf_points,
+        grid_cells=1 << settings.grid_depth,
         report=progress,
         cancelled=task.cancelled,
         workspace=workspace,

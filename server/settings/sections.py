@@ -148,8 +148,16 @@ class PointSettings:
         default=0, metadata=integer("processes that build one point cloud; 0: one a core", 0, 256)
     )
     leaf_points: int = field(
-        default=50_000,
+        default=100_000,
         metadata=integer("points that a node of the octree may hold undivided", 1_000, 1_000_000),
+    )
+    grid_depth: int = field(
+        default=6,
+        metadata=integer(
+            "cells along an edge in which a divided node shows one point each, as a power of two: 6 are 64 cells",
+            5,
+            7,
+        ),
     )
     request_points: int = field(
         default=50_000_000, metadata=integer("points that one download may read", 1_000)
