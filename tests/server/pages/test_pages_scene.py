@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import server.pages
-from pointclouds.tilesets.colours import _CLASS_COLOURS as CLASS_COLOURS
 from pointclouds.tilesets.colours import _OTHER_CLASS as OTHER_CLASS_COLOUR
+from pointclouds.tilesets.colours import CLASS_COLOURS
 from server.pages import Links, Pages, SceneServices
 from server.pages.extrusion import extrusion_settings, height_expression
 from server.pages.language import load_messages
