@@ -12,9 +12,6 @@ for together with it. Values are kept in blocks of 32 cells, for the whole proce
 from __future__ import annotations
 
 import math
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Final
@@ -26,6 +23,7 @@ from pointclouds.cloud.cloud import Cloud, CloudTile
 from pointclouds.copc.hierarchy import Entries
 from pointclouds.errors import QueryError
 from pointclouds.rasters.cells import CellWindow, Float
+from pointclouds.rasters.kept_blocks import KEPT, Cells
 from pointclouds.rasters.points import PointWindow, finest_level, nodes_meeting, overview_fits
 from pointclouds.rasters.products import (
     MARGIN,
@@ -39,8 +37,6 @@ from pointclouds.rasters.products import (
     Surface,
 )
 from pointclouds.rasters.terrain import ALL, PLANE_LAYERS, heights_on, missing_places
-
-Cells = npt.NDArray[np.float32]
 
 BANDS: Final = (
     "dtm",
@@ -67,7 +63,6 @@ _BLOCKS_AT_ONCE: Final = 24
 _GROUP: Final = 64
 _MOST_GROUPS: Final = 400
 _POINT_EXTENT: Final = 1e-3
-_KEPT_BYTES: Final = 64 << 20
 _MOST_LEVELS: Final = 30
 _LOOKED_AT: Final = 8
 _LOOKED_AT_CELLS: Final = 256
@@ -243,7 +238,7 @@ class PointRaster:
             for column in range(blocks.columns)
         ]
         found = {
-            place: {name: _KEPT.get((self._name, level, name, *place)) for name in names} for place in places
+            place: {name: KEPT.get((self._name, level, name, *place)) for name in names} for place in places
         }
         missing = [place for place in places if any(values is None for values in found[place].values())]
         if missing:
@@ -257,7 +252,7 @@ class PointRaster:
                 at = CellWindow(row * _BLOCK, column * _BLOCK, _BLOCK, _BLOCK).within(window)
                 for name in names:
                     block = np.ascontiguousarray(made[name][(slice(None), *at)])
-                    found[row, column][name] = _KEPT.put((self._name, level, name, row, column), block)
+                    found[row, column][name] = KEPT.put((self._name, level, name, row, column), block)
         return {
             place: {name: block for name, block in values.items() if block is not None}
             for place, values in found.items()
@@ -423,45 +418,3 @@ def _leaves(entries: Entries) -> npt.NDArray[np.bool_]:
     has_child = np.zeros(len(known), np.bool_)
     has_child[places[len(keys) :]] = True
     return np.asarray(~has_child[places[: len(keys)]])
-
-
-class _KeptBlocks:
-    """Blocks of all clouds, those longest not used dropped; a forked child begins anew."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._bytes = most, 0
-        self._lock = threading.Lock()
-        self._blocks: OrderedDict[tuple[object, ...], Cells] = OrderedDict()
-        self._process = os.getpid()
-
-    def get(self, key: tuple[object, ...]) -> Cells | None:
-        with self._lock:
-            if self._process != os.getpid():
-                self._blocks, self._bytes, self._process = OrderedDict(), 0, os.getpid()
-            found = self._blocks.get(key)
-            if found is not None:
-                self._blocks.move_to_end(key)
-            return found
-
-    def put(self, key: tuple[object, ...], block: Cells) -> Cells:
-        with self._lock:
-            if key not in self._blocks:
-                self._blocks[key] = block
-                self._bytes += block.nbytes + _OVERHEAD
-                while self._bytes > self._most:
-                    self._bytes -= self._blocks.popitem(last=False)[1].nbytes + _OVERHEAD
-            return block
-
-    def clear(self) -> None:
-        with self._lock:
-            self._blocks.clear()
-            self._bytes = 0
-
-
-_OVERHEAD: Final = 400
-_KEPT: Final = _KeptBlocks(_KEPT_BYTES)
-
-
-def forget_blocks() -> None:
-    """Drop all kept blocks: for measurements of what is made anew."""
-    _KEPT.clear()

@@ -12,7 +12,7 @@ from pointclouds.errors import QueryError
 from pointclouds.rasters import BANDS, CellWindow, PointRaster, cloud_resolution
 from pointclouds.rasters.cells import centres_of
 from pointclouds.rasters.ground import CloudGround
-from pointclouds.rasters.raster import forget_blocks
+from pointclouds.rasters.kept_blocks import forget_blocks
 
 WEST, SOUTH, EDGE = 84_900.3, 447_500.7, 80.0
 
