@@ -179,13 +179,15 @@ class PointDocuments:
             return None
         if levels == 0 and group.parts:
             content = {"content": {"uri": f"{above}groups/g{group.number}.json"}}
-            return {**self._volume(group), **content, "geometricError": self.tileset.limit(group.number)}
+            # The error of the group above: QGIS looks into another document only where its entry is too coarse, and would draw
+            # nothing here where the group above is too coarse and this one is not.
+            return {**self._volume(group), **content, "geometricError": self.tileset.limit(group.number[:-1])}
         children = [
             child
             for child in (
                 [self._group(part, above, levels - 1) for part in group.parts]
                 if group.parts
-                else [self._leaf(tile, above) for tile in tiles]
+                else [self._leaf(tile, group, above) for tile in tiles]
             )
             if child is not None
         ]
@@ -197,8 +199,10 @@ class PointDocuments:
             found["content"] = {"uri": f"{above}overview/g{group.number}.{self._ending}"}
         return {**found, "children": children}
 
-    def _leaf(self, tile: CloudTile, above: str) -> Document | None:
+    def _leaf(self, tile: CloudTile, group: Group, above: str) -> Document | None:
         """A tile of the mosaic as a child of its group: a document of its own, whose root has the tile's coarsest points.
+
+        Its error is the group's, so that whoever finds the group too coarse opens the document.
 
         Between a group that REPLACEs and those points stands no tile without content: a viewer that finds it small enough would
         draw nothing there.
@@ -210,7 +214,7 @@ class PointDocuments:
         margin = self.tileset.radius(tile, 0) if self._has_marks else 0.0
         return {
             "boundingVolume": {"box": box_values((low[0] - margin, high[0] + margin))},
-            "geometricError": self.tileset.root_error(tile),
+            "geometricError": self.tileset.limit(group.number),
             "content": {"uri": f"{above}tiles/{tile.name}/tileset.json"},
         }
 
@@ -266,7 +270,8 @@ class _Writer:
             "refine": "ADD",
         }
         if depth - self.top == _LEVELS_WRITTEN_OUT:
-            return {**tile, "content": {"uri": f"{depth}-{x}-{y}-{z}.json"}}
+            content = {"uri": f"{depth}-{x}-{y}-{z}.json"}
+            return {**tile, "geometricError": self.error / 2 ** (depth - 1), "content": content}
         if self.shown[depth][1][place]:
             tile["content"] = {"uri": f"content/{depth}/{x}/{y}/{z}.{self.ending}"}
         children = [self.tile(depth + 1, child) for child in self._below(depth, place)]
