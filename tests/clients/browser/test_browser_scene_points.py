@@ -28,6 +28,9 @@ PICK = """async () => {
       if (hit?.layer !== 'tileset-lidar') continue;
       await tools.picking.asked;
       const { place, titled } = tools.picking.panel.shown;
+      // Between the points of a roof the pixel under the pointer may be the ground: a point next to it was picked.
+      const height = titled['Height (its own reference)'] + city.layer('tileset-lidar').points.heightOffset;
+      if (!(Math.abs(height - place.height) < 0.6)) continue;
       return { place, titled, x, y };
     }
   return null;
