@@ -1,6 +1,7 @@
 """Whole jobs of point clouds, each in a process of its own: `python -m benchmarks.points_jobs NAME INPUT FOLDER`.
 
     copc         LAZ to COPC with its table of nodes, as publishing does it; INPUT may be several files, joined by commas
+    fine         the same with more points in coarse nodes and smaller leaves
     small        the same under a memory bound that makes it go out of core
     tiles        every node of a COPC as a .glb, as requests make it
     rewrite      LAZ to LAZ by laspy with the parallel codec: decoding and encoding alone
@@ -23,15 +24,30 @@ PROCESSES = 2
 SMALL_MEMORY = 512 << 20
 
 
-def copc(source: Path, folder: Path, memory: int = 24 << 30) -> dict[str, Any]:
-    """LAZ to COPC, in memory."""
+def copc(
+    source: Path, folder: Path, memory: int = 24 << 30, grid_cells: int = 64, leaf_points: int = 100_000
+) -> dict[str, Any]:
+    """LAZ to COPC, in memory, with the octree that publishing makes unless settings say otherwise."""
     from pointclouds.build.build import build_copc
     from pointclouds.formats.opening import open_sources
 
     sources = open_sources([Path(name) for name in str(source).split(",")])
     out = folder / "pointcloud.copc.laz"
-    made = build_copc(sources, out, memory_bytes=memory, processes=PROCESSES, workspace=folder / "work")
+    made = build_copc(
+        sources,
+        out,
+        memory_bytes=memory,
+        processes=PROCESSES,
+        leaf_points=leaf_points,
+        grid_cells=grid_cells,
+        workspace=folder / "work",
+    )
     return {"count": made.count, "bytes": made.bytes, "nodes": made.nodes}
+
+
+def fine(source: Path, folder: Path) -> dict[str, Any]:
+    """The same with a finer grid and smaller leaves."""
+    return copc(source, folder, grid_cells=128, leaf_points=50_000)
 
 
 def small(source: Path, folder: Path) -> dict[str, Any]:
@@ -97,6 +113,7 @@ def _cpu() -> float:
 
 JOBS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "copc": copc,
+    "fine": fine,
     "small": small,
     "tiles": tiles,
     "rewrite": rewrite,

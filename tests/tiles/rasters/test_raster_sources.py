@@ -199,7 +199,7 @@ def test_bands_and_instants_that_are_not_there(tmp_path: Path) -> None:
             source.read(source.description.bounds, (4, 4), bands)
     with pytest.raises(UnknownInstant, match="no time"):
         source.read(source.description.bounds, (4, 4), [1], instant="2024-05-01T00:00:00Z")
-    with pytest.raises(RasterError, match="known are cog(, mosaic| and mosaic)"):
+    with pytest.raises(RasterError, match=r"known are cog(, mosaic| and mosaic)"):
         open_raster(tmp_path, "a.tif", {"store": "cube"})
     assert open_raster(tmp_path, "a.tif", {}) is open_raster(tmp_path, "a.tif", {})
 
