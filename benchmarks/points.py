@@ -129,7 +129,6 @@ def pdal(work: Path, survey: Path, copc: Path) -> PointRow:
     command = [
         _SCRIPTS / "pdal_bullseye",
         "run",
-        "pdal",
         "translate",
         survey,
         out,
