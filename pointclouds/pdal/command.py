@@ -83,7 +83,7 @@ def require_pdal(command: str = "pdal") -> Pdal:
     if found is None:
         raise PdalAbsentError(
             "this needs PDAL, and there is none on the server that answers: install PDAL 2.2 or newer (the image has it; "
-            "conda-forge: pdal) and give its path in the setting points.pdal if it is not on the PATH"
+            "conda-forge: pdal) and give its path in the setting points.pdal if it is not on the PATH. Of the steps, ground:method=csf alone works without"
         )
     return found
 

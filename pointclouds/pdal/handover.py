@@ -25,6 +25,7 @@ from pointclouds.las.extra_bytes import describe
 from pointclouds.las.layout import FIELDS, Records, dimension, record_dtype
 from pointclouds.las.structures import GPS_STANDARD_TIME, LAS_14_HEADER_SIZE, WKT_FLAG, LasHeader, Vlr
 from pointclouds.pdal.allowed import RESERVED
+from pointclouds.pdal.cloth import CLOTH
 from pointclouds.pdal.stages import Stage
 from pointclouds.sources import LasSource, PointSource, SourceDescription
 
@@ -296,6 +297,8 @@ def _extra_dims(layout: Layout, stages: Sequence[Stage]) -> str:
     """What PDAL is to write besides LAS's own dimensions: those handed over, and those that the stages add."""
     wanted = {name: _type_of(layout, name) for name, _ in layout.extra}
     for stage in stages:
+        if stage.type == CLOTH:
+            continue
         added = _ADDED.get(stage.type)
         if stage.type == "filters.assign" and "value" not in stage.options:
             continue
@@ -318,9 +321,17 @@ def _type_of(layout: Layout, name: str) -> str:
 
 
 def las_writer(
-    layout: Layout, crs: pyproj.CRS, stages: Sequence[Stage] = (), *, coloured: bool = False
+    layout: Layout,
+    crs: pyproj.CRS,
+    stages: Sequence[Stage] = (),
+    *,
+    coloured: bool = False,
+    own: bool = False,
 ) -> Stage:
-    """PDAL's writer of what `stages` make of the points: their integers stay what they were, unless they are in another CRS."""
+    """PDAL's writer of what `stages` make of the points: their integers stay what they were, unless they are in another CRS.
+
+    `own`: with the dimension that says whose points they are, for a program that comes after.
+    """
     point_format = 7 if coloured and layout.point_format == 6 else layout.point_format
     moved = crs is not layout.crs or any(stage.type == "filters.transformation" for stage in stages)
     options: dict[str, Any] = {
@@ -330,6 +341,8 @@ def las_writer(
         "global_encoding": WKT_FLAG | (GPS_STANDARD_TIME if layout.standard_time else 0),
     }
     extra = _extra_dims(layout, stages)
+    if own and extra != "all":
+        extra = ",".join(part for part in (extra, f"{RESERVED}=uint8") if part)
     if extra:
         options["extra_dims"] = extra
     for axis, name in enumerate("xyz"):

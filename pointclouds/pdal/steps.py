@@ -1,6 +1,6 @@
 """Ready steps: what a person asks for by name, and the filters of PDAL it becomes.
 
-ground       classes ground (2) and the rest (1), by SMRF, CSF or PMF
+ground       classes ground (2) and the rest (1), by SMRF or PMF of PDAL, or the CSF of its authors (no PDAL)
 outliers     removes noise, or gives it class 7
 height       the dimension HeightAboveGround
 thin         fewer points, at a distance or one a voxel
@@ -22,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pointclouds.crs import horizontal_part, las_wkt, parse_crs, require_usable, vertical_part
 from pointclouds.errors import CrsError, PipelineRefusedError
+from pointclouds.pdal.cloth import CLOTH, ignored_ranges
 from pointclouds.pdal.stages import Stage
 from pointclouds.pdal.values import Check, Number, OneOf, crs, polygon_text, ranges, truth
 
@@ -185,6 +186,11 @@ def stages_of(step: Step, context: StepContext) -> tuple[Stage, ...]:
     return _BUILDERS[step.name](step.options, context)
 
 
+def needs_pdal(step: Step) -> bool:
+    """Whether PDAL does this step."""
+    return not (step.name == "ground" and step.options.get("method") == "csf")
+
+
 def crs_after(steps: Sequence[Step], crs_before: pyproj.CRS) -> pyproj.CRS:
     """The CRS of the points after these steps. Raises PipelineRefusedError."""
     found = crs_before
@@ -220,6 +226,9 @@ def _ground(options: Mapping[str, Any], context: StepContext) -> tuple[Stage, ..
         given = _only(options, "slope", "ignore", cell="cell_size", window="max_window_size")
     # What was noise stays noise, and is not taken for ground.
     given.setdefault("ignore", "Classification[7:7],Classification[18:18]")
+    if method == "csf":
+        ignored_ranges(given["ignore"])
+        return (Stage(CLOTH, given),)
     return (
         Stage(
             "filters.assign",

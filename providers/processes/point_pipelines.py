@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from pointclouds.errors import PipelineError, PipelineRefusedError
 from pointclouds.pdal.allowed import MAXIMUM_STAGES, STAGES
+from pointclouds.pdal.child import RunCancelled
 from pointclouds.pdal.rasters import RASTERS
-from pointclouds.pdal.running import RunCancelled
 from pointclouds.pdal.steps import STEPS, Step, make_step
 from providers.errors import AnswerTooLarge, InvalidParameter
 from providers.processes.description import POLYGON_SCHEMA, Processor
@@ -23,7 +23,7 @@ from providers.processes.point_inputs import (
     asked_points,
     optional,
 )
-from providers.processes.point_steps import Work
+from providers.processes.point_steps import Work, needs_pdal
 from providers.processes.point_tools import (
     MAXIMUM_OUTPUT_BYTES,
     MAXIMUM_POINTS,
@@ -88,7 +88,7 @@ class PointProcessor(Processor):
     def __init__(self, processor_def: dict[str, Any]) -> None:
         super().__init__(processor_def)
         # Told anew for every description: PDAL may be installed while the server runs.
-        now = availability(self.resolver_key)
+        now = availability(self.resolver_key, ground=self.STEP == "ground")
         texts = self.metadata["description"]
         self.metadata["description"] = {
             language: f"{text} {now[language]}" for language, text in texts.items()
@@ -107,7 +107,8 @@ class PointProcessor(Processor):
         """(media type, file). Raises InvalidParameter, AnswerTooLarge, SourceUnavailable, PointCloudError."""
         inputs = PointInputs(data, self.METADATA["inputs"])
         work, raster = self.work(inputs), self.raster(inputs)
-        pdal, tools = pdal_of(self.resolver_key), tools_of(self.resolver_key)
+        tools = tools_of(self.resolver_key)
+        pdal = pdal_of(self.resolver_key) if needs_pdal(work, raster=raster is not None) else None
         asked = asked_points(self.resolver_key, inputs)
         with tempfile.TemporaryDirectory(prefix="points-") as folder:
             shop = Workshop(
@@ -179,8 +180,8 @@ class PointCloudGroundProcessor(PointProcessor):
         "point-cloud-ground",
         ("Ground classification", "地面点分类"),
         (
-            "Classifies points as ground (2) or not (1), by SMRF, CSF or PMF; noise (7, 18) stays noise.",
-            "用 SMRF、CSF 或 PMF 将点分为地面点(2)与非地面点(1);噪声点(7、18)保持不变。",
+            "Classifies points as ground (2) or not (1), by SMRF or PMF of PDAL, or CSF, which needs no PDAL; noise (7, 18) stays noise.",
+            "用 PDAL 的 SMRF、PMF 或无需 PDAL 的 CSF 将点分为地面点(2)与非地面点(1);噪声点(7、18)保持不变。",
         ),
         {
             "method": optional("Method", "How ground is found", _words("smrf", "csf", "pmf")),

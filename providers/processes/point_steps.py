@@ -17,11 +17,14 @@ from shapely.geometry.base import BaseGeometry
 
 from pointclouds.crs import horizontal_part, parse_crs, require_usable
 from pointclouds.errors import CrsError, PipelineRefusedError
+from pointclouds.pdal.cloth import cloth_version
 from pointclouds.pdal.stages import Stage
 from pointclouds.pdal.steps import Step, StepContext, crs_after, stages_of
+from pointclouds.pdal.steps import needs_pdal as step_needs_pdal
 from providers.features.query import BBox
 
 if TYPE_CHECKING:
+    from pointclouds.pdal.command import Pdal
     from providers.features.source import FeatureSource
     from tiles.rasters.source import RasterSource
 
@@ -63,6 +66,19 @@ def reach_of(work: Work, crs: pyproj.CRS) -> float:
     metres = [_USERS_REACH if isinstance(one, Stage) else one.reach for one in work]
     unit = float(horizontal_part(crs).axis_info[0].unit_conversion_factor) or 1.0
     return sum(metres) / unit
+
+
+def needs_pdal(work: Work, *, raster: bool = False) -> bool:
+    """Whether PDAL has a part in it; it makes the rasters, and copies points where nothing is done to them."""
+    return raster or not work or any(isinstance(one, Stage) or step_needs_pdal(one) for one in work)
+
+
+def software_of(work: Work, pdal: Pdal | None) -> str:
+    """What did the work, with versions. `pdal` None: it had no part."""
+    found = [] if pdal is None else [f"PDAL {pdal.version}"]
+    if any(isinstance(one, Step) and not step_needs_pdal(one) for one in work):
+        found.append(cloth_version())
+    return ", ".join(found)
 
 
 def document_of(work: Work) -> list[dict[str, Any]]:

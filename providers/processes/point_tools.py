@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass
 
 from pointclouds.errors import PdalAbsentError, PipelineError, PipelineRefusedError
+from pointclouds.pdal.child import Limits, RunCancelled
 from pointclouds.pdal.command import Pdal, find_pdal, require_pdal
-from pointclouds.pdal.running import Limits, RunCancelled
 from providers.errors import AnswerTooLarge, InvalidParameter, ProviderError, SourceUnavailable
 
 MAXIMUM_POINTS = 5_000_000
@@ -45,9 +45,14 @@ def tools_of(key: str) -> PdalTools:
     return _tools.get(key) or PdalTools()
 
 
-def availability(key: str) -> dict[str, str]:
-    """One sentence by language on whether there is a PDAL now, for descriptions."""
+def availability(key: str, *, ground: bool = False) -> dict[str, str]:
+    """One sentence by language on whether there is a PDAL now, for descriptions; of `ground` a part is there without."""
     found = find_pdal(tools_of(key).command)
+    if found is None and ground:
+        return {
+            "en": "There is no PDAL on this server: only the method csf is available now.",
+            "zh": "服务器上没有 PDAL:当前只能使用 csf 方法。",
+        }
     if found is None:
         return {
             "en": "Not available now: there is no PDAL on this server.",

@@ -1,4 +1,4 @@
-"""Pipelines run: points of a cloud or a source handed to PDAL, what it makes of them, and rasters of that."""
+"""Pipelines run: points of a cloud or a source handed to PDAL and CSF, what these make of them, and rasters of that."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyproj
 
 from pointclouds.errors import NothingLeftError, PipelineRefusedError
 from pointclouds.pdal.blocks import Block
+from pointclouds.pdal.child import Limits, never
 from pointclouds.pdal.command import Pdal
 from pointclouds.pdal.handover import (
     Layout,
@@ -21,8 +22,8 @@ from pointclouds.pdal.handover import (
     write_cloud_points,
     write_source_points,
 )
+from pointclouds.pdal.parts import Job, run_job
 from pointclouds.pdal.rasters import grid_over, raster_stages, raster_writer
-from pointclouds.pdal.running import Limits, never, run_pipeline
 from providers.processes.point_steps import Resources, Work, prepare, reach_of
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class Raster:
 
 @dataclass(frozen=True)
 class Workshop:
-    """What runs have in common. `folder` is where their files are; they are removed by whoever made it."""
+    """What runs have in common. `folder` is where their files are; they are removed by whoever made it. `pdal` None: the work is
+    done without."""
 
-    pdal: Pdal
+    pdal: Pdal | None
     limits: Limits
     most: int
     work: Work
@@ -148,16 +150,8 @@ def _run(
     else:
         stages = (*stages, only_own()) if block is not None else stages
         writer = las_writer(layout, ready.crs, stages, coloured=ready.coloured)
-    run_pipeline(
-        shop.pdal,
-        stages,
-        [handed],
-        output,
-        shop.limits,
-        writer=writer,
-        files=ready.files,
-        cancelled=shop.cancelled,
-    )
+    job = Job(stages, layout, ready.crs, writer, ready.coloured, ready.files)
+    run_job(shop.pdal, job, handed, output, shop.limits, shop.cancelled)
     for path in ready.files.values():
         path.unlink(missing_ok=True)
     if raster is not None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pointclouds.cloud.cloud import Cloud, open_cloud
 from pointclouds.errors import PointCloudError
 from pointclouds.pdal.blocks import points_for
-from pointclouds.pdal.command import require_pdal
 from pointclouds.pdal.rasters import RASTERS
 from pointclouds.pdal.steps import Step
 from providers.processes.point_work import Made, Raster, Workshop
@@ -20,6 +19,7 @@ from server.publish.point_pipeline import (
     clear_pipeline_errors,
     derive_files,
     limits_of,
+    pdal_for,
     provenance,
 )
 from server.publish.point_pipeline_options import work_of
@@ -79,7 +79,7 @@ def derive_collection(
     source, cloud = _source(wanted, registry)
     registry.check_publishable(wanted.tenant, wanted.id, wanted.replace)
     with clear_pipeline_errors():
-        pdal = require_pdal(settings.points.pdal)
+        pdal = pdal_for(work, settings.points, raster=raster is not None)
     kept = provenance(source.qualified_id, work, pdal, raster) | {"generation": source.generation}
     request = _request(wanted, source, work, kept)
     check_values(request)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pointclouds.errors import PipelineError, PipelineRefusedError
 from pointclouds.pdal.blocks import blocks_of, points_for
+from pointclouds.pdal.child import Limits, RunCancelled
 from pointclouds.pdal.command import Pdal, require_pdal
 from pointclouds.pdal.handover import ResultSource
-from pointclouds.pdal.running import Limits, RunCancelled
-from providers.processes.point_steps import document_of, reach_of
+from providers.processes.point_steps import document_of, needs_pdal, reach_of, software_of
 from providers.processes.point_work import Made, Raster, Workshop, run_on_block, run_on_source
 from server.publish.errors import InputError, PublishCancelled
 from server.publish.point_pipeline_options import work_of
@@ -125,7 +125,7 @@ def piped_inputs(task: Task, inputs: Sequence[OpenInput]) -> list[OpenInput]:
     found: list[OpenInput] = []
     with clear_pipeline_errors():
         shop = Workshop(
-            require_pdal(settings.pdal),
+            pdal_for(work, settings),
             limits_of(settings),
             points_for(settings.pdal_memory_bytes),
             work,
@@ -141,9 +141,16 @@ def piped_inputs(task: Task, inputs: Sequence[OpenInput]) -> list[OpenInput]:
     return found
 
 
-def provenance(origin: str | None, work: Work, pdal: Pdal, raster: Raster | None = None) -> dict[str, Any]:
+def pdal_for(work: Work, settings: PointSettings, *, raster: bool = False) -> Pdal | None:
+    """The PDAL, None where the work is done without one. Raises PdalAbsentError where it is needed and absent."""
+    return require_pdal(settings.pdal) if needs_pdal(work, raster=raster) else None
+
+
+def provenance(
+    origin: str | None, work: Work, pdal: Pdal | None, raster: Raster | None = None
+) -> dict[str, Any]:
     """What is kept of how something was made: the property `derived` of its representations."""
-    made: dict[str, Any] = {"steps": document_of(work), "software": f"PDAL {pdal.version}"}
+    made: dict[str, Any] = {"steps": document_of(work), "software": software_of(work, pdal)}
     if origin is not None:
         made["from"] = origin
     if raster is not None:
@@ -153,7 +160,8 @@ def provenance(origin: str | None, work: Work, pdal: Pdal, raster: Raster | None
 
 def provenance_of_publish(task: Task) -> dict[str, Any]:
     """What is kept of the pipeline of a publish."""
-    return provenance(None, work_of(task.request.points.pipeline), require_pdal(task.settings.points.pdal))
+    work = work_of(task.request.points.pipeline)
+    return provenance(None, work, pdal_for(work, task.settings.points))
 
 
 def derive_files(

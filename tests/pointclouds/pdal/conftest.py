@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyproj
 import pytest
 
-from pointclouds.pdal import Limits, Pdal, Stage, find_pdal, run_pipeline
+from pointclouds.pdal import Limits, Pdal, Stage, find_pdal
 from pointclouds.pdal.handover import Layout, las_writer, layout_of, write_source_points
+from pointclouds.pdal.parts import Job, run_job
 from pointclouds.pdal.steps import StepContext, crs_after, parse_step, stages_of
 from pointclouds.sources import LasSource
 
@@ -102,14 +103,15 @@ RunStages = Callable[..., laspy.LasData]
 
 @pytest.fixture
 def run_stages(pdal: Pdal, handed: Handed, tmp_path: Path) -> RunStages:
-    """Run stages on the scene: run_stages([Stage(...)], limits=..., files=...) -> what came out."""
+    """Run stages on the scene: run_stages([Stage(...)], limits=..., files=...) -> what came out. pdal=None: without it."""
 
     def run(stages: Sequence[Stage], crs: pyproj.CRS | None = None, **options: Any) -> laspy.LasData:
         output = tmp_path / "out.laz"
-        coloured = options.pop("coloured", False)
-        writer = las_writer(handed.layout, crs or handed.layout.crs, stages, coloured=coloured)
+        coloured, after = options.pop("coloured", False), crs or handed.layout.crs
+        writer = las_writer(handed.layout, after, stages, coloured=coloured)
+        job = Job(tuple(stages), handed.layout, after, writer, coloured, options.pop("files", {}))
         limits = options.pop("limits", Limits(seconds=60))
-        run_pipeline(pdal, stages, [handed.path], output, limits, writer=writer, **options)
+        run_job(options.pop("pdal", pdal), job, options.pop("handed", handed.path), output, limits, **options)
         return laspy.read(output)
 
     return run
@@ -119,9 +121,9 @@ def run_stages(pdal: Pdal, handed: Handed, tmp_path: Path) -> RunStages:
 def run_steps(run_stages: RunStages, handed: Handed) -> RunStages:
     """Run ready steps on the scene: run_steps("ground", "height") -> what came out."""
 
-    def run(*texts: str) -> laspy.LasData:
+    def run(*texts: str, **options: Any) -> laspy.LasData:
         steps = [parse_step(text) for text in texts]
         stages = [stage for step in steps for stage in stages_of(step, StepContext(handed.layout.crs))]
-        return run_stages(stages, crs_after(steps, handed.layout.crs))
+        return run_stages(stages, crs_after(steps, handed.layout.crs), **options)
 
     return run

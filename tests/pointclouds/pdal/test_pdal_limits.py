@@ -16,8 +16,8 @@ import pytest
 from pointclouds.errors import PdalAbsentError, PipelineFailedError, PipelineLimitError
 from pointclouds.pdal import Limits, Pdal, Stage, find_pdal, require_pdal, run_pipeline
 from pointclouds.pdal.blocks import blocks_of
+from pointclouds.pdal.child import RunCancelled
 from pointclouds.pdal.command import LAUNCHER, clean_environment
-from pointclouds.pdal.running import RunCancelled
 
 Run = Callable[..., laspy.LasData]
 MEBIBYTE = 1024**2
