@@ -85,7 +85,7 @@ def whole_jobs(work: Path, survey: Path, large: Path) -> list[PointRow]:
 
 def py3dtiles(bin_folder: Path, work: Path, survey: Path) -> PointRow:
     """The first points of the same survey to 3D Tiles (pnts) by py3dtiles."""
-    source = points_data.part_of(survey, work / f"part-{POINTS_OF_PEER}.laz", POINTS_OF_PEER)
+    source = points_data.part_of(survey, work / f"part-{POINTS_OF_PEER}.las", POINTS_OF_PEER)
     target = work / "py3dtiles"
     shutil.rmtree(target, ignore_errors=True)
     command = [
@@ -94,15 +94,13 @@ def py3dtiles(bin_folder: Path, work: Path, survey: Path) -> PointRow:
         source,
         "--out",
         target,
-        "--srs_in",
-        "28992",
         "--srs_out",
         "4978",
     ]
     job = run_job([*command, "--jobs", "2"], work / "py3dtiles.log")
     size = sum(file.stat().st_size for file in target.rglob("*.pnts"))
     return PointRow(
-        "COPC to 3D Tiles", "py3dtiles", POINTS_OF_PEER, job.cpu, job.wall, job.memory, size, note="from LAZ"
+        "COPC to 3D Tiles", "py3dtiles", POINTS_OF_PEER, job.cpu, job.wall, job.memory, size, note="from LAS"
     )
 
 

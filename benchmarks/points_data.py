@@ -65,7 +65,7 @@ def repeated(source: Path, path: Path, copies: int) -> Path:
 
 
 def part_of(source: Path, path: Path, points: int) -> Path:
-    """The first points of a LAZ, for peers that are slow, if it is not there yet."""
+    """The first points of a LAZ as LAS or LAZ by the name of `path`, for peers that are slow, if it is not there yet."""
     if not path.exists():
         with laspy.open(source) as whole, laspy.open(path, mode="w", header=whole.header) as out:
             out.write_points(whole.read_points(points))
