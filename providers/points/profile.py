@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ import shapely
 
 from pointclouds.cloud.cloud import Cloud
 from pointclouds.cloud.query import PointQuery, plan, read_plan
+from pointclouds.errors import QueryError
 from pointclouds.las.dimensions import Dimension, coordinates
 from pointclouds.las.layout import Column
 from pointclouds.rasters.ground import CloudGround
@@ -23,6 +24,11 @@ Float = npt.NDArray[np.float64]
 
 GROUND_STEPS: Final = 500
 _TURN: Final = 1e-9
+_GROUP: Final = 512
+_LARGE_GROUP: Final = 65_536
+_FEW_SEGMENTS: Final = 16
+_MOST_COMPARED: Final = 200_000_000
+"""Pairs of a position and a segment, about ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +115,64 @@ def _polygons(area: shapely.Geometry) -> shapely.Geometry:
 
 
 def along(line: Float, positions: Float) -> tuple[Float, Float]:
-    """Distance along a line (n, 2) and signed distance from it (left positive) of positions (m, 2), by the nearest segment."""
-    nearest = np.full(len(positions), np.inf)
-    distance, offset = np.zeros(len(positions)), np.zeros(len(positions))
-    start = 0.0
-    for first, last in pairwise(line):
-        span = last - first
-        length = float(np.hypot(*span))
-        if length <= _TURN:
-            continue
-        unit = span / length
-        from_first = positions - first
-        forward = np.clip(from_first @ unit, 0.0, length)
-        away = np.hypot(*(from_first - forward[:, None] * unit).T)
-        closer = away < nearest
-        side = unit[0] * from_first[closer, 1] - unit[1] * from_first[closer, 0]
-        nearest[closer] = away[closer]
-        distance[closer] = start + forward[closer]
-        offset[closer] = np.copysign(away[closer], side)
-        start += length
+    """Distance along a line (n, 2) and signed distance from it (left positive) of positions (m, 2), by the nearest segment.
+
+    Raises QueryError where so many segments lie about equally near so many positions that it would take minutes.
+    """
+    span = np.diff(line, axis=0)
+    length = np.hypot(*span.T)
+    long = length > _TURN
+    first, length = line[:-1][long], length[long]
+    unit = span[long] / length[:, None]
+    start = np.cumsum(length) - length
+    distance, offset, compared = np.zeros(len(positions)), np.zeros(len(positions)), 0
+    size = _GROUP if len(first) > _FEW_SEGMENTS else _LARGE_GROUP
+    for group in _neighbours(positions, size) if len(first) and len(positions) else ():
+        place = positions[group]
+        near = _near(first, unit, length, place)
+        compared += len(near) * len(group)
+        if compared > _MOST_COMPARED:
+            raise QueryError(
+                f"the line has so many turns near the {len(positions)} points that finding each point's place on it takes too "
+                "long; give fewer positions, a smaller width or a smaller max-points"
+            )
+        forward, away = _from_segments(first[near], unit[near], length[near], place)
+        nearest, point = away.argmin(axis=0), np.arange(len(group))
+        chosen = near[nearest]
+        from_first = place - first[chosen]
+        side = unit[chosen, 0] * from_first[:, 1] - unit[chosen, 1] * from_first[:, 0]
+        distance[group] = start[chosen] + forward[nearest, point]
+        offset[group] = np.copysign(away[nearest, point], side)
     return distance, offset
+
+
+def _neighbours(positions: Float, size: int) -> Iterator[npt.NDArray[np.intp]]:
+    """All positions (m, 2) in groups of at most `size` neighbours, as their numbers: halved along the longer side."""
+    left = [np.arange(len(positions))]
+    while left:
+        group = left.pop()
+        if len(group) <= size:
+            yield group
+            continue
+        axis = int(np.argmax(np.ptp(positions[group], axis=0)))
+        half = len(group) // 2
+        order = np.argpartition(positions[group, axis], half)
+        left += [group[order[:half]], group[order[half:]]]
+
+
+def _near(first: Float, unit: Float, length: Float, place: Float) -> npt.NDArray[np.intp]:
+    """The segments, ascending, of which one is the nearest to any of some positions (m, 2)."""
+    low, high = place.min(axis=0), place.max(axis=0)
+    away = _from_segments(first, unit, length, (low + high)[None] / 2)[1][:, 0]
+    # No position is farther from the middle than half the diagonal, so no nearest segment is farther from it than the whole more.
+    return np.flatnonzero(away <= away.min() + float(np.hypot(*(high - low))) + _TURN)
+
+
+def _from_segments(first: Float, unit: Float, length: Float, place: Float) -> tuple[Float, Float]:
+    """How far along each of k segments the nearest place to each of m positions is, and how far away it is; (k, m) both."""
+    across, up = (place[None, :, axis] - first[:, None, axis] for axis in (0, 1))
+    forward = np.clip(across * unit[:, :1] + up * unit[:, 1:], 0.0, length[:, None])
+    return forward, np.hypot(across - forward * unit[:, :1], up - forward * unit[:, 1:])
 
 
 def ground_profile(raster: PointRaster, line: Float, step: float | None = None) -> GroundProfile:

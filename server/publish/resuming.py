@@ -9,6 +9,7 @@ publish; `chengtu sweep` removes it at any time.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import shutil
 import time
@@ -100,7 +101,7 @@ def fingerprint_of(request: PublishRequest) -> str | None:
     ground = request.scene.ground
     files += _files_of(ground) if ground is not None else []
     try:
-        stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        stats = [(os.path.realpath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     except OSError:
         return None
     # Whether it may take the place of another collection changes nothing of what is built.

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pointclouds.cloud.cloud import Cloud, open_cloud
 from pointclouds.cloud.query import PointQuery
+from pointclouds.errors import QueryError
 from pointclouds.rasters import PointRaster
 from providers.errors import AnswerTooLarge, InvalidParameter
 from providers.points.areas import area_cells, native_area
@@ -91,6 +92,27 @@ def test_distance_along_a_line_and_from_it(place: Any, distance: float, offset: 
     assert found[0][0] == pytest.approx(distance)
     assert abs(found[1][0]) == pytest.approx(abs(offset))
     assert distance in (0, 20) or found[1][0] == pytest.approx(offset)
+
+
+def test_a_line_of_many_turns_is_compared_near_by() -> None:
+    random = np.random.default_rng(7)
+    turns = np.column_stack([np.tile([0.0, 200.0], 100), np.linspace(0, 200, 200)])
+    places = random.random((3_000, 2)) * 220 - 10
+    distance, offset = along(turns, places)
+    line = shapely.LineString(turns)
+    np.testing.assert_allclose(np.abs(offset), shapely.distance(line, shapely.points(places)), atol=1e-9)
+    reached = shapely.line_interpolate_point(line, distance)
+    np.testing.assert_allclose(shapely.distance(reached, shapely.points(places)), np.abs(offset), atol=1e-9)
+
+
+def test_points_that_are_as_near_to_every_turn_are_refused_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("providers.points.profile._MOST_COMPARED", 300_000)
+    random = np.random.default_rng(7)
+    knot, places = random.random((100, 2)), random.random((5_000, 2)) * 100
+    with pytest.raises(QueryError, match="fewer positions"):
+        along(knot, places)
 
 
 def test_a_profile_has_the_points_of_the_corridor_and_no_others(surveys: tuple[Cloud, Cloud]) -> None:

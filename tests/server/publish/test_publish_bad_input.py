@@ -213,6 +213,12 @@ def symbolic_link(data: Path, folder: Path) -> Path:
     return path
 
 
+def link_to_itself(_data: Path, folder: Path) -> Path:
+    path = folder / "tile.laz"
+    path.symlink_to(path)
+    return path
+
+
 def linked_part(data: Path, folder: Path) -> Path:
     path = shapefile(data, folder, without=(".dbf",))
     path.with_suffix(".dbf").symlink_to("/etc/passwd")
@@ -294,6 +300,7 @@ BAD: dict[str, tuple[Maker, dict[str, Any], type[ChengtuError], str]] = {
     "ZIP path of Windows": (archive(**{"C:\\evil.geojson": b"{}"}), {}, errors.PathOutside, "outside the archive"),
     "ZIP with a link": (link_in_zip, {}, errors.PathOutside, "symbolic link"),
     "directory": (a_directory, {}, errors.FileNotUsable, "is a directory"),
+    "link to itself": (link_to_itself, {}, errors.FileNotUsable, "symbolic links"),
     "pipe": (a_pipe, {}, errors.FileNotUsable, "not a regular file"),
     "not there": (lambda _, folder: folder / "none.gpkg", {}, errors.FileNotUsable, "No such file"),
     # sizes
