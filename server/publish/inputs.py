@@ -192,9 +192,8 @@ def _usable(path: Path, links: _LinksInFolders) -> Path:
 def _hold_in(path: Path) -> None:
     """Refuse a symbolic link that leads out of its folder: GDAL would read whatever it points at."""
     # os.path.realpath bears links that lead in a circle; opening them says what is wrong.
-    if path.is_symlink() and os.path.realpath(path.parent) != os.path.dirname(
-        target := os.path.realpath(path)
-    ):
+    target = Path(os.path.realpath(path))
+    if path.is_symlink() and target.parent != Path(os.path.realpath(path.parent)):
         raise PathOutside(
             f"{path} is a symbolic link out of its folder, to {target}. Give the path of the file itself."
         )
