@@ -221,16 +221,28 @@ def info(collection: PointCloud, json: Json = False, home: Home = None, config: 
         show(_json(facts))
         return
     edits = facts.pop("edits")
+    facts["crs"] = crs_name(facts["crs"])
     show_table(("", ""), [(name, _shown(value)) for name, value in facts.items()])
     if edits:
         show("")
         show_table(("edit", "who", "generation", "what"), [_edit_row(edit) for edit in edits])
 
 
+def crs_name(identifier: str) -> str:
+    """The name of a CRS, and its URI where it has one; the whole well-known text is in the JSON."""
+    import pyproj
+
+    name = pyproj.CRS.from_user_input(identifier).name
+    return f"{name} ({identifier})" if identifier.startswith("http") else name
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {one}" for name, one in value.items())
-    return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
+        return ", ".join(f"{name}: {_shown(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(one) for one in value)
+    # nothing is minus nothing
+    return f"{value + 0.0:.6g}" if isinstance(value, float) and abs(value) < 1 else str(value)
 
 
 def _edit_row(edit: dict[str, Any]) -> tuple[str, ...]:

@@ -53,6 +53,11 @@ def check_tenant_id(tenant: str) -> str:
     return _check("tenant", tenant, RESERVED_TENANT_IDS)
 
 
+def is_tenant_id(tenant: str) -> bool:
+    """Whether a tenant may have this id."""
+    return IDENTIFIER.fullmatch(tenant) is not None and tenant not in RESERVED_TENANT_IDS
+
+
 def check_collection_id(collection: str) -> str:
     """The id itself. Raises InvalidIdentifier where it may not be a collection's."""
     return _check("collection", collection, RESERVED_COLLECTION_IDS)

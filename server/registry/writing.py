@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from server.errors import RegistryUnavailable, UnknownTenant
 from server.registry.clock import now
+from server.registry.identifiers import is_tenant_id
 from server.registry.models import (
     CollectionRow,
     EventRow,
@@ -89,10 +90,10 @@ def tenant_row(session: Session, tenant: str) -> TenantRow:
             select(TenantRow.id).where(TenantRow.removed.is_(None)).order_by(TenantRow.id).limit(20)
         )
         listed = ", ".join(known) or "none"
-        raise UnknownTenant(
-            f"there is no tenant {tenant!r} (tenants: {listed}); "
-            f'`chengtu tenants add {tenant} --title "..."` makes it'
-        )
+        message = f"there is no tenant {tenant!r} (tenants: {listed})"
+        if is_tenant_id(tenant):
+            message += f'; `chengtu tenants add {tenant} --title "..."` makes it'
+        raise UnknownTenant(message)
     return row
 
 

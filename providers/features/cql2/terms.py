@@ -47,7 +47,9 @@ class Term:
         """The term for messages."""
         if isinstance(self.node, ast.Attribute):
             return f"{self.node.name or 'geometry'!r}"
-        return repr(self.node)[:60] if self.is_literal and self.kind is not Kind.GEOMETRY else "an expression"
+        if not self.is_literal or self.kind is Kind.GEOMETRY:
+            return "an expression"
+        return self.node.isoformat() if isinstance(self.node, date) else repr(self.node)[:60]
 
 
 _FLIPPED: Final[dict[type[ast.Node], type[ast.Comparison]]] = {

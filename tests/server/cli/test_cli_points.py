@@ -14,7 +14,7 @@ import pyproj
 import pytest
 
 from server.cli import run
-from server.cli.points_commands import sentence_of
+from server.cli.points_commands import crs_name, sentence_of
 from server.cli.representation_checks import what_is_wrong
 from server.registry.catalogue import Representation, RepresentationKind
 
@@ -74,7 +74,9 @@ def test_what_there_is(command: Command, tmp_path: Path) -> None:
         ("s2", 800, "s2.laz"),
     ]
     assert command("points", "list", "demo.scan", "--limit", "1")[1].startswith("s1\t800\t")
-    assert "count\t1600" in command("points", "info", "demo.scan")[1]
+    told = command("points", "info", "demo.scan")[1]
+    assert "count\t1600" in told
+    assert "crs\tWGS 84 / UTM zone 50N (http://www.opengis.net/def/crs/EPSG/0/32650)" in told
     assert "1,600" in command("points", "report", "demo.scan")[1]
     assert "点数: 1,600" in command("points", "report", "demo.scan", "--language", "zh")[1]
     assert json.loads(command("points", "report", "demo.scan", "--json")[1])["count"] == 1600
@@ -161,6 +163,13 @@ def test_sentences_name_twenty_tiles_at_most() -> None:
     assert sentence_of({"what": "reclassified", "to": 6, "points": 3, "changed": {"2": 3}}) == (
         "3 points became class 6 (3 of class 2)"
     )
+
+
+def test_a_crs_without_a_code_is_told_by_its_name() -> None:
+    text = (
+        pyproj.CRS("EPSG:32650").to_wkt().replace('"EPSG",32650', '"OWN",1').replace("WGS 84 / UTM", "City")
+    )
+    assert crs_name(text) == "City zone 50N"
 
 
 def test_a_check_finds_what_is_wrong_with_a_mosaic(command: Command, home: Path, tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ ON_SQLITE = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
         (lambda r: r.begin_generation("helsinki", "catalogue", False), InvalidIdentifier, "reserved"),
         (lambda r: r.begin_generation("helsinki", "../x", False), InvalidIdentifier, "small letter"),
         (lambda r: r.check_publishable("nowhere", "buildings", False), UnknownTenant, "helsinki"),
+        # an id that no tenant can have: nothing would make it
+        (lambda r: r.check_publishable("city", "buildings", False), UnknownTenant, r"helsinki\)$"),
         (lambda r: r.check_publishable("helsinki", "Buildings", False), InvalidIdentifier, "small letter"),
         (lambda r: r.unpublish("nowhere", "buildings"), UnknownTenant, "nowhere"),
         (lambda r: r.unpublish("helsinki", "nothing"), UnknownCollection, "nothing"),
