@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 
 from pointclouds.cloud.cloud import Cloud
+from pointclouds.cloud.mosaic_table import boxes_of
 from pointclouds.cloud.nodes import RETURNS, NodeTable
 from pointclouds.crs import horizontal_part, vertical_name, vertical_part, vertical_unit
 from pointclouds.las.classes import class_name
@@ -152,8 +153,10 @@ def validation_report(cloud: Cloud, *, read_points: bool = False) -> ValidationR
     Raises:
         UnreadablePointCloudError, InvalidCopcError: the cloud is damaged.
     """
-    tables = [cloud.nodes(tile) for tile in cloud.tiles]
-    boxes = node_boxes(tables)
+    kept = cloud.table
+    tables = [cloud.nodes(tile) for tile in cloud.tiles] if kept is None else [kept.tiles]
+    nodes = np.concatenate([boxes_of(table) for table in tables]) if kept is None else kept.nodes
+    boxes = node_boxes(nodes)
     unit = float(horizontal_part(cloud.crs).axis_info[0].unit_conversion_factor)
     grid = density_grid(boxes)
     height_unit = vertical_unit(cloud.crs)
@@ -187,7 +190,7 @@ def validation_report(cloud: Cloud, *, read_points: bool = False) -> ValidationR
         points_read=read_points,
         warnings=tuple(
             find_warnings(
-                tables=tables,
+                beyond=int(nodes["beyond"].sum()),
                 count=cloud.count,
                 classes=classes,
                 returns=returns,

@@ -11,8 +11,6 @@ import numpy.typing as npt
 import pyproj
 import shapely
 
-from pointclouds.cloud.nodes import NodeTable
-from pointclouds.copc.hierarchy import Entries
 from pointclouds.crs import horizontal_part
 
 Array = npt.NDArray[Any]
@@ -34,38 +32,10 @@ class NodeBoxes:
     leaves: npt.NDArray[np.bool_]
 
 
-def node_boxes(tables: Sequence[NodeTable]) -> NodeBoxes:
-    """The boxes of all tables."""
-    filled = [table.entries["point_count"] > 0 for table in tables]
-    return NodeBoxes(
-        low=np.concatenate(
-            [np.asarray(table.lowest[:, :3])[kept] for table, kept in zip(tables, filled, strict=True)]
-        ),
-        high=np.concatenate(
-            [np.asarray(table.highest[:, :3])[kept] for table, kept in zip(tables, filled, strict=True)]
-        ),
-        counts=np.concatenate(
-            [
-                table.entries["point_count"][kept].astype(np.int64)
-                for table, kept in zip(tables, filled, strict=True)
-            ]
-        ),
-        leaves=np.concatenate(
-            [_leaves(table.entries)[kept] for table, kept in zip(tables, filled, strict=True)]
-        ),
-    )
-
-
-def _leaves(entries: Entries) -> npt.NDArray[np.bool_]:
-    names = list(
-        zip(
-            *(entries[axis].tolist() for axis in ("level", "x", "y", "z")),
-            entries["point_count"].tolist(),
-            strict=True,
-        )
-    )
-    parents = {(level - 1, x >> 1, y >> 1, z >> 1) for level, x, y, z, count in names if count}
-    return np.array([(level, x, y, z) not in parents for level, x, y, z, _ in names], bool)
+def node_boxes(nodes: npt.NDArray[np.void]) -> NodeBoxes:
+    """The boxes of nodes (NODE_BOX of cloud.mosaic_table) that have points."""
+    filled = nodes[nodes["count"] > 0]
+    return NodeBoxes(filled["low"], filled["high"], filled["count"].astype(np.int64), filled["leaf"])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pointclouds.cloud.nodes import NodeTable
 from pointclouds.las.classes import ASPRS_CLASSES
 from pointclouds.report_heights import HeightReport
 
@@ -78,7 +77,7 @@ class Warned:
 
 def find_warnings(
     *,
-    tables: Sequence[NodeTable],
+    beyond: int,
     count: int,
     classes: Mapping[int, int],
     returns: Sequence[int],
@@ -90,9 +89,9 @@ def find_warnings(
     evenness: float,
     heights: HeightReport,
 ) -> Iterator[Warned]:
-    """All that surprises. `spans`: lowest, highest and mean by dimension; `evenness`: 5th percentile of densities by the median."""
+    """All that surprises. `beyond`: nodes with a return number above every number of returns; `spans`: lowest, highest and mean by dimension; `evenness`: 5th percentile of densities by the median."""
     yield from _of_classes(classes)
-    yield from _of_returns(tables, returns)
+    yield from _of_returns(beyond, returns)
     yield from _of_values(spans, count, colours=colours, gps_standard=gps_standard)
     if not vertical_known:
         yield Warned("vertical-unknown")
@@ -116,16 +115,10 @@ def _of_classes(classes: Mapping[int, int]) -> Iterator[Warned]:
         yield Warned("unnamed-classes", {"codes": ", ".join(str(code) for code in unnamed)})
 
 
-def _of_returns(tables: Sequence[NodeTable], returns: Sequence[int]) -> Iterator[Warned]:
+def _of_returns(beyond: int, returns: Sequence[int]) -> Iterator[Warned]:
     # Sources without returns (photogrammetry, text) have 0 of 0 everywhere: nothing to wonder at.
     if returns[0] and sum(returns[1:]):
         yield Warned("return-zero", {"count": returns[0]})
-    beyond = 0
-    for table in tables:
-        if {"ReturnNumber", "NumberOfReturns"} <= set(table.dimensions):
-            number = table.highest[:, table.column("ReturnNumber")]
-            of = table.highest[:, table.column("NumberOfReturns")]
-            beyond += int((number > of).sum())
     if beyond:
         yield Warned("return-beyond", {"nodes": beyond})
 

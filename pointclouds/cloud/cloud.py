@@ -3,6 +3,7 @@
     pointcloud.copc.laz                 one COPC: the cloud is this file; `.nodes` beside it (cloud.nodes)
     pointcloud.sqlite                   a mosaic: the index, and in `points/` a COPC and its `.nodes` for every tile
     points/overview.copc.laz            a thinned copy of all tiles, for views from afar; its points are never counted
+    points/tiles.nodes, tiles.boxes     what all tiles hold, so that few need be opened (cloud.mosaic_table)
 
 All tiles of a mosaic have one CRS, one record layout, one scale and one offset, so that chunks of any of them can stand in one file.
 A generation's files never change; an edit makes a new generation that shares the untouched files.
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from pointclouds.cloud.mosaic_table import MosaicTable, changed_table, load_table, table_of
 from pointclouds.cloud.nodes import NodeTable, compute_nodes, load_nodes, nodes_path
 from pointclouds.copc.reader import CopcFile
 from pointclouds.errors import InvalidCopcError
@@ -42,6 +44,9 @@ OVERVIEW: Final = "overview"
 COPC_SUFFIX: Final = ".copc.laz"
 _KEPT_CLOUDS: Final = 256
 _KEPT_FILES: Final = 256
+"""Each holds a file open; a process may have some thousand."""
+_KEPT_TABLES: Final = 4096
+"""Maps into memory that hold no file open; the system allows 65,530 a process."""
 
 SCHEMA: Final = """
 CREATE TABLE cloud (one INTEGER PRIMARY KEY CHECK (one = 1), description TEXT NOT NULL);
@@ -99,6 +104,7 @@ class Cloud:
             self._by_name.setdefault(overview.name, overview)
         boxes = np.array([tile.box for tile in self.tiles], np.float64).reshape(-1, 6)
         self._low, self._high = boxes[:, :3], boxes[:, 3:]
+        self._numbers = {tile.name: number for number, tile in enumerate(self.tiles)}
 
     @property
     def is_mosaic(self) -> bool:
@@ -162,6 +168,24 @@ class Cloud:
         hit = ((self._low <= high) & (self._high >= low)).all(axis=1)
         return [self.tiles[index] for index in np.flatnonzero(hit)]
 
+    def number(self, tile: CloudTile) -> int:
+        """The place of a tile in `tiles`. Raises KeyError for the overview."""
+        return self._numbers[tile.name]
+
+    def spacing(self, tile: CloudTile) -> float:
+        """Distance of the points of the root of a tile's octree, CRS units; by the index, where that says it."""
+        # The index of an overview says how far its points are apart in the end.
+        known = None if tile.name == OVERVIEW else tile.facts.get("spacing")
+        return self.file(tile).info.spacing if known is None else float(known)
+
+    @cached_property
+    def table(self) -> MosaicTable | None:
+        """What all tiles of a mosaic hold; None for a cloud of one COPC, and where tiles are too unlike for it (`table_of`)."""
+        if not self.is_mosaic:
+            return None
+        kept = load_table(self.path.parent / TILES_FOLDER, (tile.count for tile in self.tiles))
+        return kept or table_of([self.nodes(tile) for tile in self.tiles])
+
     def file(self, tile: CloudTile) -> CopcFile:
         """The tile's COPC, opened; not to be closed by the caller."""
         return open_file(tile.path)
@@ -202,7 +226,7 @@ class _Kept[Value]:
 
 
 _FILES: Final[_Kept[CopcFile]] = _Kept(_KEPT_FILES)
-_NODES: Final[_Kept[NodeTable]] = _Kept(_KEPT_FILES)
+_NODES: Final[_Kept[NodeTable]] = _Kept(_KEPT_TABLES)
 _CLOUDS: Final[_Kept[Cloud]] = _Kept(_KEPT_CLOUDS)
 
 
@@ -284,6 +308,27 @@ def write_index(path: Path, description: CloudDescription, tiles: Iterable[Cloud
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_table(index: Path, tiles: Sequence[CloudTile], before: Cloud | None = None) -> None:
+    """Write what all tiles of a mosaic hold beside them; `tiles` are those of the index, in any order.
+
+    `before`: the cloud that was edited: of tiles whose files it shares nothing is read. Raises InvalidCopcError, OSError.
+    """
+    ordered = sorted((one for one in tiles if one.name != OVERVIEW), key=lambda one: one.name)
+    known = None if before is None or not before.is_mosaic else before.table
+    if before is None or known is None:
+        made = table_of([load_nodes(nodes_path(tile.path)) for tile in ordered])
+    else:
+        staying = {
+            tile.name: before.number(old)
+            for tile in ordered
+            if (old := before.tile(tile.name)) is not None and old.path.samefile(tile.path)
+        }
+        added = {tile.name: load_nodes(nodes_path(tile.path)) for tile in ordered if tile.name not in staying}
+        made = changed_table(known, staying, added, [tile.name for tile in ordered])
+    if made is not None:
+        made.save(index.parent / TILES_FOLDER)
 
 
 def read_description(path: Path) -> CloudDescription:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -13,6 +13,8 @@ from pointclouds.cloud.cloud import Cloud
 from pointclouds.cloud.nodes import CLASSES, RETURNS, NodeStatistics, NodeTable
 from pointclouds.cloud.query import Plan, PlanReader, PointQuery, plan
 
+_FEW: Final = 8
+"""Tiles whose own tables are added up one by one."""
 _COUNTED: Final = {"Classification": CLASSES, "ReturnNumber": RETURNS}
 
 
@@ -47,18 +49,21 @@ class PointStatistics:
     exact: bool = True
 
 
-def count(cloud: Cloud, query: PointQuery, most_read: int | None = None) -> Counted:
+def count(
+    cloud: Cloud, query: PointQuery, most_read: int | None = None, source: Plan | None = None
+) -> Counted:
     """How many points match. `max_points` of the query is a ceiling of the count.
 
     Args:
         most_read: decode no more points than this; the other nodes that are cut count half.
+        source: the plan of the query, where it is known.
 
     Raises:
         as `plan` does.
     """
     if query.is_everything:
         return Counted(cloud.count, True, 0)
-    source = plan(cloud, query)
+    source = plan(cloud, query) if source is None else source
     total = int(source.counts[source.whole].sum())
     reader, read, exact = PlanReader(source), 0, True
     for index, known in _cut(source):
@@ -163,13 +168,34 @@ def statistics(cloud: Cloud, query: PointQuery) -> PointStatistics:
     fields = tuple({*names, "Classification", "ReturnNumber"})
     source = plan(cloud, replace(query, dimensions=fields, max_points=None))
     sums, reader, rows_of, read = _Sums(names), PlanReader(source), NodeStatistics(numbers), 0
-    for place, tile in enumerate(source.tiles):
-        rows = source.row[source.whole & (source.tile == place)]
-        if len(rows):
-            sums.add_nodes(cloud.nodes(tile), rows)
+    for place, rows in _add_held(source, sums):
+        sums.add_nodes(cloud.nodes(source.tiles[place]), rows)
     for index in np.flatnonzero(~source.whole):
         read += int(source.counts[index])
         batch = reader.batch(int(index))
         if batch is not None:
             sums.add_points(batch.count, rows_of.row(batch.records))
     return sums.result(read)
+
+
+def _add_held(source: Plan, sums: _Sums) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Add the tiles of which every point is part of the answer, by what is kept of all tiles; yields the nodes (by row of their tile's
+    table) that are whole in the others."""
+    cloud = source.cloud
+    rows = np.flatnonzero(source.whole)
+    if not len(rows):
+        return
+    rows = rows[np.argsort(source.tile[rows], kind="stable")]
+    places, first = np.unique(source.tile[rows], return_index=True)
+    held = np.zeros(len(places), bool)
+    table = cloud.table if len(places) > _FEW and not source.from_overview else None
+    if table is not None:
+        numbers = np.array([cloud.number(source.tiles[place]) for place in places])
+        points = np.add.reduceat(source.counts[rows], first)
+        held = points == table.tiles.entries["point_count"][numbers]
+        if held.any():
+            sums.add_nodes(table.tiles, numbers[held])
+    ends = (*first[1:], len(rows))
+    for place, start, end, known in zip(places, first, ends, held, strict=True):
+        if not known:
+            yield int(place), source.row[rows[start:end]]

@@ -192,6 +192,15 @@ def _span(one: Dimension, records: Records) -> tuple[float, float, float, float]
     return ends[0], ends[1], natural, squared
 
 
+def leaf_nodes(entries: Entries) -> npt.NDArray[np.bool_]:
+    """(n,): below which nodes none has points."""
+    cells = np.stack([entries[name].astype(np.int64) for name in ("level", "x", "y", "z")], axis=1)
+    parents = cells[entries["point_count"] > 0] // (1, 2, 2, 2) - (1, 0, 0, 0)
+    _, places = np.unique(np.concatenate((cells, parents)), axis=0, return_inverse=True)
+    places = places.reshape(-1)
+    return np.asarray(~np.isin(places[: len(cells)], places[len(cells) :]))
+
+
 def nodes_path(copc: Path) -> Path:
     """Where the table of a COPC stands."""
     return copc.with_name(copc.name + SUFFIX)

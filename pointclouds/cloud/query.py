@@ -17,8 +17,8 @@ import numpy.typing as npt
 import shapely
 
 from pointclouds.cloud.cloud import Cloud, CloudTile, Corner
+from pointclouds.cloud.mosaic_table import MosaicTable
 from pointclouds.cloud.node_cache import NODE_CACHE
-from pointclouds.cloud.nodes import NodeTable
 from pointclouds.cloud.question import Mask, PointFilter, PointQuery
 from pointclouds.copc.reader import EVERYTHING, CopcFile, selection_of
 from pointclouds.las.dimensions import Dimension
@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 Integers = npt.NDArray[np.int64]
+Corners = npt.NDArray[np.float64]
+_FEW: Final = 8
+"""Tiles whose own tables are looked at one by one; their points will be read from there anyway."""
 _ROUNDING: Final = 1e-9
 
 
@@ -145,8 +148,16 @@ def _effective_box(query: PointQuery) -> tuple[Corner, Corner]:
 def _plan_tiles(
     cloud: Cloud, query: PointQuery, tiles: Sequence[CloudTile], *, from_overview: bool = False
 ) -> Plan:
+    if len(tiles) > _FEW and cloud.table is not None:
+        return _plan_many(cloud, query, tiles, cloud.table)
     parts = [_nodes_of(cloud, query, tile, place) for place, tile in enumerate(tiles)]
     columns: Any = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else _NOTHING
+    return _ordered(cloud, query, tiles, columns, from_overview=from_overview)
+
+
+def _ordered(
+    cloud: Cloud, query: PointQuery, tiles: Sequence[CloudTile], columns: _Columns, *, from_overview: bool
+) -> Plan:
     tile, row, counts, spacing, inside, whole = columns
     order = np.lexsort((row, tile, -spacing))
     return Plan(
@@ -163,6 +174,54 @@ def _plan_tiles(
     )
 
 
+def _plan_many(cloud: Cloud, query: PointQuery, tiles: Sequence[CloudTile], table: MosaicTable) -> Plan:
+    """The plan of many tiles of a mosaic, by what is kept of all nodes; only a filter that a tile matches in part opens its table."""
+    numbers = np.array([cloud.number(tile) for tile in tiles], np.int64)
+    spacings = np.array([cloud.spacing(tile) for tile in tiles])
+    whole_tiles = np.ones(len(tiles), bool)
+    places = np.arange(len(tiles))
+    if query.filter is not None:
+        places = np.flatnonzero(query.filter.may_match(table.tiles)[numbers])
+        whole_tiles = np.asarray(query.filter.all_match(table.tiles)[numbers])
+    sizes = np.diff(table.starts)[numbers[places]]
+    place = np.repeat(places, sizes)
+    at = table.rows_of(numbers[places])
+    row = at - table.starts[numbers[place]]
+    nodes = table.nodes if len(at) == len(table.nodes) else table.nodes[at]
+    chosen = np.asarray(nodes["count"] > 0)
+    if query.resolution is not None:
+        finest = np.ceil(np.log2(spacings / query.resolution) - _ROUNDING).clip(0)
+        chosen &= nodes["level"] <= finest[place]
+    inside = np.ones(len(chosen), bool)
+    if query.box is not None or query.area is not None:
+        chosen, inside = _by_place(query, nodes["low"], nodes["high"], chosen, cloud.scale[0])
+    kept = np.flatnonzero(chosen)
+    place, row, inside = place[kept], row[kept], inside[kept]
+    counts, levels = nodes["count"][kept].astype(np.int64), nodes["level"][kept].astype(np.float64)
+    columns: _Columns = (place, row, counts, spacings[place] / np.exp2(levels), inside, inside.copy())
+    if query.filter is not None:
+        may = _in_part(cloud, query.filter, tiles, whole_tiles, columns)
+        columns = tuple(column[may] for column in columns)  # type: ignore[assignment]  # six columns as before
+    return _ordered(cloud, query, tiles, columns, from_overview=False)
+
+
+def _in_part(
+    cloud: Cloud, asked: PointFilter, tiles: Sequence[CloudTile], whole_tiles: Mask, columns: _Columns
+) -> Mask:
+    """(n,) Which of these nodes may match; those that do not as a whole are marked in `columns`. Nodes are in the order of tiles."""
+    place, row, whole = columns[0], columns[1], columns[5]
+    may = np.ones(len(place), bool)
+    breaks = np.flatnonzero(np.diff(place)) + 1
+    for start, stop in zip((0, *breaks), (*breaks, len(place)), strict=True):
+        if start == stop or whole_tiles[place[start]]:
+            continue
+        table = cloud.nodes(tiles[place[start]])
+        rows = row[start:stop]
+        may[start:stop] = asked.may_match(table)[rows]
+        whole[start:stop] &= asked.all_match(table)[rows]
+    return may
+
+
 _Columns = tuple[Integers, Integers, Integers, npt.NDArray[np.float64], Mask, Mask]
 _NONE: Final = np.empty(0, np.int64)
 _NOTHING: Final[_Columns] = (_NONE, _NONE, _NONE, np.empty(0), np.empty(0, bool), np.empty(0, bool))
@@ -171,14 +230,15 @@ _NOTHING: Final[_Columns] = (_NONE, _NONE, _NONE, np.empty(0), np.empty(0, bool)
 def _nodes_of(cloud: Cloud, query: PointQuery, tile: CloudTile, place: int) -> _Columns:
     """The columns of a plan for one tile."""
     table = cloud.nodes(tile)
-    spacing = cloud.file(tile).info.spacing
+    spacing = cloud.spacing(tile)
     levels, counts = table.entries["level"], table.entries["point_count"]
     chosen = counts > 0
     if query.resolution is not None:
         chosen &= levels <= finest_level(spacing, query.resolution)
     inside = np.ones(len(chosen), bool)
     if query.box is not None or query.area is not None:
-        chosen, inside = _by_place(query, table, chosen, cloud.scale[0])
+        low, high = np.asarray(table.lowest[:, :3]), np.asarray(table.highest[:, :3])
+        chosen, inside = _by_place(query, low, high, chosen, cloud.scale[0])
     whole = inside
     if query.filter is not None:
         chosen = chosen & query.filter.may_match(table)
@@ -199,9 +259,10 @@ def finest_level(spacing: float, resolution: float) -> int:
     return max(0, int(np.ceil(np.log2(spacing / resolution) - _ROUNDING)))
 
 
-def _by_place(query: PointQuery, table: NodeTable, chosen: Mask, step: float) -> tuple[Mask, Mask]:
-    """Which nodes the box and the area meet, and which they hold, by the boxes of the nodes' own points."""
-    lowest, highest = np.asarray(table.lowest[:, :3]), np.asarray(table.highest[:, :3])
+def _by_place(
+    query: PointQuery, lowest: Corners, highest: Corners, chosen: Mask, step: float
+) -> tuple[Mask, Mask]:
+    """Which nodes the box and the area meet, and which they hold, by the boxes (n, 3 each corner) of the nodes' own points."""
     low, high = _effective_box(query)
     chosen = chosen & ((lowest <= high) & (highest >= low)).all(axis=1)
     inside = np.ones(len(chosen), bool)

@@ -91,9 +91,9 @@ class PointWindow:
         return self.cloud.meeting(np.array([west, south, -np.inf]), np.array([east, north, np.inf]))
 
     def _part(self, tile: CloudTile, spacing: float | None) -> _Part | None:
-        file, table = self.cloud.file(tile), self.cloud.nodes(tile)
+        table = self.cloud.nodes(tile)
         meets = nodes_meeting(table, self.window.bounds(self.cell))
-        meets &= table.entries["level"] <= finest_level(file, spacing)
+        meets &= table.entries["level"] <= finest_level(self.cloud.spacing(tile), spacing)
         if self._wanted is not None:
             columns = [index for index, code in enumerate(table.classes) if code in self._wanted]
             meets &= table.class_counts[:, columns].any(axis=1)
@@ -103,7 +103,7 @@ class PointWindow:
         flagged = "Withheld" in table.dimensions and bool(
             np.nanmax(table.highest[nodes, table.column("Withheld")], initial=0) > 0
         )
-        return _Part(file, table, nodes, flagged)
+        return _Part(self.cloud.file(tile), table, nodes, flagged)
 
     @property
     def count(self) -> int:
@@ -186,11 +186,19 @@ def joined(parts: list[CellPoints]) -> CellPoints:
     )
 
 
-def finest_level(file: CopcFile, spacing: float | None) -> int:
-    """The octree level whose points are nearest to `spacing` apart, in factors: 0.7 to 1.4 of it; all levels for None."""
+def finest_level(root: float, spacing: float | None) -> int:
+    """The octree level whose points are nearest to `spacing` apart, in factors: 0.7 to 1.4 of it; all levels for None.
+
+    `root`: how far apart the points of the octree's root are.
+    """
     if spacing is None:
         return _UNLIMITED
-    return max(0, round(math.log2(file.info.spacing / spacing)))
+    return max(0, round(math.log2(root / spacing)))
+
+
+def finest_levels(roots: Float, spacing: float) -> npt.NDArray[np.int64]:
+    """`finest_level` for many octrees."""
+    return np.maximum(np.round(np.log2(roots / spacing)), 0).astype(np.int64)
 
 
 def nodes_meeting(table: NodeTable, bounds: tuple[float, float, float, float]) -> npt.NDArray[np.bool_]:

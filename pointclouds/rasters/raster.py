@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from pointclouds.copc.hierarchy import Entries
 from pointclouds.errors import QueryError
 from pointclouds.rasters.cells import CellWindow, Float
 from pointclouds.rasters.kept_blocks import KEPT, Cells
-from pointclouds.rasters.points import PointWindow, finest_level, nodes_meeting, overview_fits
+from pointclouds.rasters.points import PointWindow, finest_levels, overview_fits
 from pointclouds.rasters.products import (
     MARGIN,
     Density,
@@ -104,10 +104,9 @@ class PointRaster:
     def bands(self) -> tuple[str, ...]:
         """Those of BANDS that the cloud has: heights need ground points, colours a point format with them."""
         names = {one.name for one in self.cloud.dimensions}
-        # The first tile that has ground is enough; the tables of thousands need not be opened.
-        has_ground = any(
-            set(self.ground_classes) & set(self.cloud.nodes(tile).classes) for tile in self.cloud.tiles
-        )
+        whole = self.cloud.table
+        tables = [whole.tiles] if whole is not None else (self.cloud.nodes(tile) for tile in self.cloud.tiles)
+        has_ground = any(set(self.ground_classes) & set(table.classes) for table in tables)
         left = set() if has_ground else {"dtm", "height"}
         left |= {band for band, dimension in _MEANS.items() if dimension not in names}
         return tuple(band for band in BANDS if band not in left)
@@ -126,6 +125,17 @@ class PointRaster:
     def level(self, wanted: float) -> int:
         """The level whose cells are nearest to `wanted`, in factors."""
         return min(max(0, round(math.log2(max(wanted, 1e-300) / self.resolution))), self.last_level)
+
+    @cached_property
+    def overview_level(self) -> int:
+        """The first level of which every band is made of a mosaic's overview alone; 0 where there is none."""
+        overview = self.cloud.overview
+        if overview is None:
+            return 0
+        apart = float(overview.facts.get("spacing", self.cloud.spacing(overview)))
+        # As overview_fits has it, of the distance that density asks for.
+        cell = apart * _DENSITY_DEPTH / math.sqrt(2)
+        return min(max(0, math.ceil(math.log2(cell / self.resolution) + 1e-6)), self.last_level)
 
     def spacing(self, level: int) -> float | None:
         """How far apart the points may be that a level is made of; None: all points."""
@@ -310,22 +320,50 @@ class PointRaster:
         cell = self.cell(level)
         bounds = window.bounds(cell)
         low, high = np.array([*bounds[:2], -np.inf]), np.array([*bounds[2:], np.inf])
-        for tile in self.cloud.meeting(low, high):
-            table = self.cloud.nodes(tile)
-            entries = table.entries
-            chosen = nodes_meeting(table, bounds)
-            if not overview_fits(self.cloud, spacing):
-                chosen &= entries["level"] > finest_level(self.cloud.file(tile), spacing)
-            x, y = table.column("X"), table.column("Y")
+        all_levels = overview_fits(self.cloud, spacing)
+        for nodes in _boxes(self.cloud, self.cloud.meeting(low, high)):
+            # Comparisons with the NaN of a node without points are false.
+            chosen = (nodes.low <= bounds[2:]).all(axis=1) & (nodes.high >= bounds[:2]).all(axis=1)
+            if not all_levels:
+                chosen &= nodes.levels > finest_levels(nodes.roots, spacing)
             _spread(
                 counts,
                 window,
                 cell,
-                table.lowest[chosen][:, (x, y)],
-                table.highest[chosen][:, (x, y)],
-                entries["point_count"][chosen].astype(np.float64),
+                nodes.low[chosen],
+                nodes.high[chosen],
+                nodes.counts[chosen].astype(np.float64),
             )
         return np.maximum(counts.cumsum(axis=0).cumsum(axis=1)[:-1, :-1], 0)
+
+
+class _Boxes(NamedTuple):
+    """Nodes: corners in plan (n, 2), level (n,), points (n,), spacing of the root of their octree (n,)."""
+
+    low: Float
+    high: Float
+    levels: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+    roots: Float
+
+
+def _boxes(cloud: Cloud, tiles: Sequence[CloudTile]) -> Iterator[_Boxes]:
+    """The nodes of these tiles: of a mosaic all at once."""
+    kept = cloud.table
+    if kept is not None and tiles:
+        numbers = np.array([cloud.number(tile) for tile in tiles])
+        nodes = kept.nodes[kept.rows_of(numbers)]
+        spacings = np.array([cloud.spacing(tile) for tile in tiles])
+        roots = np.repeat(spacings, np.diff(kept.starts)[numbers])
+        yield _Boxes(nodes["low"][:, :2], nodes["high"][:, :2], nodes["level"], nodes["count"], roots)
+        return
+    for tile in tiles:
+        table = cloud.nodes(tile)
+        x, y = table.column("X"), table.column("Y")
+        entries = table.entries
+        roots = np.full(len(entries), cloud.spacing(tile))
+        low, high = table.lowest[:, (x, y)], table.highest[:, (x, y)]
+        yield _Boxes(low, high, entries["level"], entries["point_count"], roots)
 
 
 def _spread(steps: Float, window: CellWindow, cell: float, low: Float, high: Float, counts: Float) -> None:

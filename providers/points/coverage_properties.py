@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from providers.points.coverage import CODES, PointRasterSource
+from providers.points.coverage import CODES, PointRasterSource, raster_errors
 from providers.points.opening import STORE
 from tiles.rasters.source import RasterBand
 
@@ -21,12 +21,14 @@ _CLASSES: Final = 64
 def coverage_properties(path: Path, crs_uri: str, ground_classes: Sequence[int] = (2,)) -> dict[str, Any]:
     """Properties of the COVERAGE representation of the cloud at `path`.
 
-    Statistics are of at most 512 x 512 cells over the whole, not of the finest ones: nothing as large as the cloud is read.
+    Statistics are of at most 512 x 512 cells over the whole, not of the finest ones, and of a mosaic of those that its overview has
+    points for: nothing as large as the cloud is read, and no file of a tile is opened.
     Raises RasterError, AnswerTooLarge.
     """
     source = PointRasterSource(path, {"ground_classes": list(ground_classes)})
     description = source.description
-    step = max(1.0, max(description.width, description.height) / _EDGE)
+    with raster_errors():
+        step = max(2.0**source.raster.overview_level, max(description.width, description.height) / _EDGE)
     shape = (math.ceil(description.height / step), math.ceil(description.width / step))
     numbers = [band.number for band in description.bands]
     block = source.read(description.bounds, shape, numbers)

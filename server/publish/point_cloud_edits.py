@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pointclouds.cloud.cloud import INDEX_FILE, TILES_FOLDER, CloudTile, write_index
+from pointclouds.cloud.cloud import INDEX_FILE, TILES_FOLDER, CloudTile, write_index, write_table
 from pointclouds.mosaic.building import description_of, layout_of, tile_path
 from pointclouds.mosaic.overview import Change
 from pointclouds.mosaic.tiles import described_tile, free_name, plain_name
@@ -240,4 +240,5 @@ def _write_mosaic(
     change = None if before is None else Change(before, tuple(boxes))
     overview = build_overview(task, ordered, change)
     write_index(editing.folder / INDEX_FILE, description_of(layout), [*ordered, overview])
+    write_table(editing.folder / INDEX_FILE, ordered, editing.cloud)
     editing.path = INDEX_FILE

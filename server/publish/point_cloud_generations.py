@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -191,7 +191,7 @@ def _finish(
         derived_again(folder, editing.path, built, options, present), editing.properties
     )
     report("syncing", 0.0)
-    flush_tree(folder)
+    flush_tree(folder, links_too=False)
     report("switching", 0.0)
     collection = registry.switch_generation(ticket, _draft(present, built), representations, folder)
     return collection, entry
@@ -218,15 +218,24 @@ def _link_others(editing: Editing) -> None:
     tileset = editing.present.representations.get(RepresentationKind.TILESET_3D)
     if tileset is not None and tileset.properties.get("content") != "points":
         left.remove(root / TILESET_FOLDER)
-    for path in sorted(root.rglob("*")):
-        if path.is_dir() or any(path == one or path.is_relative_to(one) for one in left):
-            continue
+    for path in sorted(_files_below(root, left)):
         target = editing.folder / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.name.endswith(_CHANGING):
             shutil.copy2(path, target)
         else:
             link_one(path, target)
+
+
+def _files_below(folder: Path, left: Container[Path]) -> Iterator[Path]:
+    """All files but those that are left out or lie in a folder that is: thousands of tiles are not walked over."""
+    for path in folder.iterdir():
+        if path in left:
+            continue
+        if path.is_dir():
+            yield from _files_below(path, left)
+        else:
+            yield path
 
 
 def link_file(copc: Path, target: Path) -> None:

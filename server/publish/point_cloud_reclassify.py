@@ -18,7 +18,7 @@ from pyproj.exceptions import CRSError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from pointclouds.cloud.cloud import INDEX_FILE, TILES_FOLDER, Cloud, CloudTile, write_index
+from pointclouds.cloud.cloud import INDEX_FILE, TILES_FOLDER, Cloud, CloudTile, write_index, write_table
 from pointclouds.crs import horizontal_part
 from pointclouds.errors import QueryError
 from pointclouds.mosaic.building import description_of, layout_of, tile_path
@@ -277,6 +277,7 @@ def _rewrite(
             tiles.append(described_tile(overview.name, out, {"spacing": overview.facts["spacing"]}))
         layout = layout_of(tiles[0].path)
         write_index(editing.folder / INDEX_FILE, description_of(layout), tiles)
+        write_table(editing.folder / INDEX_FILE, tiles, cloud)
     return done
 
 

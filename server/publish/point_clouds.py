@@ -9,7 +9,7 @@ from typing import get_args
 
 from pointclouds.build.build import build_copc
 from pointclouds.build.layout import common_layout
-from pointclouds.cloud.cloud import INDEX_FILE, TILES_FOLDER, write_index
+from pointclouds.cloud.cloud import INDEX_FILE, TILES_FOLDER, write_index, write_table
 from pointclouds.errors import InvalidCopcError
 from pointclouds.mosaic.building import TileJob, build_tile, description_of
 from pointclouds.tilesets.colours import ColourMode
@@ -105,6 +105,7 @@ def _build_mosaic(task: Task, inputs: Sequence[OpenInput]) -> tuple[str, list[st
     overview = build_overview(task, tiles)
     remove_others(task.folder / TILES_FOLDER, [*tiles, overview])
     write_index(task.folder / INDEX_FILE, description_of(layout), [*tiles, overview])
+    write_table(task.folder / INDEX_FILE, tiles)
     return INDEX_FILE, warnings_of(inputs, built)
 
 

@@ -216,11 +216,17 @@ def _draft(request: PublishRequest, built: Built) -> CollectionDraft:
     )
 
 
-def flush_tree(folder: Path) -> None:
-    """Bring every file and folder to the disk, so that a power cut after the switch finds them whole."""
+def flush_tree(folder: Path, *, links_too: bool = True) -> None:
+    """Bring every file and folder to the disk, so that a power cut after the switch finds them whole.
+
+    `links_too`: also files that have further names; an edit shares those with the generation before, which was flushed.
+    """
     for directory, _, names in os.walk(folder):
         for name in (*names, "."):
-            descriptor = os.open(Path(directory, name), os.O_RDONLY)
+            path = os.path.join(directory, name)  # noqa: PTH118  # of thousands of files, a Path each costs as much as the flush
+            if not links_too and name != "." and os.stat(path).st_nlink > 1:  # noqa: PTH116  # as above
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
