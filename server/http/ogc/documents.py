@@ -121,13 +121,19 @@ def extent_of(collection: Collection) -> Document:
     return extent
 
 
+def has_uri(crs: str) -> bool:
+    """Whether a CRS of the registry is an OGC URI; one that no authority knows is well-known text."""
+    return crs.startswith("http")
+
+
 def supported_crs(collection: Collection) -> list[str]:
     """The CRS the list promises; `crs=` understands every CRS of EPSG that PROJ knows.
 
-    Clients such as GDAL and QGIS ask only for what is in the list, so the zones of CGCS2000 that a city lies in are.
+    Clients such as GDAL and QGIS ask only for what is in the list, so the zones of CGCS2000 that a city lies in are. A storage
+    CRS without a code has no URI by which it could be asked for.
     """
     result = [CRS84, *_OTHER_CRS, *_zones_of_cgcs2000(collection.bbox)]
-    if collection.storage_crs not in result:
+    if collection.storage_crs not in result and has_uri(collection.storage_crs):
         result.append(collection.storage_crs)
     return result
 
@@ -244,7 +250,7 @@ def collection_document(
         "updated": collection.updated,
         "extent": extent_of(collection),
         "crs": supported_crs(collection),
-        "storageCrs": collection.storage_crs,
+        **({"storageCrs": collection.storage_crs} if has_uri(collection.storage_crs) else {}),
         "links": _self_and_html(url),
     }
     features = collection.representations.get(Kind.FEATURES)

@@ -276,6 +276,16 @@ def solid_subset(source: Found, code: str) -> Subset:
     return Subset({"bbox": numbers, "bbox-crs": code}, mask)
 
 
+def plane_subset(source: Found) -> Subset:
+    """As solid_subset without heights, for a system without a code: the place as a condition."""
+    west, east = np.sort(source.places[:, 0])[[len(source.places) // 5, len(source.places) // 2]]
+    south, north = np.sort(source.places[:, 1])[[len(source.places) // 4, 2 * len(source.places) // 3]]
+    x, y = source.places[:, 0], source.places[:, 1]
+    mask = (x >= west) & (x <= east) & (y >= south) & (y <= north)
+    text = f"X BETWEEN {west:.3f} AND {east:.3f} AND Y BETWEEN {south:.3f} AND {north:.3f}"
+    return Subset({"filter": text}, mask)
+
+
 def filter_subset(source: Found) -> Subset:
     height = float(np.sort(source.places[:, 2])[int(0.4 * len(source.places))])
     mask = (source.classes != 1) & (source.places[:, 2] > height)
@@ -293,11 +303,12 @@ def area_mask(source: Found, crs: str, polygon: dict[str, Any], low: float, high
 
 @pytest.fixture(scope="session")
 def numpy_says() -> SimpleNamespace:
-    """What tests ask laspy and NumPy for: read_sources, box, solid, filter, area_mask."""
+    """What tests ask laspy and NumPy for: read_sources, box, solid, plane, filter, area_mask."""
     return SimpleNamespace(
         read_sources=read_sources,
         box=box_subset,
         solid=solid_subset,
+        plane=plane_subset,
         filter=filter_subset,
         area_mask=area_mask,
     )
