@@ -13,7 +13,6 @@ from pointclouds.cloud.cloud import CloudTile
 from pointclouds.cloud.query import PointQuery
 from pointclouds.tilesets.glb import GENERATOR
 from pointclouds.tilesets.groups import LEVELS_OF_A_DOCUMENT, Group
-from pointclouds.tilesets.local_frame import Corners
 from pointclouds.tilesets.octree import Address, Mask, Octree, cells_of
 from pointclouds.tilesets.subtrees import TILE_SCHEMA, box_values, subtree_levels
 from pointclouds.tilesets.tileset import Look, PointTileset
@@ -209,11 +208,10 @@ class PointDocuments:
         """
         if self.query is not None and not self.tileset.nodes_shown(tile, self.query).any():
             return None
-        box = np.array(tile.box)
-        low, high = self.tileset.frame.boxes(box[None, :3], box[None, 3:])
+        low, high = self.tileset.box_of([tile])
         margin = self.tileset.radius(tile, 0) if self._has_marks else 0.0
         return {
-            "boundingVolume": {"box": box_values((low[0] - margin, high[0] + margin))},
+            "boundingVolume": {"box": box_values((low - margin, high + margin))},
             "geometricError": self.tileset.limit(group.number),
             "content": {"uri": f"{above}tiles/{tile.name}/tileset.json"},
         }
@@ -238,14 +236,9 @@ class PointDocuments:
         ]
 
     def _volume(self, group: Group) -> Document:
-        low, high = self._box(group)
+        low, high = self.tileset.box_of_group(group)
         margin = self.tileset.radius_of(group) if self._has_marks else 0.0
         return {"boundingVolume": {"box": box_values((low - margin, high + margin))}}
-
-    def _box(self, group: Group) -> Corners:
-        boxes = np.array([tile.box for tile in group.tiles])
-        lows, highs = self.tileset.frame.boxes(boxes[:, :3], boxes[:, 3:])
-        return lows.min(axis=0), highs.max(axis=0)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from pointclouds.tilesets.attributes import PointAttribute, attributes_of
 from pointclouds.tilesets.colours import Colouring, ColourMode, available_modes, colouring
 from pointclouds.tilesets.glb import plain_point_glb, point_glb
 from pointclouds.tilesets.groups import Group, group_tiles
-from pointclouds.tilesets.local_frame import LocalFrame
+from pointclouds.tilesets.local_frame import Corners, LocalFrame
 from pointclouds.tilesets.marks import mark_glb
 from pointclouds.tilesets.octree import Address, Mask, Octree, octree_of
 from pointclouds.tilesets.plan import ERROR_OF_SPACING, PointPlan, read_point_plan
@@ -127,6 +127,29 @@ class PointTileset:
     def group(self, number: str) -> Group | None:
         """A group by its number."""
         return self._numbered.get(number)
+
+    @cached_property
+    def _corners(self) -> Corners:
+        """(n, 3) each: lowest and highest corner of every tile of the cloud in the frame."""
+        boxes = np.array([tile.box for tile in self.cloud.tiles])
+        return self.frame.boxes(boxes[:, :3], boxes[:, 3:])
+
+    def box_of(self, tiles: Sequence[CloudTile]) -> Corners:
+        """The box of some tiles in the frame."""
+        numbers = [self.cloud.number(tile) for tile in tiles]
+        low, high = self._corners
+        return low[numbers].min(axis=0), high[numbers].max(axis=0)
+
+    def box_of_group(self, group: Group) -> Corners:
+        """The box of a group in the frame."""
+        known = self._group_boxes.get(group.number)
+        if known is None:
+            known = self._group_boxes[group.number] = self.box_of(group.tiles)
+        return known
+
+    @cached_property
+    def _group_boxes(self) -> dict[str, Corners]:
+        return {}
 
     def octree(self, tile: CloudTile) -> Octree:
         """The octree of a tile (or of the only file) with the boxes of its tiles."""
