@@ -20,6 +20,7 @@ from pointclouds.rasters.cells import CellWindow
 from pointclouds.rasters.raster import PointRaster
 from pointclouds.tilesets.colours import CLASS_COLOURS
 from providers.errors import AnswerTooLarge
+from providers.points.opening import point_limit
 from tiles.cache.changes import Unchanging
 from tiles.crs import parse_crs, transformer
 from tiles.errors import RasterError, UnknownInstant
@@ -52,7 +53,6 @@ _UNITS: Final = ((1.0, "m", "m-2"), (0.3048, "[ft_i]", "[sft_i]-1"), (1200 / 393
 _MARGIN: Final = 2
 _MOST_CELLS: Final = 1 << 24
 _SPAN_EDGE: Final = 256
-DEFAULT_POINTS: Final = 50_000_000
 
 
 @contextmanager
@@ -70,7 +70,7 @@ class PointRasterSource(Unchanging):
     """A cloud by the path of its COPC or index; implements RasterSource. Opens nothing until it is asked for something.
 
     `properties` are those of its COVERAGE representation: `bands` (names and statistics), `resolution`, `ground_classes`, `reach`;
-    without them the cloud itself decides.
+    without them the cloud itself decides. One part reads at most `most_points` of them, or what limit_point_rasters said.
     """
 
     def __init__(self, path: Path, properties: Mapping[str, Any] | None = None) -> None:
@@ -88,7 +88,7 @@ class PointRasterSource(Unchanging):
                 open_cloud(self._path),
                 tuple(given.get("ground_classes", (2,))),
                 float(resolution[0]) if resolution else None,
-                most_points=int(given.get("most_points", DEFAULT_POINTS)),
+                most_points=int(given.get("most_points", point_limit(self._path))),
                 **options,
             )
 

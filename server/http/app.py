@@ -16,6 +16,7 @@ from providers.features.schema import CollectionSchema, FieldDefinition
 from providers.features.search_places import configure_search_places
 from providers.features.sources import configure_sources
 from providers.outgoing import configure_bulkheads
+from providers.points.opening import limit_point_rasters
 from server import errors as server_errors
 from server.errors import RegistryUnavailable
 from server.http import errors, fonts, health, portal, sprites
@@ -25,6 +26,7 @@ from server.http.files import FileSender
 from server.http.hot_lane import HotLane, WsgiApplication
 from server.http.logs import configure_logging
 from server.http.map_routes import register as register_maps
+from server.http.map_sources import HiddenStyle
 from server.http.maps import MapServices
 from server.http.negotiation import accepted_names
 from server.http.ogc import blueprint_of
@@ -64,6 +66,7 @@ for _error, _status in (
     (tile_errors.MapAreaError, 400),
     (tile_errors.UnsupportedCrs, 400),
     (tile_errors.UnsupportedImageFormat, 400),
+    (HiddenStyle, 404),
     (tile_errors.StyleError, 503),  # one collection cannot be drawn; the others go on
     (tile_errors.MapSourceError, 503),
     (tile_errors.UnknownInstant, 404),
@@ -219,6 +222,7 @@ def create_app(settings: Settings, *, keep_tiles: bool = False) -> WsgiApplicati
     resolve_plugins()
     services = make_services(settings)
     use_pdal(settings.points)
+    limit_point_rasters(settings.home, settings.points.request_points)
     # The first filter of a worker would otherwise wait for the grammar: a third of a second.
     parse_filter("a = 1", "cql2-text", CollectionSchema((FieldDefinition("a", "integer"),)))
     # A new registry may still be in the making beside this worker, a remote one not up yet: /health/ready tells.

@@ -14,6 +14,7 @@ from providers.features.query import BBox, ItemQuery, TimeInterval
 from server.http.features import feature_source
 from server.http.map_sources import Policy
 from server.registry.catalogue import Collection, RepresentationKind
+from server.registry.style_choice import hidden_bands_of
 from tiles.crs import transformer
 from tiles.errors import MapSourceError
 from tiles.mapproxy.feature_info import nearest_features, pixel_position
@@ -36,7 +37,7 @@ def info_at(collection: Collection, policy: Policy, instant: str | None, place: 
     if "remote" in kinds[Kind.MAP].properties:
         return _remote_info(collection, instant, place)
     if Kind.FEATURES not in kinds:
-        return _pixel_values(collection, instant, place)
+        return _pixel_values(collection, policy, instant, place)
     return _features(collection, policy, instant, place)
 
 
@@ -64,7 +65,7 @@ def _features(collection: Collection, policy: Policy, instant: str | None, place
     return nearest_features(features_at, place)
 
 
-def _pixel_values(collection: Collection, instant: str | None, place: InfoPlace) -> Features:
+def _pixel_values(collection: Collection, policy: Policy, instant: str | None, place: InfoPlace) -> Features:
     from tiles.rasters import open_raster
 
     coverage = collection.representations[Kind.COVERAGE]
@@ -74,14 +75,17 @@ def _pixel_values(collection: Collection, instant: str | None, place: InfoPlace)
     x, y = to_raster.transform(*pixel_position(place))
     if not np.isfinite((x, y)).all():
         return []
-    bands = [band.number for band in about.bands]
+    left_out = hidden_bands_of(collection, policy.hidden_fields)
+    shown = [band for band in about.bands if band.name not in left_out]
+    if not shown:
+        return []
+    bands = [band.number for band in shown]
     values, valid = raster.sample(np.array([x]), np.array([y]), bands, instant=instant)
     if not valid.any():
         return []
     longitude, latitude = transformer(place.crs, "OGC:CRS84").transform(*pixel_position(place))
     properties = {
-        band.name: values[number, 0].item() if valid[number, 0] else None
-        for number, band in enumerate(about.bands)
+        band.name: values[number, 0].item() if valid[number, 0] else None for number, band in enumerate(shown)
     }
     if instant is not None:
         properties["time"] = instant

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from server.http.context import RequestContext
 from server.http.ogc.map_layers import instants_of
+from server.identity.decision import Decision
 from server.pages import StyleChoice
 from server.registry.catalogue import Collection, RepresentationKind
 from server.registry.style_choice import (
@@ -22,7 +23,9 @@ _ANY_FIELD = frozenset({"name"})
 """Fields so common that having them does not make a style one for a collection."""
 
 
-def style_choices(here: RequestContext, collection: Collection) -> tuple[StyleChoice, ...]:
+def style_choices(
+    here: RequestContext, collection: Collection, decision: Decision
+) -> tuple[StyleChoice, ...]:
     """The styles that show something of a collection, its default first; () without a map or for a cascaded one.
 
     Styles of the installation for other bands, geometries or fields are left out, though they are served if asked for.
@@ -32,7 +35,7 @@ def style_choices(here: RequestContext, collection: Collection) -> tuple[StyleCh
         return ()
     return tuple(
         StyleChoice(style.id, style.title.get(here.language) or style.title.get("en") or style.id)
-        for style in _suitable(here, collection)
+        for style in _suitable(here, collection, decision)
     )[:_MOST_STYLES]
 
 
@@ -46,12 +49,12 @@ def map_instants(collection: Collection) -> tuple[str, ...]:
         return ()  # its map and coverage say what is wrong; the page goes on
 
 
-def _suitable(here: RequestContext, collection: Collection) -> Iterator[ResolvedStyle]:
+def _suitable(here: RequestContext, collection: Collection, decision: Decision) -> Iterator[ResolvedStyle]:
     from tiles.errors import StyleError
 
     directory = here.services.settings.styles_directory
     default = default_style_id(collection)
-    for id_ in style_ids(here.catalogue, collection, directory):
+    for id_ in style_ids(here.catalogue, collection, directory, hidden=decision.hidden_fields):
         try:
             found = resolve_style(here.catalogue, collection, id_, directory)
         except StyleError:

@@ -15,10 +15,10 @@ from typing import Any
 from server.http.features import source_description
 from server.identity.decision import Decision
 from server.registry.catalogue import Catalogue, CatalogueReader, Collection, RepresentationKind, Tenant
-from server.registry.style_choice import ResolvedStyle, resolve_style
+from server.registry.style_choice import ResolvedStyle, resolve_style, shows_hidden, style_ids
 from tiles.cache import TileName, Tileset
 from tiles.cache.areas import form_with_reach
-from tiles.errors import TilesError
+from tiles.errors import TilesError, UnknownStyle
 from tiles.grids import TileId, grid
 from tiles.maps import MapSource
 from tiles.maps.style_model import LabelSymbol, Style
@@ -35,6 +35,10 @@ _RASTER_REACH = 8
 """Pixels beyond a raster that resampling and shading may look at and change."""
 _NOT_PLAIN = re.compile(r"[^0-9TZ._-]")
 _log = logging.getLogger(__name__)
+
+
+class HiddenStyle(UnknownStyle):
+    """A style that draws what this client may not see: for it there is none, be it the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,8 @@ class MapSources:
         same = (collection.qualified_id, collection.generation, style_id, policy, instant)
         try:
             resolved = resolve_style(catalogue, collection, style_id, self._styles_dir)
+            if shows_hidden(resolved.style, collection, policy.hidden_fields):
+                resolved = self._seen(catalogue, collection, policy, style_id)
             drawing = self._make(collection, policy, resolved, instant)
         except TilesError as error:
             last = self._last_good.get(same)
@@ -207,6 +213,19 @@ class MapSources:
             return last
         _keep(self._last_good, same, drawing, _KEPT_DRAWINGS)
         return drawing
+
+    def _seen(
+        self, catalogue: Catalogue, collection: Collection, policy: Policy, style_id: str | None
+    ) -> ResolvedStyle:
+        """In place of a default that shows hidden dimensions the first style that does not. Raises HiddenStyle: none, or one was named."""
+        hidden = policy.hidden_fields
+        offered = () if style_id else style_ids(catalogue, collection, self._styles_dir, hidden=hidden)
+        if not offered:
+            raise HiddenStyle(
+                f"collection {collection.id!r} has no style {(style_id or 'that may be seen')[:80]!r} for this client: it shows "
+                "dimensions of the points that are hidden; the list of styles has those that may be seen"
+            )
+        return resolve_style(catalogue, collection, offered[0], self._styles_dir)
 
     def _make(
         self, collection: Collection, policy: Policy, resolved: ResolvedStyle, instant: str | None

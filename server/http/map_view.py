@@ -191,9 +191,10 @@ class ServerMapView:
 
     def _styles(self, collection: Collection) -> tuple[LayerStyle, ...]:
         folder = self.services.maps.styles_dir
+        hidden = decide(self.who, Action.READ, collection).hidden_fields
         return tuple(
             LayerStyle(style, self._style_title(collection, style))
-            for style in style_ids(self.catalogue, collection, folder, self._installed)
+            for style in style_ids(self.catalogue, collection, folder, self._installed, hidden=hidden)
         )
 
     def _style_title(self, collection: Collection, style: str) -> str:

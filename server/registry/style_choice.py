@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from providers.points.opening import hidden_bands
 from server.registry.catalogue import Catalogue, Collection, RepresentationKind, StyleRecord
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ def style_ids(
     collection: Collection,
     styles_dir: Path,
     installed: Mapping[str, ResolvedStyle] | None = None,
+    *,
+    hidden: frozenset[str] = frozenset(),
 ) -> tuple[str, ...]:
     """Ids of the styles offered for a collection: its default, then its tenant's, then those of the installation that fit.
 
+    `hidden`: fields that whoever asks may not see; styles of a point cloud that draw them are left out.
     A raster is offered none that asks for bands it has not, a map of another server only that server's own look. `installed` are those of `installed_styles`, where they are asked for many collections at once.
     """
     if is_cascaded(collection):
@@ -102,7 +106,46 @@ def style_ids(
     found = dict.fromkeys(
         [default_style_id(collection), *own, *tenant, *_installed_for(collection, styles_dir, installed)]
     )
-    return tuple(found)
+    if not hidden_bands_of(collection, hidden):
+        return tuple(found)
+    return tuple(id_ for id_ in found if _may_be_seen(catalogue, collection, id_, styles_dir, hidden))
+
+
+def hidden_bands_of(collection: Collection, hidden: frozenset[str]) -> frozenset[str]:
+    """Names of the bands of a point cloud's rasters that are made of dimensions which are hidden; none for others."""
+    if not hidden or RepresentationKind.FEATURES in collection.representations:
+        return frozenset()
+    coverage = collection.representations.get(RepresentationKind.COVERAGE)
+    return hidden_bands(None if coverage is None else coverage.properties, hidden)
+
+
+def shows_hidden(style: Style, collection: Collection, hidden: frozenset[str]) -> bool:
+    """Whether a style draws bands of a point cloud that are made of dimensions which are hidden."""
+    from tiles.errors import StyleError
+    from tiles.maps.raster_colours import needed_bands
+
+    left_out = hidden_bands_of(collection, hidden)
+    if not left_out or style.raster is None:
+        return False
+    bands = collection.representations[RepresentationKind.COVERAGE].properties["bands"]
+    names = [str(band["name"]) for band in bands]
+    try:
+        return any(names[number - 1] in left_out for number in needed_bands(style.raster, names))
+    except StyleError:
+        return False  # it asks for bands that are not there, and says so where it is drawn
+
+
+def _may_be_seen(
+    catalogue: Catalogue, collection: Collection, style_id: str, styles_dir: Path, hidden: frozenset[str]
+) -> bool:
+    from tiles.errors import StyleError
+
+    try:
+        return not shows_hidden(
+            resolve_style(catalogue, collection, style_id, styles_dir).style, collection, hidden
+        )
+    except StyleError:
+        return False  # a style that cannot be used shows nothing
 
 
 def installed_styles(styles_dir: Path) -> Mapping[str, ResolvedStyle]:

@@ -189,7 +189,7 @@ def collection(public_id: str) -> Response:
             here.tenant,
             here.siblings(found),
             here.catalogue.tenants[found.tenant],
-            styles=style_choices(here, found),
+            styles=style_choices(here, found, decision),
             instants=map_instants(found),
         )
         return respond(html_answer(page))

@@ -42,12 +42,14 @@ class MapChoice(NamedTuple):
 def collection_choice(here: RequestContext, public_id: str, style: str | None) -> MapChoice:
     """A collection to be shown alone. Raises NotFound, also for a style that is not offered for it."""
     collection, decision = here.having(public_id, Kind.MAP)
-    return MapChoice(collection, decision, None if style is None else own_style(here, collection, style))
+    return MapChoice(
+        collection, decision, None if style is None else own_style(here, collection, style, decision)
+    )
 
 
-def own_style(here: RequestContext, collection: Collection, style: str) -> str:
+def own_style(here: RequestContext, collection: Collection, style: str, decision: Decision) -> str:
     """The id of a style within its tenant, of the id this view knows it by. Raises NotFound where it is not offered."""
-    offered = _styles_of(here, collection)
+    offered = _styles_of(here, collection, decision)
     plain = style.removeprefix(f"{collection.tenant}.") if here.scope.tenant is None else style
     if plain not in offered:
         raise NotFound(
@@ -56,10 +58,11 @@ def own_style(here: RequestContext, collection: Collection, style: str) -> str:
     return plain
 
 
-def _styles_of(here: RequestContext, collection: Collection) -> Sequence[str]:
+def _styles_of(here: RequestContext, collection: Collection, decision: Decision) -> Sequence[str]:
     from server.registry.style_choice import style_ids
 
-    return style_ids(here.catalogue, collection, here.services.settings.styles_directory)
+    directory = here.services.settings.styles_directory
+    return style_ids(here.catalogue, collection, directory, hidden=decision.hidden_fields)
 
 
 def parse_collections(here: RequestContext, text: str | None) -> tuple[str, ...] | None:
@@ -90,9 +93,9 @@ def dataset_choices(here: RequestContext, names: Sequence[str] | None, style: st
     for collection in here.services.visible(here.catalogue, here.scope, here.who):
         if Kind.MAP not in collection.representations:
             continue
-        own = None if style is None else _offered(here, collection, style)
+        allowed, decision = here.collection(here.scope.public_id(collection))
+        own = None if style is None else _offered(here, allowed, style, decision)
         if style is None or own is not None:
-            allowed, decision = here.collection(here.scope.public_id(collection))
             found.append(MapChoice(allowed, decision, own))
     if not found:
         what = "with a map" if style is None else f"with a map in style {style[:100]!r}"
@@ -110,12 +113,14 @@ def _named(here: RequestContext, name: str, style: str | None) -> MapChoice:
             name,
             "collections with a map",
         )
-    return MapChoice(collection, decision, None if style is None else own_style(here, collection, style))
+    return MapChoice(
+        collection, decision, None if style is None else own_style(here, collection, style, decision)
+    )
 
 
-def _offered(here: RequestContext, collection: Collection, style: str) -> str | None:
+def _offered(here: RequestContext, collection: Collection, style: str, decision: Decision) -> str | None:
     try:
-        return own_style(here, collection, style)
+        return own_style(here, collection, style, decision)
     except NotFound:
         return None
 

@@ -20,6 +20,7 @@ from server.registry.style_choice import (
     installed_styles,
     is_raster,
     resolve_style,
+    shows_hidden,
     stored_style,
     style_ids,
 )
@@ -102,13 +103,15 @@ def found_style(
     """A style, its record where it is a tenant's, and the collection it is asked for. Raises NotFound."""
     directory = here.services.settings.styles_directory
     if public_id is not None:
-        collection, _ = here.collection(public_id)
+        collection, decision = here.collection(public_id)
         if RepresentationKind.MAP not in collection.representations:
             raise _no_style(style_id)
         try:
             resolved = resolve_style(here.catalogue, collection, style_id, directory)
         except UnknownStyle as error:
             raise NotFound(str(error)) from error
+        if shows_hidden(resolved.style, collection, decision.hidden_fields):
+            raise _no_style(style_id)
         return resolved, here.catalogue.styles.get((collection.tenant, style_id)), collection
     record = record_of(here, style_id)
     if record is not None:
@@ -140,13 +143,13 @@ def collection_styles(public_id: str) -> Response:
     """The styles that can draw a collection, its default named."""
     here = context()
     here.only()
-    collection, _ = here.collection(public_id)
+    collection, decision = here.collection(public_id)
     url = f"{here.url_of(public_id)}/styles"
     if RepresentationKind.MAP not in collection.representations:
         return _list(here, [], url, None, collection)
     directory = here.services.settings.styles_directory
     entries = []
-    for id_ in style_ids(here.catalogue, collection, directory):
+    for id_ in style_ids(here.catalogue, collection, directory, hidden=decision.hidden_fields):
         try:
             found = resolve_style(here.catalogue, collection, id_, directory)
         except StyleError:

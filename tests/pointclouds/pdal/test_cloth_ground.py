@@ -47,8 +47,8 @@ def test_ground_is_found_without_pdal(run_steps: Run, known_scene) -> None:
 
 def test_filters_of_pdal_before_and_after_it(run_steps: Run, known_scene) -> None:
     found = run_steps(
-        "outliers:method=radius,radius=4,neighbours=4,keep=true", "ground:method=csf", "height",
-        "reproject:crs=EPSG:32631",
+        "reproject:crs=EPSG:32631", "outliers:method=radius,radius=4,neighbours=4,keep=true", "ground:method=csf",
+        "height",
     )  # fmt: skip
     numbers = np.asarray(found.gps_time).astype(int)
     assert len(numbers) == len(known_scene.x)
@@ -61,17 +61,10 @@ def test_filters_of_pdal_before_and_after_it(run_steps: Run, known_scene) -> Non
     assert np.percentile(np.abs(np.asarray(found.HeightAboveGround) - true), 95) < 0.3
     assert list(found.point_format.extra_dimension_names) == ["quality", "gain", "HeightAboveGround"]
     assert (np.asarray(found.quality) == numbers % 1000).all()
-    assert found.header.parse_crs().sub_crs_list[0].to_epsg() == 32631
-
-
-def test_after_a_reprojection_it_has_the_new_places(run_steps: Run, known_scene) -> None:
-    found = run_steps("reproject:crs=EPSG:32631", "ground:method=csf", "height")
-    assert _share_right(found, known_scene) > 0.95
+    # The file between the two programs is in the new CRS: ground is found among the new places.
+    assert [one.to_epsg() for one in found.header.parse_crs().sub_crs_list] == [32631, 5709]
     transformer = pyproj.Transformer.from_crs("EPSG:28992", "EPSG:32631", always_xy=True)
-    x, _ = transformer.transform(84_030.0, 447_030.0)
-    assert abs(np.mean(found.x) - x) < 5
-    crs = found.header.parse_crs()
-    assert [one.to_epsg() for one in crs.sub_crs_list] == [32631, 5709]
+    assert abs(np.mean(found.x) - transformer.transform(84_030.0, 447_030.0)[0]) < 5
 
 
 def test_a_terrain_model_of_it(pdal: Pdal, handed, tmp_path: Path) -> None:
@@ -120,17 +113,16 @@ def test_a_block_keeps_its_own_points(known_scene, tmp_path: Path) -> None:
 
 
 def test_options_have_their_effect(run_steps: Run, known_scene) -> None:
-    usual = run_steps("ground:method=csf", pdal=None)
-    # Points of trees are up to 6 m above the ground.
-    high = run_steps("ground:method=csf,threshold=20,smooth=false,rigidness=1,iterations=100", pdal=None)
-    assert (high.classification == 2).sum() > (usual.classification == 2).sum() + 2_000
+    # Trees, roofs and noise are up to 90 m above the ground; what is ignored is none.
+    high = run_steps(
+        "ground:method=csf,threshold=200,smooth=false,iterations=100,ignore=Intensity[0:999],GpsTime(15000:]",
+        pdal=None,
+    )
+    left_out = (np.asarray(high.intensity) < 1000) | (np.asarray(high.gps_time) > 15_000)
+    assert ((np.asarray(high.classification) == 2) == ~left_out).all()
     # A cloth of one wide mesh does not follow the wave.
-    coarse = run_steps("ground:method=csf,resolution=40,threshold=0.05", pdal=None)
-    assert (coarse.classification == 2).sum() < 0.7 * (usual.classification == 2).sum()
-    ignored = run_steps("ground:method=csf,ignore=Intensity[0:999],GpsTime(15000:]", pdal=None)
-    left_out = (np.asarray(ignored.intensity) < 1000) | (np.asarray(ignored.gps_time) > 15_000)
-    assert not (np.asarray(ignored.classification)[left_out] == 2).any()
-    assert _share_right(ignored, known_scene) < _share_right(usual, known_scene)
+    coarse = run_steps("ground:method=csf,resolution=40,threshold=0.05,rigidness=1", pdal=None)
+    assert 100 < (coarse.classification == 2).sum() < 0.7 * known_scene.is_ground.sum()
 
 
 def _small(path: Path, xyz: np.ndarray, **dimensions: object) -> Path:
@@ -164,16 +156,13 @@ def test_noise_and_first_returns_are_no_ground(tmp_path: Path) -> None:
     assert (found[300:] == 2).all()
     with pytest.raises(PipelineFailedError, match="no last returns"):
         find_ground({"ignore": "Z[:]"}, given, tmp_path / "none.las", Limits(30))
-    with pytest.raises(PipelineFailedError, match="ignore names Nowhere"):
-        find_ground({"ignore": "Nowhere[1:1]"}, given, tmp_path / "none.las", Limits(30))
     assert not (tmp_path / "none.las").exists()
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_few_points_are_no_crash(tmp_path: Path, count: int) -> None:
-    given = _small(tmp_path / "in.las", np.array([[1.0, 2.0, 3.0]] * count))
+def test_one_point_is_no_crash(tmp_path: Path) -> None:
+    given = _small(tmp_path / "in.las", np.array([[1.0, 2.0, 3.0]]))
     find_ground({}, given, tmp_path / "out.las", Limits(30))
-    assert len(laspy.read(tmp_path / "out.las").points) == count
+    assert len(laspy.read(tmp_path / "out.las").points) == 1
 
 
 def test_limits_hold_and_nothing_is_left_behind(tmp_path: Path) -> None:

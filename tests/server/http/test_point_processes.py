@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def test_steps_one_after_another(pipeline_city: PipelineCity) -> None:
     numbers = _numbers(found)
     x, y = np.asarray(found.x) - WEST, np.asarray(found.y) - SOUTH
     roof = (abs(x - 30) < 10) & (abs(y - 30) < 10)
-    assert ((np.asarray(found.classification) == 2) == ~roof).mean() > 0.95
+    assert _share_right(found) > 0.95
     assert abs(np.median(np.asarray(found.HeightAboveGround)[roof]) - 7) < 0.2
     assert (np.asarray(found.gain) == numbers % 500).all()
     assert len(found) > 0.99 * COUNT
@@ -322,15 +322,73 @@ def test_without_pdal_processes_say_so_and_all_else_works(
         assert reply.status == 503
         assert "install PDAL" in reply.json["detail"]
         described = pipeline_city.client.json("/t/demo/ogc/processes/point-cloud-ground")
-        assert "Not available now" in described["description"]
+        assert "only the method csf is available now" in described["description"]
+        thinning = pipeline_city.client.json("/t/demo/ogc/processes/point-cloud-thin")
+        assert "Not available now" in thinning["description"]
+        assert _share_right(pipeline_city.las("point-cloud-ground", method="csf", smooth=False)) > 0.95
+        steps = [{"step": "ground", "method": "csf", "resolution": 0.5, "iterations": 100}]
+        assert _share_right(pipeline_city.las("point-cloud-pipeline", steps=steps)) > 0.95
+        assert pipeline_city.run("point-cloud-pipeline", {"steps": [*steps, "height"]}).status == 503
+        refused = pipeline_city.run("point-cloud-ground", {"method": "csf", "ignore": "Nothing[1:1]"})
+        assert (refused.status, b"ignore names Nothing" in refused.body) == (400, True)
         assert pipeline_city.client.get("/t/demo/ogc/collections/scan").status == 200
     finally:
         register_pdal("request", PdalTools(pipeline_city.settings.points.pdal))
 
 
+def _share_right(found: laspy.LasData) -> float:
+    """How much of the scan has the right class: ground beside the roof."""
+    x, y = np.asarray(found.x) - WEST, np.asarray(found.y) - SOUTH
+    roof = (abs(x - 30) < 10) & (abs(y - 30) < 10)
+    return float(((np.asarray(found.classification) == 2) == ~roof).mean())
+
+
 def _derive(city: PipelineCity, name: str, *steps: str, **options: Any) -> Any:
+    settings = options.pop("settings", city.settings)
     wanted = Derivation(tenant="demo", source="scan", id=name, steps=steps, **options)
-    return derive_collection(wanted, city.registry, city.settings)
+    return derive_collection(wanted, city.registry, settings)
+
+
+def _without_pdal(settings: Settings) -> Settings:
+    return replace(settings, points=replace(settings.points, pdal="/nowhere/pdal"))
+
+
+def test_ground_by_csf_is_derived_without_pdal(
+    pipeline_city: PipelineCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.publish.point_derive.points_for", lambda memory: 6_000)
+    settings = _without_pdal(pipeline_city.settings)
+    result = _derive(pipeline_city, "cloth", "ground:method=csf", settings=settings)
+    assert result.count == COUNT
+    derived = result.collection.representations[RepresentationKind.POINT_CLOUD].properties["derived"]
+    assert derived["software"].startswith("cloth-simulation-filter 1.")
+    assert derived["steps"] == [{"step": "ground", "method": "csf"}]
+    found = laspy.read(result.collection.path_of(RepresentationKind.POINT_CLOUD))
+    assert _share_right(found) > 0.95
+    assert set(_numbers(found)) == set(range(COUNT))
+    assert "ChengtuOwn" not in found.point_format.dimension_names
+    with pytest.raises(PipelineNotRun, match="csf alone works without"):
+        _derive(pipeline_city, "never", "ground:method=csf", "height", settings=settings)
+    with pytest.raises(PipelineNotRun, match="csf alone works without"):
+        _derive(pipeline_city, "never", "ground:method=csf", raster="dtm", settings=settings)
+
+
+def test_csf_before_a_publish_without_pdal(pipeline_city: PipelineCity, tmp_path: Path) -> None:
+    request = PublishRequest(
+        files=(_write_scan(tmp_path / "again.laz"),),
+        tenant="demo",
+        id="clothed",
+        titles={"en": "Clothed"},
+        points=PointCloudOptions(pipeline=("ground:method=csf,threshold=0.3",)),
+    )
+    result = publish(request, pipeline_city.registry, _without_pdal(pipeline_city.settings))
+    assert result.count == COUNT
+    properties = result.collection.representations[RepresentationKind.POINT_CLOUD].properties
+    assert properties["derived"]["software"].startswith("cloth-simulation-filter 1.")
+    ground = int(properties["classes"]["2"])
+    x, y = (np.asarray(axis) for axis in (pipeline_city.points.x, pipeline_city.points.y))
+    roof = (abs(x - WEST - 30) < 10) & (abs(y - SOUTH - 30) < 10)
+    assert abs(ground - (~roof).sum()) < 0.05 * COUNT
 
 
 def test_a_derived_point_cloud_says_of_what_it_is_made(

@@ -18,10 +18,12 @@ import pytest
 import rasterio
 from PIL import Image
 
+from providers.points.opening import limit_point_rasters, point_limit
 from server.http.app import create_app
 from server.identity.decision import Decision
 from server.publish import PublishRequest, ReadingOptions, publish
 from server.registry.registry import open_registry
+from server.registry.styles import StyleDraft, put_style, style_engine
 from server.settings import load_settings
 
 BASE = "/ogc/collections/demo.later"
@@ -50,6 +52,7 @@ class Surveyed:
     """A server with two surveys of a field, the later one with a pit and a hall, and the hall's footprint."""
 
     client: Any
+    home: Path
     x: Any
     y: Any
     z: Any
@@ -96,7 +99,12 @@ def surveyed(
         }  # fmt: skip
         (folder / "halls.geojson").write_text(json.dumps(footprint))
         publish(_request("halls", folder / "halls.geojson"), registry, settings)
-        yield Surveyed(wsgi_client(create_app(settings)), x, y, z, codes)
+        with style_engine(settings) as engine:
+            for style, (raster, _) in STYLES.items():
+                if raster:
+                    text = json.dumps({"title": {"en": style}, "raster": raster})
+                    put_style(engine, StyleDraft("demo", style, "chengtu", text, titles={"en": style}))
+        yield Surveyed(wsgi_client(create_app(settings)), folder / "home", x, y, z, codes)
 
 
 def _request(name: str, file: Path) -> PublishRequest:
@@ -296,6 +304,98 @@ def test_a_profile_shows_what_may_be_seen(surveyed: Surveyed, monkeypatch: pytes
         ).status
         == 400
     )
+
+
+STYLES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "codes": (
+        {"kind": "classes", "bands": [6], "classes": {"2": "#aa7744", "6": "#cc3333"}},
+        {"Classification"},
+    ),
+    "echo": (
+        {"kind": "ramp", "palette": "viridis", "expression": "intensity", "span": [0, 1000]},
+        {"Intensity"},
+    ),
+    "both": (
+        {"kind": "ramp", "palette": "viridis", "expression": "intensity * (dsm - dtm)", "span": [0, 9000]},
+        {"Intensity", "Classification"},
+    ),
+    "default": ({}, set()),
+    "dem": ({}, {"Classification"}),
+}
+"""Styles, and the dimensions that hide them: the terrain of `dem` is made of the points of a class."""
+
+
+def _styled_map(style: str) -> str:
+    west, south, east, north = TO_DEGREES.transform_bounds(WEST, SOUTH, WEST + EDGE, SOUTH + EDGE)
+    path = f"/styles/{style}/map" if style else "/map"
+    return f"{BASE.replace('/ogc', '/t/demo/ogc').replace('demo.', '')}{path}?f=png&width=64&height=64&bbox={west},{south},{east},{north}"
+
+
+@pytest.mark.parametrize("hidden", ["", "Classification", "Intensity", "Z"])
+def test_a_map_shows_no_hidden_dimension(
+    surveyed: Surveyed, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    if hidden:
+        decision = Decision(True, frozenset({hidden}), None, f"without {hidden}")
+        for module in ("services", "map_view"):
+            monkeypatch.setattr(f"server.http.{module}.decide", lambda *_: decision)
+        # Descriptions are kept by who asks; here rights change without another client.
+        monkeypatch.setattr("server.http.map_view.ServerMapView.key", hidden)
+    listed = surveyed.get("/t/demo/ogc/collections/later/styles").json
+    offered = {one["id"] for one in listed["styles"]}
+    capabilities = surveyed.get(
+        "/t/demo/maps/service?service=WMS&request=GetCapabilities&version=1.3.0"
+    ).body.decode()
+    layer = capabilities.split("<Name>later</Name>")[1].split("</Layer>")[0]
+    page = surveyed.get("/t/demo/ogc/collections/later?f=html").body.decode()
+    for style, (_, made_of) in STYLES.items():
+        of_heights = {"Z"} if style in ("default", "dem", "both") else set()
+        seen = hidden not in made_of | of_heights
+        assert (style in offered) == seen, style
+        assert (f"<Name>{style}</Name>" in layer) == seen, style
+        if style in ("codes", "echo", "both"):
+            assert (f'value="{style}"' in page) == seen, style
+        reply = surveyed.client.get(_styled_map(style))
+        assert reply.status == (200 if seen else 404), (style, reply.body[:300])
+        drawn = surveyed.client.get(_wms("GetMap", f"&styles={style}&format=image/png"))
+        # In WMS "default" is whatever is drawn without a name.
+        expected = seen or style == "default"
+        assert (drawn.headers["Content-Type"] == "image/png") == expected, (style, drawn.body[:300])
+        assert drawn.status < 500
+    # Without a name there is a map still: in the first style that shows nothing hidden.
+    assert surveyed.get(_styled_map("")).headers["Content-Type"] == "image/png"
+    info = surveyed.get(
+        _wms("GetFeatureInfo", "&query_layers=later&styles=&i=50&j=50&info_format=application/json")
+    ).json["features"][0]["properties"]
+    gone = {
+        "": set(),
+        "Classification": {"dtm", "height", "classification"},
+        "Intensity": {"intensity"},
+        "Z": {"dtm", "dsm", "height"},
+    }[hidden]
+    assert {"dtm", "dsm", "height", "intensity", "density", "classification"} - set(info) == gone
+
+
+def _wms(request: str, more: str) -> str:
+    west, south, east, north = TO_DEGREES.transform_bounds(WEST, SOUTH, WEST + EDGE, SOUTH + EDGE)
+    return (
+        f"/t/demo/maps/service?service=WMS&version=1.3.0&request={request}&layers=later&crs=CRS:84&width=100&height=100"
+        f"&bbox={west},{south},{east},{north}{more}"
+    )
+
+
+def test_one_part_of_a_raster_reads_as_many_points_as_the_setting_says(
+    surveyed: Surveyed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = surveyed.home
+    assert point_limit(home / "x") == load_settings((), {}).points.request_points
+    limited = load_settings((), {}, {"data.home": home, "points.request_points": 1_000})
+    try:
+        create_app(limited)
+        assert point_limit(home / "generations" / "x" / "pointcloud.copc.laz") == 1_000
+        assert point_limit(home.parent / "elsewhere") == 50_000_000
+    finally:
+        limit_point_rasters(home, 50_000_000)
 
 
 def test_what_is_at_a_place_names_the_cloud(surveyed: Surveyed) -> None:
