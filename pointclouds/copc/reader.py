@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyproj
 
 from pointclouds.copc.hierarchy import Entries, read_pages, require_walkable
-from pointclouds.errors import InvalidCopcError
+from pointclouds.errors import InvalidCopcError, UnreadablePointCloudError
 from pointclouds.las.layout import FIELDS, Records, record_dtype
 from pointclouds.las.laz_chunks import require_sound_layers
 from pointclouds.las.reader import PointCloudHeader, extra_dimensions, inspect, laszip_record, reading
@@ -129,9 +129,19 @@ class CopcFile:
         return b"".join(parts)
 
     def read_chunk(self, entry: np.void) -> bytes:
-        """The LAZ chunk of a node as it lies in the file; b"" of a node without points."""
+        """The LAZ chunk of a node as it lies in the file; b"" of a node without points.
+
+        Raises UnreadablePointCloudError where the file has become shorter since it was opened.
+        """
+        if not entry["point_count"]:
+            return b""
         with reading(self.path):
-            return self._read(int(entry["offset"]), int(entry["byte_size"])) if entry["point_count"] else b""
+            data = self._read(int(entry["offset"]), int(entry["byte_size"]))
+        if len(data) != entry["byte_size"]:
+            raise UnreadablePointCloudError(
+                f"{self.path.name} cannot be read: it ends inside a node; the file was cut off"
+            )
+        return data
 
     @property
     def laszip(self) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, Final
@@ -12,12 +12,15 @@ import numpy.typing as npt
 import orjson
 
 from pointclouds.cloud.cloud import Cloud
+from pointclouds.cloud.query import Batch
 from pointclouds.las.dimensions import Dimension, coordinates
 from pointclouds.las.layout import Column, Records, dimension
 
 Doubles = npt.NDArray[np.float64]
 Transform = Callable[[Doubles, Doubles, Doubles], tuple[Doubles, Doubles, Doubles]]
 _MOST_DECIMALS: Final = 9
+_ROWS: Final = 16_384
+"""Points that are text at one time: a number takes 50 bytes as text of its own, and a node may have 100,000 points of 15 numbers."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,14 @@ def _values(one: Dimension, records: Records) -> dict[str, Column]:
     stored: Any = dimension(records, one.name).reshape(len(records), -1)
     parts = stored * one.scale + one.offset if one.is_scaled else stored
     return {name: parts[:, place] for place, name in enumerate(_names(one))}
+
+
+def pieces(batches: Iterable[Batch]) -> Iterator[Records]:
+    """The records of batches, few at a time."""
+    for batch in batches:
+        records = batch.records
+        for start in range(0, len(records), _ROWS):
+            yield records[start : start + _ROWS]
 
 
 def decimals_of(step: float) -> int:

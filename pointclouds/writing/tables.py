@@ -13,7 +13,7 @@ import pyproj
 from pointclouds.cloud.query import Batch
 from pointclouds.errors import OutputError
 from pointclouds.las.layout import Column
-from pointclouds.writing.columns import ColumnMaker, PointColumns, joined, texts
+from pointclouds.writing.columns import ColumnMaker, PointColumns, joined, pieces, texts
 
 CSV_NAMES: Final = ("X", "Y", "Z")
 _PLY_TYPES: Final = {
@@ -27,8 +27,8 @@ _COUNT_DIGITS: Final = 20
 def csv_chunks(batches: Iterable[Batch], maker: ColumnMaker) -> Iterator[bytes]:
     """A header line and one line a point: X, Y, Z and the dimensions by name; RFC 4180, lines end with CRLF."""
     yield ",".join((*CSV_NAMES, *map(_quoted, maker.names))).encode() + b"\r\n"
-    for batch in batches:
-        columns = maker(batch.records)
+    for records in pieces(batches):
+        columns = maker(records)
         parts: list[bytes | list[bytes]] = []
         for column in (columns.x, columns.y, columns.z, *columns.columns.values()):
             parts += [_cells(column), b","]

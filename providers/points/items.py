@@ -17,7 +17,7 @@ from pointclouds.cloud.cloud import Cloud
 from pointclouds.cloud.counting import count
 from pointclouds.cloud.query import Batch, Plan, PlanReader, plan, plan_tile, read_plan
 from pointclouds.las.times import utc_of
-from pointclouds.writing.columns import ColumnMaker, Transform, joined, texts
+from pointclouds.writing.columns import ColumnMaker, Transform, joined, pieces, texts
 from pointclouds.writing.las import write_las
 from pointclouds.writing.layout import output_layout
 from pointclouds.writing.tables import arrow_chunks, csv_chunks, write_ply
@@ -355,8 +355,8 @@ def _multipoint(batches: Iterable[Batch], maker: ColumnMaker, uri: str) -> Itera
     swap = bool(uri) and reference_system(uri).swap
     yield b'{"type":"Feature","properties":{},"geometry":{"type":"MultiPoint","coordinates":['
     separator = b""
-    for batch in batches:
-        columns = maker(batch.records)
+    for records in pieces(batches):
+        columns = maker(records)
         first, second = (columns.y, columns.x) if swap else (columns.x, columns.y)
         rows = joined([b"[", texts(first), b",", texts(second), b",", texts(columns.z), b"],"])
         yield separator + rows[:-1]

@@ -117,7 +117,7 @@ def tiles(public_id: str) -> Response:
         document["overview"] = {
             "count": overview.count,
             "spacing": overview.facts.get("spacing"),
-            "bytes": overview.path.stat().st_size,
+            "bytes": _size(overview.path),
             "href": tile_url(url, cloud, overview.name),
         }
     return _answer(document, MEDIA_TYPES["json"], decision)
@@ -164,6 +164,14 @@ def tile_url(url: str, cloud: Cloud, name: str) -> str:
     return f"{url}/pointcloud/{quote(name)}.copc.laz" if cloud.is_mosaic else f"{url}/pointcloud.copc.laz"
 
 
+def _size(path: Path) -> int:
+    """Bytes of a file. Raises UnreadablePointCloudError where it is gone."""
+    from pointclouds.las.reader import reading
+
+    with reading(path):
+        return path.stat().st_size
+
+
 def _tile_document(cloud: Cloud, number: int, url: str) -> dict[str, Any]:
     one = cloud.tiles[number]
     document: dict[str, Any] = {
@@ -171,7 +179,7 @@ def _tile_document(cloud: Cloud, number: int, url: str) -> dict[str, Any]:
         "count": one.count,
         "bbox": [round(float(value), 9) for value in boxes_of(cloud)[number]],
         "nativeBbox": list(one.box),
-        "bytes": one.path.stat().st_size,
+        "bytes": _size(one.path),
         "href": tile_url(url, cloud, one.name),
     }
     if one.start is not None or one.end is not None:

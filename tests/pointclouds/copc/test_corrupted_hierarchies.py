@@ -128,3 +128,17 @@ def test_repeated_keys_are_counted():
     assert repeated_keys(entries) == 2
     assert repeated_keys(entries[:1]) == 0
     assert repeated_keys(entries[:0]) == 0
+
+
+def test_a_file_that_is_cut_while_it_is_open_gives_no_part_of_a_chunk(rewritten):
+    path = rewritten(lambda _page, _offset: None)
+    with CopcFile(path) as file:
+        last = file.entries[np.argmax(file.entries["offset"])]
+        whole = file.read_chunk(last)
+        assert len(whole) == last["byte_size"]
+        with path.open("r+b") as stream:
+            stream.truncate(int(last["offset"]) + len(whole) - 1)
+        for read in (file.read_chunk, file.read_node):
+            with pytest.raises(PointCloudError, match=path.name):
+                read(last)
+        assert file.read_chunk(file.entries[0])

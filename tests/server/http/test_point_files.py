@@ -140,6 +140,18 @@ def test_the_list_of_files(server: Any) -> None:
     assert server.json(f"{BASE}/one/pointcloud")["tiles"][0]["href"].endswith("/one/pointcloud.copc.laz")
 
 
+def test_a_file_that_is_gone_is_told(server: Any, clouds: Clouds) -> None:
+    (path,) = clouds.home.glob("collections/demo/one/*/pointcloud.copc.laz")
+    path.rename(path.with_suffix(".away"))
+    try:
+        reply = server.get(f"{BASE}/one/pointcloud")
+        assert reply.status == 503
+        assert "pointcloud.copc.laz cannot be read" in reply.json["detail"]
+        assert server.get(f"{BASE}/tiles/pointcloud").status == 200
+    finally:
+        path.with_suffix(".away").rename(path)
+
+
 def test_the_list_goes_by_pages_and_places(server: Any) -> None:
     first = server.json(f"{BASE}/tiles/pointcloud?limit=2")
     links = {link["rel"]: link["href"] for link in first["links"]}

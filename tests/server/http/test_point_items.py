@@ -479,6 +479,16 @@ def test_large_answers_are_sent_while_they_are_made(
     assert points_city.client.get(url(f="laz")).body == whole
 
 
+@pytest.mark.parametrize("rows", [1, 7])
+def test_text_is_made_of_few_points_at_a_time(
+    points_city: PointCity, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    asked = [url(f=form, filter="Classification = 6") for form in ("csv", "multipoint")]
+    whole = [points_city.client.get(address).body for address in asked]
+    monkeypatch.setattr("pointclouds.writing.columns._ROWS", rows)
+    assert [points_city.client.get(address).body for address in asked] == whole
+
+
 def test_a_private_cloud_is_not_there(points_city: PointCity) -> None:
     for path in ("points", "items", "points/statistics", "points/pointcloud.0-0-0-0.0"):
         assert points_city.client.get(f"/t/demo/ogc/collections/secret/{path}").status == 404
