@@ -36,7 +36,7 @@ lint:
 	scripts/lint_docker
 
 unit:
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests
 
 clients: setup-dev ## QGIS, GDAL, Chromium, npm and every other client
 	@scripts/services install clients
