@@ -98,6 +98,8 @@ class EptView:
         # Number of points and of points by return: LAS 1.4 R15, table 3.
         returns = self._table.return_counts[row][1:16].tolist()
         struct.pack_into("<Q15Q", header, 247, count, *returns)
+        # The 32-bit number too, which the standard leaves at zero from format 6 on: QGIS decodes as many points of a node as this says.
+        struct.pack_into("<I", header, 107, count)
         low, high = self._table.lowest[row, :3].tolist(), self._table.highest[row, :3].tolist()
         struct.pack_into("<6d", header, 179, high[0], low[0], high[1], low[1], high[2], low[2])
         start = len(head) + len(records) + 8
