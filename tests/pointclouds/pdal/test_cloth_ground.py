@@ -20,10 +20,17 @@ from pointclouds.errors import (
 )
 from pointclouds.pdal import Limits, Pdal, Stage
 from pointclouds.pdal.cloth import cloth_version, find_ground, ignored_ranges
-from pointclouds.pdal.handover import ResultSource, only_own, write_cloud_points
+from pointclouds.pdal.handover import (
+    ResultSource,
+    layout_of,
+    only_own,
+    write_cloud_points,
+    write_source_points,
+)
 from pointclouds.pdal.parts import Job, run_job
 from pointclouds.pdal.rasters import grid_over, raster_stages, raster_writer
 from pointclouds.pdal.steps import StepContext, make_step, parse_step, stages_of
+from pointclouds.sources import LasSource
 
 Run = Callable[..., laspy.LasData]
 MEBIBYTE = 1024**2
@@ -47,7 +54,7 @@ def test_ground_is_found_without_pdal(run_steps: Run, known_scene) -> None:
 
 def test_filters_of_pdal_before_and_after_it(run_steps: Run, known_scene) -> None:
     found = run_steps(
-        "reproject:crs=EPSG:32631", "outliers:method=radius,radius=4,neighbours=4,keep=true", "ground:method=csf",
+        "reproject:crs=EPSG:32631", "outliers:method=radius,radius=3,neighbours=4,keep=true", "ground:method=csf",
         "height",
     )  # fmt: skip
     numbers = np.asarray(found.gps_time).astype(int)
@@ -208,3 +215,20 @@ def test_ranges_that_are_refused(text: str) -> None:
 
 def test_the_library_has_a_version() -> None:
     assert cloth_version().startswith("cloth-simulation-filter 1.")
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("part", "agreement"), [(1, 0.97), (2, 0.965)])
+def test_it_agrees_with_the_producer_of_ahn3(
+    sample_data: Path, tmp_path: Path, part: int, agreement: float
+) -> None:
+    path = sample_data / f"delft/ahn3/ahn3_cropped_{part}.laz"
+    source = LasSource(path, pyproj.CRS("EPSG:7415"))
+    layout = layout_of(source.description, pyproj.CRS("EPSG:7415"))
+    write_source_points(source, layout, tmp_path / "in.las", 10_000_000)
+    (stage,) = stages_of(parse_step("ground:method=csf"), StepContext(layout.crs))
+    find_ground(stage.options, tmp_path / "in.las", tmp_path / "out.las", Limits(120))
+    theirs = np.asarray(laspy.read(path).classification) == 2
+    ours = np.asarray(laspy.read(tmp_path / "out.las").classification) == 2
+    assert (ours == theirs).mean() > agreement
+    assert (ours & theirs).sum() > 0.985 * theirs.sum()

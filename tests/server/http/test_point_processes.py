@@ -326,9 +326,8 @@ def test_without_pdal_processes_say_so_and_all_else_works(
         thinning = pipeline_city.client.json("/t/demo/ogc/processes/point-cloud-thin")
         assert "Not available now" in thinning["description"]
         assert _share_right(pipeline_city.las("point-cloud-ground", method="csf", smooth=False)) > 0.95
-        steps = [{"step": "ground", "method": "csf", "resolution": 0.5, "iterations": 100}]
-        assert _share_right(pipeline_city.las("point-cloud-pipeline", steps=steps)) > 0.95
-        assert pipeline_city.run("point-cloud-pipeline", {"steps": [*steps, "height"]}).status == 503
+        steps = ["ground:method=csf", "height"]
+        assert pipeline_city.run("point-cloud-pipeline", {"steps": steps}).status == 503
         refused = pipeline_city.run("point-cloud-ground", {"method": "csf", "ignore": "Nothing[1:1]"})
         assert (refused.status, b"ignore names Nothing" in refused.body) == (400, True)
         assert pipeline_city.client.get("/t/demo/ogc/collections/scan").status == 200
@@ -353,10 +352,7 @@ def _without_pdal(settings: Settings) -> Settings:
     return replace(settings, points=replace(settings.points, pdal="/nowhere/pdal"))
 
 
-def test_ground_by_csf_is_derived_without_pdal(
-    pipeline_city: PipelineCity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.publish.point_derive.points_for", lambda memory: 6_000)
+def test_ground_by_csf_is_derived_without_pdal(pipeline_city: PipelineCity) -> None:
     settings = _without_pdal(pipeline_city.settings)
     result = _derive(pipeline_city, "cloth", "ground:method=csf", settings=settings)
     assert result.count == COUNT
