@@ -169,3 +169,47 @@ def test_real_scans_on_every_way(
     for subset in subsets:
         assert 0 < subset.mask.sum() < len(real.classes)
         compare(all_ways.selecting(subset.question), real.where(subset.mask), scale)
+
+
+@pytest.mark.acceptance
+def test_buildings_of_a_city_model_stand_on_the_ground_of_the_points(
+    sample_data: Path, tmp_path: Path, wsgi_client: Any
+) -> None:
+    """Delft's CityJSON and AHN3, both in EPSG:7415: floors at the ground beside them. The model's flat roofs are low ones, at about
+    the twentieth part of the roof points; half of these points are more than four metres above them."""
+    world = new_world(tmp_path, wsgi_client, [])
+    model = sample_data / "cityjson" / "delft.json"
+    world.publish("points", sorted((sample_data / "delft" / "ahn3").glob("*.laz")), "--crs", CODE)
+    world.publish("model", [model])
+    spans = heights_of_buildings(json.loads(model.read_text()))
+    corners = [[4.364, 52.010], [4.3695, 52.010], [4.3695, 52.0135], [4.364, 52.0135], [4.364, 52.010]]
+    area = {"type": "Polygon", "coordinates": [corners]}
+    asked = {"collection": "points", "features": "model", "classes": [6], "area": area}
+    reply = world.client.request(
+        "POST", "/t/demo/ogc/processes/point-cloud-zonal/execution", json.dumps({"inputs": asked}).encode(),
+        Content_Type="application/json",
+    )  # fmt: skip
+    assert reply.status == 200, reply.body[:500]
+    found = {one["id"]: one["properties"] for one in reply.json["features"] if one["id"] in spans}
+    known = {name: facts for name, facts in found.items() if facts["points"] >= 200}
+    assert len(known) == 114
+    floors = [facts["ground"] - spans[name][0] for name, facts in known.items()]
+    roofs = [facts["percentile50"] - spans[name][1] for name, facts in known.items()]
+    assert abs(np.median(floors)) < 0.15
+    assert 4.2 < np.median(roofs) < 4.3
+    assert min(roofs) > 0
+
+
+def heights_of_buildings(model: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Floor and roof of each building of a CityJSON of solids."""
+    z = (
+        np.array(model["vertices"])[:, 2] * model["transform"]["scale"][2]
+        + model["transform"]["translate"][2]
+    )
+    spans = {}
+    for name, one in model["CityObjects"].items():
+        if one["type"] == "Building":
+            shells = one["geometry"][0]["boundaries"]
+            own = z[[corner for shell in shells for face in shell for ring in face for corner in ring]]
+            spans[name] = (float(own.min()), float(own.max()))
+    return spans
