@@ -38,7 +38,7 @@ from tiles.rasters.source import Bounds, RasterBand, RasterBlock, RasterDescript
 CODES: Final = "classification"
 _COLOURS: Final = frozenset({"red", "green", "blue"})
 _HEIGHTS: Final = frozenset({"dtm", "dsm", "height"})
-_TITLES: Final = {
+BAND_TITLES: Final = {
     "dtm": "Terrain: mean height of ground points, filled under buildings",
     "dsm": "Surface: highest point",
     "height": "Height of the surface above the terrain",
@@ -49,6 +49,7 @@ _TITLES: Final = {
     "green": "Green",
     "blue": "Blue",
 }
+"""Titles of the bands in English; pages have them in other languages too."""
 _UNITS: Final = ((1.0, "m", "m-2"), (0.3048, "[ft_i]", "[sft_i]-1"), (1200 / 3937, "[ft_us]", "[sft_us]-1"))
 _MARGIN: Final = 2
 _MOST_CELLS: Final = 1 << 24
@@ -124,7 +125,7 @@ class PointRasterSource(Unchanging):
             number=number,
             name=name,
             dtype="uint8" if name == CODES else "float32",
-            title=_TITLES[name],
+            title=BAND_TITLES[name],
             unit=self._unit(name),
             colours=_palette() if name == CODES else None,
             interpretation="palette" if name == CODES else name if name in _COLOURS else "undefined",

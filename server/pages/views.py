@@ -206,6 +206,11 @@ def facts_of(collection: Collection, messages: Messages) -> tuple[Fact, ...]:
     return tuple(fact for fact in facts if fact.value)
 
 
+def _band_title(band: Mapping[str, Any], properties: Mapping[str, Any], messages: Messages) -> str:
+    key = f"{properties.get('store')}.band.{band.get('name')}"
+    return messages(key) if messages.has(key) else str(band.get("title") or band.get("name"))
+
+
 def _facts_of_kind(representation: Representation, messages: Messages) -> list[Fact]:
     properties = representation.properties
     facts: list[Fact] = []
@@ -215,7 +220,7 @@ def _facts_of_kind(representation: Representation, messages: Messages) -> list[F
         x, y = properties["resolution"]
         unit = crs_unit(str(properties.get("crs", "")))
         facts.append(Fact(messages("fact.resolution"), f"{x:g} × {y:g} {unit}".rstrip()))
-        bands = [str(b.get("title") or b.get("name")) for b in properties.get("bands", [])]
+        bands = [_band_title(band, properties, messages) for band in properties.get("bands", [])]
         facts.append(Fact(messages("fact.bands"), ", ".join(bands)))
     if representation.kind is Kind.SERIES:
         names = [_parameter_name(p) for p in properties.get("parameters", [])]

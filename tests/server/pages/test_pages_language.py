@@ -10,6 +10,7 @@ import pytest
 
 import server.pages
 from providers.formatters.registry import DOWNLOAD_FORMATS
+from providers.points.coverage import BAND_TITLES
 from server.pages import DOCUMENT_KINDS, LANGUAGES, choose_language, language_cookie
 from server.pages.links import downloads
 from server.registry.catalogue import Catalogue, RepresentationKind
@@ -53,6 +54,12 @@ def test_a_choice_is_kept_in_a_cookie() -> None:
     assert language_cookie(None) is None
 
 
+def test_every_band_of_points_has_a_title_in_both_languages() -> None:
+    for name, title in BAND_TITLES.items():
+        assert CATALOGUES["en"][f"points.band.{name}"] == title
+        assert CATALOGUES["zh"][f"points.band.{name}"] != title
+
+
 def test_both_catalogues_have_the_same_keys_and_places() -> None:
     assert CATALOGUES["en"].keys() == CATALOGUES["zh"].keys()
     places = re.compile(r"\{\w+\}")
@@ -74,6 +81,7 @@ def used_keys() -> set[str]:
     used |= {f"download.{form.name}" for form in DOWNLOAD_FORMATS.values() if form.name != "gpkg"}
     used |= {f"js.{key}" for key in re.findall(r'\bmessage\("([\w.]+)"', scripts)}
     used |= {f"document.{kind}" for kind in DOCUMENT_KINDS} | {f"language.{name}" for name in LANGUAGES}
+    used |= {f"points.band.{name}" for name in BAND_TITLES}
     used |= {f"kind.{kind}" for kind in RepresentationKind if kind != RepresentationKind.RECORD}
     return used
 
