@@ -197,14 +197,15 @@ def load_table(folder: Path, counts: Iterable[int]) -> MosaicTable | None:
     try:
         tiles = load_nodes(folder / TILES_FILE)
         nodes: npt.NDArray[np.void] = np.load(folder / BOXES_FILE, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, InvalidCopcError):
+    except (OSError, EOFError, ValueError, InvalidCopcError):
         return None
     known = tiles.entries["point_count"].tolist()
     if nodes.dtype != NODE_BOX or nodes.ndim != 1 or known != list(counts):
         return None
-    sizes = np.bincount(nodes["tile"], minlength=len(known))
-    if len(sizes) != len(known) or (np.diff(nodes["tile"].astype(np.int64)) < 0).any():
+    numbers = np.asarray(nodes["tile"], np.int64)
+    if (numbers >= len(known)).any() or (np.diff(numbers) < 0).any():
         return None
+    sizes = np.bincount(numbers, minlength=len(known))
     return MosaicTable(_in_memory(tiles), nodes, np.concatenate(([0], np.cumsum(sizes))))
 
 

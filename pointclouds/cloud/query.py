@@ -103,7 +103,8 @@ def plan(cloud: Cloud, query: PointQuery) -> Plan:
     """
     query.check(cloud)
     overview = cloud.overview
-    if overview is not None and query.tiles is None:
+    bounded = query.resolution is not None or query.max_points is not None
+    if overview is not None and bounded and query.tiles is None:
         coarse = _plan_tiles(cloud, query, [overview], from_overview=True)
         if _is_coarse(cloud.file(overview), query.resolution):
             return coarse
@@ -148,7 +149,7 @@ def _effective_box(query: PointQuery) -> tuple[Corner, Corner]:
 def _plan_tiles(
     cloud: Cloud, query: PointQuery, tiles: Sequence[CloudTile], *, from_overview: bool = False
 ) -> Plan:
-    if len(tiles) > _FEW and cloud.table is not None:
+    if len(tiles) > _FEW and not from_overview and cloud.table is not None:
         return _plan_many(cloud, query, tiles, cloud.table)
     parts = [_nodes_of(cloud, query, tile, place) for place, tile in enumerate(tiles)]
     columns: Any = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else _NOTHING

@@ -135,7 +135,8 @@ class PointRaster:
         apart = float(overview.facts.get("spacing", self.cloud.spacing(overview)))
         # As overview_fits has it, of the distance that density asks for.
         cell = apart * _DENSITY_DEPTH / math.sqrt(2)
-        return min(max(0, math.ceil(math.log2(cell / self.resolution) + 1e-6)), self.last_level)
+        # The finest level is always made of all points.
+        return min(max(1, math.ceil(math.log2(cell / self.resolution) + 1e-6)), self.last_level)
 
     def spacing(self, level: int) -> float | None:
         """How far apart the points may be that a level is made of; None: all points."""

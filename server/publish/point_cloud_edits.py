@@ -8,6 +8,7 @@ there is never a second edit at the same time, and a killed one leaves the colle
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def add_files(
         with clear_point_errors():
             before = _as_mosaic(editing)
             layout = layout_of(before[0].path)
-            _require_crs(inputs, layout)
+            inputs = _in_crs_of(layout, inputs)
             leaving = _leaving(editing, inputs, before, replace_tiles)
             staying = [tile for tile in before if tile.name not in leaving]
             built = build_tiles(task, inputs, layout, {tile.name for tile in staying})
@@ -177,14 +178,26 @@ def _as_mosaic(editing: Editing) -> list[CloudTile]:
     return [described_tile(name, only.path, {"source": source}, start, end)]
 
 
-def _require_crs(inputs: Sequence[OpenInput], layout: PointLayout) -> None:
+def _in_crs_of(layout: PointLayout, inputs: Sequence[OpenInput]) -> list[OpenInput]:
+    """The files in the mosaic's CRS: those in another are reprojected while they are read.
+
+    Raises CrsError where a file names no CRS, there is no sound way, or its heights count from elsewhere.
+    """
+    from pointclouds.formats.reprojecting import reproject
+
+    moved = []
     for item in inputs:
-        crs = item.source.description.crs
-        if crs is None or not crs.equals(layout.crs, ignore_axis_order=True):
-            found = "no CRS" if crs is None else crs.name
+        with clear_point_errors():
+            source = reproject(item.source, layout.crs)
+        found = source.description.crs
+        if found is None or not found.equals(layout.crs, ignore_axis_order=True):
+            found_name = "no CRS" if found is None else found.name
             raise CrsError(
-                f"{item.name} is in {found}, the mosaic in {layout.crs.name}. Reproject the file, or give --crs if it is mislabelled."
+                f"{item.name} is in {found_name}, the mosaic in {layout.crs.name}. Heights that count from elsewhere are not mixed: "
+                "give --crs if the file is mislabelled, or publish it as a collection of its own."
             )
+        moved.append(item if source is item.source else replace(item, source=source, original=None))
+    return moved
 
 
 def _leaving(

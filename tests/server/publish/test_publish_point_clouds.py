@@ -343,6 +343,33 @@ def test_areas_in_all_their_forms() -> None:
     assert area_of_geojson(feature).equals(square)
 
 
+def test_files_in_another_crs_are_reprojected(survey: Survey, tmp_path: Path) -> None:
+    survey.publish("a.laz", collection="moved", points=PointCloudOptions(mosaic=True))
+    west, south = pyproj.Transformer.from_crs(32650, 32651, always_xy=True).transform(WEST + 100, SOUTH)
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.scales, header.offsets = np.full(3, 0.001), np.array([west, south, 0.0])
+    header.global_encoding.gps_time_type = laspy.header.GpsTimeType.STANDARD
+    header.add_crs(pyproj.CRS("EPSG:32651"))
+    other = laspy.LasData(header)
+    random = np.random.default_rng(1)
+    other.x, other.y = west + random.uniform(0, 40, 500), south + random.uniform(0, 40, 500)
+    other.z = random.uniform(0, 9, 500)
+    other.write(tmp_path / "zone51.laz")
+    edit = add_files(*survey.where, "moved", [tmp_path / "zone51.laz"], "li")
+    assert any(
+        "reprojected from WGS 84 / UTM zone 51N to WGS 84 / UTM zone 50N" in one for one in edit.warnings
+    )
+    cloud = survey.cloud("moved")
+    tile = cloud.tile("zone51")
+    assert tile is not None
+    places = classes(tile.path)[0]
+    back = pyproj.Transformer.from_crs(32651, 32650, always_xy=True).transform(
+        np.array(other.x), np.array(other.y)
+    )
+    assert np.sort(places[:, 0]) == pytest.approx(np.sort(back[0]), abs=0.002)
+    assert np.sort(places[:, 1]) == pytest.approx(np.sort(back[1]), abs=0.002)
+
+
 def test_edits_of_tiles_that_cannot_be(survey: Survey, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no tile x"):
         remove_tiles(*survey.where, "tiles", ["x"], "li")
@@ -352,9 +379,12 @@ def test_edits_of_tiles_that_cannot_be(survey: Survey, tmp_path: Path) -> None:
         remove_tiles(*survey.where, "one", ["pointcloud"], "li")
     with pytest.raises(UnknownCollection):
         remove_tiles(*survey.where, "nothing", ["x"], "li")
-    other = scan(tmp_path / "other.laz", 0, crs="EPSG:32651")
-    with pytest.raises(CrsError, match="Reproject the file"):
+    other = scan(tmp_path / "other.laz", 0, crs=None)
+    with pytest.raises(CrsError, match="CRS"):
         add_files(*survey.where, "tiles", [other], "li")
+    heights = scan(tmp_path / "heights.laz", 0, crs="EPSG:32650+5773")
+    with pytest.raises(CrsError, match="Heights that count from elsewhere"):
+        add_files(*survey.where, "tiles", [heights], "li")
     text = tmp_path / "a.geojson"
     text.write_text('{"type": "Point", "coordinates": [1, 2]}')
     with pytest.raises(OptionError, match="are point clouds"):
