@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ FIELDS = {
     (1, 1): (9, (60, 120, 210)),
 }
 """Class and colour by field: (column, row) from the south-west."""
+
+
+BEGIN = datetime(2021, 3, 17, 7, 6, 22, tzinfo=UTC)
+"""Of the scan, which takes an hour: GPS second 1,300,000,000, 18 leap seconds before UTC."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     xvfb-run -a python3 qgis_points.py ORDER
 
 ORDER is a JSON file: {"folder": where pictures go, "clouds": {name: [provider, address]}, "scenes": {name: address of a tileset}}. Each
-layer is drawn by itself from above, in its own CRS: clouds in the colours of their points, tilesets as they are.
+layer is drawn by itself from above, in its own CRS: clouds in the colours of their points, tilesets as they are. Of a virtual cloud its middle
+is drawn: wider than one of its files QGIS shows their outlines.
 """
 
 import json
@@ -29,13 +30,13 @@ SIDE = 400
 WITHIN = 10  # seconds for the index, and for the statistics, of a layer
 
 
-def draw(layer, crs, file):
-    """Draw a layer into a PNG of its extent; gives the extent (west, south, east, north)."""
+def draw(layer, crs, file, part=1.02):
+    """Draw a layer into a PNG of the middle of its extent, `part` of its sides; gives what is shown (west, south, east, north)."""
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(crs)
     extent = settings.layerExtentToOutputExtent(layer, layer.extent())
-    extent.scale(1.02)
+    extent.scale(part)
     settings.setExtent(extent)
     settings.setOutputSize(QSize(SIDE, SIDE))
     settings.setBackgroundColor(QColor("white"))
@@ -94,19 +95,16 @@ def cloud(provider, address, name, folder):
     for channel in ("Red", "Green", "Blue"):
         getattr(renderer, f"set{channel}ContrastEnhancement")(sixteen_bits())
     layer.setRenderer(renderer)
+    bounds = layer.extent()
     seen |= {
         "count": layer.pointCount(),
+        "box": [bounds.xMinimum(), bounds.yMinimum(), bounds.xMaximum(), bounds.yMaximum()],
         "crs": layer.crs().authid(),
         "wkt": layer.crs().toWkt()[:200],
         "attributes": [one.name() for one in layer.attributes().attributes()],
         "statistics": classes_of(layer),
     }
-    if provider == "ept":
-        # Without a window QGIS asks for the description of an EPT by HTTP and then, while it draws, for nothing more; it never ends.
-        bounds = layer.extent()
-        sides = (bounds.xMinimum(), bounds.yMinimum(), bounds.xMaximum(), bounds.yMaximum())
-        return seen | {"extent": list(sides), "errors": []}
-    return seen | draw(layer, layer.crs(), folder / f"{name}.png")
+    return seen | draw(layer, layer.crs(), folder / f"{name}.png", 0.4 if provider == "vpc" else 1.02)
 
 
 def scene(address, name, folder):

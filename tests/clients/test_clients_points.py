@@ -220,12 +220,12 @@ def test_qgis_340_counts_every_point(new_qgis, every_cloud, view, name):
         assert seen["statistics"] == {"sampled": seen["count"], "classes": classes}
 
 
-@pytest.mark.parametrize("view", ["copc", "explicit"])
+@pytest.mark.parametrize("view", ["copc", "ept", "vpc", "explicit", "flights"])
 def test_qgis_340_draws_the_fields(new_qgis, folder, look, clouds, view):
     seen = (new_qgis["clouds"] | new_qgis["scenes"])[view]
     assert seen["valid"], seen["error"]
     assert seen["errors"] == []
-    check_fields(look(folder / f"{view}.png"), clouds, 0.5 if view != "explicit" else 0.2)
+    check_fields(look(folder / f"{view}.png"), clouds, 0.2 if view in new_qgis["scenes"] else 0.5)
 
 
 def test_qgis_340_draws_one_flight(new_qgis, folder, clouds):
@@ -244,7 +244,7 @@ def test_qgis_322_describes_the_ept(old_qgis, every_cloud):
     assert seen["valid"], seen["error"]
     assert seen["count"] == sum(every_cloud.classes["scan"].values())
     assert {"Classification", "Intensity", "GpsTime"} <= set(seen["attributes"])
-    west, south, east, north = seen["extent"]
+    west, south, east, north = seen["box"]
     assert (east - west, north - south) == pytest.approx((200, 200), abs=3)
 
 

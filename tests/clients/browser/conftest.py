@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -11,9 +12,8 @@ from playwright.sync_api import Browser, Page
 type OpenPage = Callable[..., AbstractContextManager[Page]]
 
 
-@pytest.fixture
-def open_page(browser: Browser, city: str) -> OpenPage:
-    """`with open_page("/path", "zh-CN", width=1280) as page:`; on leaving, the page must have been free of errors.
+def opening(browser: Browser, city: str) -> OpenPage:
+    """`with opening(browser, city)("/path", "zh-CN", width=1280) as page:`; on leaving, the page must have been free of errors.
 
     An error is a console error or warning, an exception nobody caught, an answer of 400 or more, or a request to
     anyone but this server.
@@ -45,3 +45,15 @@ def open_page(browser: Browser, city: str) -> OpenPage:
         assert problems == []
 
     return opened
+
+
+@pytest.fixture
+def open_page(browser: Browser, city: str) -> OpenPage:
+    """Opens pages of the demo city."""
+    return opening(browser, city)
+
+
+@pytest.fixture
+def open_cloud_page(browser: Browser, few_clouds: Any) -> OpenPage:
+    """Opens pages of the made point clouds."""
+    return opening(browser, few_clouds.address)

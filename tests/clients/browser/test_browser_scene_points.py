@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 from PIL import Image
 from playwright.sync_api import Page
@@ -156,6 +158,32 @@ def test_points_are_coloured_filtered_picked_and_cut(open_page: OpenPage) -> Non
               return data.filter((value, i) => i % 4 === 3 && value > 0).length; }"""
         )
         assert drawn > 500
+
+
+def test_the_time_slider_shows_what_was_flown_until_then(open_cloud_page: OpenPage, clouds: Any) -> None:
+    """The made scan: an hour of adjusted standard GPS time, its points in no order."""
+    middle = [corner + clouds.SIDE / 2 for corner in clouds.CORNER]
+    east, north = pyproj.Transformer.from_crs(3879, 4326, always_xy=True).transform(*middle)
+    view = f"view={east:.6f},{north:.6f},340;0,-90&layers=tileset-scan,-tileset-flights"
+    begin = clouds.BEGIN.timestamp()
+    with open_cloud_page(
+        f"/t/{clouds.TENANT}/scene#{view}&style=tileset-scan:ff00ff&points=tileset-scan:size.1", width=700
+    ) as page:
+        page.evaluate("chengtuScene.ready")
+        assert page.evaluate("chengtuScene.city.layer('tileset-scan').points.dated")
+        page.evaluate("chengtuScene.tools.bar.open('time')")
+        told = page.evaluate("chengtuScene.tools.timeline.measure()")
+        assert told["low"] == pytest.approx(begin, abs=1)
+        page.evaluate("chengtuScene.tools.bar.open(null)")
+        covered = []
+        for seconds in (None, begin + 1800, begin - 1, begin + 3601):
+            page.evaluate("(seconds) => chengtuScene.tools.timeline.show(seconds)", seconds)
+            covered.append(share(canvas(page), (255, 0, 255)))
+        everything, half, nothing, all_flown = covered
+        assert everything > 0.02
+        assert 0.35 * everything < half < 0.85 * everything
+        assert nothing == 0
+        assert all_flown == pytest.approx(everything, rel=0.02)
 
 
 def test_the_points_panel_speaks_chinese_and_fits_a_phone(open_page: OpenPage) -> None:

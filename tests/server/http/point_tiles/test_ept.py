@@ -42,6 +42,8 @@ def test_every_point_is_in_one_node(name: str, points: Any, point_city: Any) -> 
         classes: Counter[int] = Counter()
         for (key, count), data in zip(nodes.items(), read, strict=True):
             las = laspy.read(io.BytesIO(data))
+            # What QGIS decodes: the number of points in 32 bits, which LAS 1.4 leaves at zero.
+            assert int.from_bytes(data[107:111], "little") == len(las)
             depth, *cell = map(int, key.split("-"))
             edge = (high - low) / 2**depth
             inside = las.xyz
