@@ -23,6 +23,7 @@ from pointclouds.crs import horizontal_part
 from pointclouds.errors import QueryError
 from pointclouds.mosaic.building import description_of, layout_of, tile_path
 from pointclouds.mosaic.reclassify import (
+    MOST_VERTICES,
     GroundHeights,
     Reclassification,
     Reclassified,
@@ -111,6 +112,7 @@ def native_area(area: BaseGeometry, crs: str, cloud: Cloud) -> BaseGeometry:
         return flat
     if given.is_geographic and not flat.is_empty and np.isfinite(flat.bounds).all():
         _require_degrees(flat)
+        _require_simple(flat)
         flat = shapely.segmentize(flat, max(_EDGE_DEGREES, flat.length / 10_000))
     transformer = pyproj.Transformer.from_crs(given, target, always_xy=True)
     moved = shapely.transform(flat, lambda places: np.stack(transformer.transform(*places.T), axis=1))
@@ -127,6 +129,16 @@ def _require_degrees(area: BaseGeometry) -> None:
         raise OptionError(
             f"The area goes from {west:g}, {south:g} to {east:g}, {north:g}, which are no degrees. Name its CRS, for example EPSG:28992."
         )
+
+
+def _require_simple(area: BaseGeometry) -> None:
+    """GEOS repairs what it cuts into shorter edges: minutes and gigabytes for many parts over each other."""
+    if shapely.get_num_coordinates(area) > MOST_VERTICES:
+        raise OptionError(
+            f"The area has more than {MOST_VERTICES:,} corners; simplify it, or change it in parts."
+        )
+    if not area.is_valid:
+        raise OptionError(f"The area is no valid polygon: {shapely.is_valid_reason(area)}; mend it.")
 
 
 def reclassification(change: ClassChange, cloud: Cloud) -> Reclassification:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import laspy
@@ -29,7 +30,13 @@ from server.publish.errors import CrsError, OptionError, PublishCancelled
 from server.publish.point_cloud_edits import add_files, remove_tiles
 from server.publish.point_cloud_listing import describe_cloud, list_tiles, validation_of
 from server.publish.point_cloud_options import PointCloudOptions
-from server.publish.point_cloud_reclassify import ClassChange, area_of_geojson, parse_area, reclassify
+from server.publish.point_cloud_reclassify import (
+    ClassChange,
+    area_of_geojson,
+    native_area,
+    parse_area,
+    reclassify,
+)
 from server.publish.request import SceneOptions
 from server.registry.catalogue import Collection, Interval, RepresentationKind
 from server.registry.folders import publish_lock_file
@@ -425,6 +432,7 @@ def test_an_edit_that_is_stopped_leaves_what_was_served(survey: Survey) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from server.publish import PublishRequest, publish
 from server.publish.point_cloud_options import PointCloudOptions
 from server.registry.registry import open_registry
@@ -464,3 +472,19 @@ def test_a_killed_publish_goes_on_with_the_tiles_it_had(survey: Survey) -> None:
         f"{name}.copc.laz{end}" for name in (*TILES, "overview") for end in ("", ".nodes")
     )
     assert survey.leftovers() == []
+
+
+def test_areas_that_would_have_to_be_repaired_are_refused() -> None:
+    dutch: Any = SimpleNamespace(crs=pyproj.CRS("EPSG:28992"))
+    square = shapely.box(4.365, 52.011, 4.366, 52.012)
+    assert native_area(square, "OGC:CRS84", dutch).is_valid
+    crossed = shapely.Polygon([(4.365, 52.011), (4.366, 52.012), (4.366, 52.011), (4.365, 52.012)])
+    turn = np.linspace(0, 2 * np.pi, 100_001, endpoint=False)
+    corners = shapely.Polygon(np.column_stack([4.365 + np.cos(turn), 52.011 + np.sin(turn)]))
+    for area, message in (
+        (shapely.MultiPolygon([square] * 50), "no valid polygon"),
+        (crossed, "no valid polygon"),
+        (corners, "more than 100,000 corners"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            native_area(area, "OGC:CRS84", dutch)
