@@ -26,7 +26,7 @@ from server.settings import Settings, load_settings
 
 WEST, SOUTH, SIZE, COLUMNS, COUNT = 500_000.0, 4_400_000.0, 100.0, 50, 60
 BASE = "/t/demo/ogc/collections/flights"
-SIZES = [24, pytest.param(2_000, marks=pytest.mark.acceptance)]
+SIZES = [24, pytest.param(2_000, marks=[pytest.mark.acceptance, pytest.mark.timeout(1_800)])]
 
 
 def scan(folder: Path, number: int) -> Path:
