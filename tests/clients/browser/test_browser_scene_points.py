@@ -205,6 +205,7 @@ def test_the_page_of_a_cloud_counts_before_it_downloads(open_page: OpenPage) -> 
     with open_page("/t/helsinki/ogc/collections/lidar?f=html&lang=en") as page:
         page.locator(".points-bars tr").first.wait_for()
         assert "Ground" in page.locator(".points-bars").inner_text()
+        assert not page.locator("#points-download").is_visible()
         page.locator("#points-form input[name=east]").fill("24.9400")
         page.locator("#points-form select[name=class]").select_option("6")
         page.locator("#points-form select[name=f]").select_option("csv")
