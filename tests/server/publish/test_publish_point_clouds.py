@@ -20,6 +20,7 @@ import pytest
 import shapely
 
 from pointclouds.cloud.cloud import Cloud, open_cloud
+from pointclouds.cloud.mosaic_table import BOXES_FILE, TILES_FILE
 from pointclouds.copc.check import check_copc
 from pointclouds.copc.reader import CopcFile
 from pointclouds.las.times import gps_of
@@ -468,9 +469,9 @@ def test_a_killed_publish_goes_on_with_the_tiles_it_had(survey: Survey) -> None:
     cloud = survey.cloud("killed")
     assert cloud.count == 3 * COUNT
     assert {tile.path.name: tile.path.stat().st_ino for tile in cloud.tiles}.items() >= built.items()
-    assert sorted(path.name for path in (cloud.path.parent / "points").iterdir()) == sorted(
-        f"{name}.copc.laz{end}" for name in (*TILES, "overview") for end in ("", ".nodes")
-    )
+    tiles = [f"{name}.copc.laz{end}" for name in (*TILES, "overview") for end in ("", ".nodes")]
+    there = sorted(path.name for path in (cloud.path.parent / "points").iterdir())
+    assert there == sorted([*tiles, TILES_FILE, BOXES_FILE])
     assert survey.leftovers() == []
 
 
