@@ -21,7 +21,6 @@ FEATURES = (
     "survey-cgcs2000",
     "survey-control-points",
 )
-MAPS = (*FEATURES, "ortho", "terrain")
 NO_FEATURES = ("HTTP error code : 404", "has no features; it has:")
 # GDAL's OAPIF driver takes every collection for a layer and asks each for items.
 
@@ -35,6 +34,13 @@ def items(helsinki, run):
         return json.loads(text)["features"]
 
     return read
+
+
+def maps(published):
+    """Ids of the collections that are drawn: features, rasters, and the lidar by its heights."""
+    return {
+        one.id for one in published.values() if one.tenant == "helsinki" and Kind.MAP in one.representations
+    }
 
 
 def count_of(published, name):
@@ -131,10 +137,10 @@ def test_ogcapi_driver_draws_a_map(helsinki, run, look, tmp_path):
 @pytest.mark.parametrize(
     "capabilities", ["?SERVICE=WMTS&REQUEST=GetCapabilities", "/1.0.0/WMTSCapabilities.xml"]
 )
-def test_wmts_lists_every_map_on_both_grids(helsinki, run, capabilities, grid):
+def test_wmts_lists_every_map_on_both_grids(helsinki, published, run, capabilities, grid):
     text = run("gdalinfo", f"WMTS:{helsinki}/maps/wmts{capabilities}")
     listed = re.findall(rf"layer=([^,]+),tilematrixset={grid}(?:,style=[^,\n]+)?\n", text)
-    assert set(listed) == set(MAPS)
+    assert set(listed) == maps(published) >= {*FEATURES, "lidar", "ortho", "terrain"}
 
 
 @pytest.mark.parametrize("grid", ["WebMercatorQuad", "WorldCRS84Quad"])
@@ -148,11 +154,11 @@ def test_wmts_draws(helsinki, run, look, tmp_path, layer, grid):
     assert (pixels[..., 3] > 0).mean() > 0.2
 
 
-def test_wms_draws_every_layer(helsinki, run, look, tmp_path):
+def test_wms_draws_every_layer(helsinki, published, run, look, tmp_path):
     """WMS 1.3.0: the subdatasets that GDAL makes of the capabilities, each drawn."""
     text = run("gdalinfo", f"WMS:{helsinki}/maps/service?SERVICE=WMS&VERSION=1.3.0&REQUEST=GetCapabilities")
     sources = dict(re.findall(r"SUBDATASET_\d+_NAME=(WMS:.*?LAYERS=([^&]+)&.*)", text))
-    assert set(sources.values()) == set(MAPS)
+    assert set(sources.values()) == maps(published)
     for source, layer in sources.items():
         picture = tmp_path / f"{layer}.png"
         run("gdal_translate", "-q", "-of", "PNG", "-outsize", "300", "400", source, str(picture))
