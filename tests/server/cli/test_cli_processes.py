@@ -165,8 +165,10 @@ def test_an_interrupted_publish_leaves_nothing(
     table, home = points_and_home
     options = {"--tenant": "shenzhen", "--id": "points", "--title": "Points", "--home": str(home)}
     arguments = [str(table), *(word for option in options.items() for word in option)]
+    # A shell's background job ignores SIGINT, and its children inherit that: a person's terminal does not.
+    heeding = ["env", f"--default-signal={stop.name.removeprefix('SIG')}", sys.executable]
     process = subprocess.Popen(
-        [sys.executable, "-m", "server.cli", "publish", *arguments], stderr=subprocess.PIPE, text=True
+        [*heeding, "-m", "server.cli", "publish", *arguments], stderr=subprocess.PIPE, text=True
     )
     wait_until(lambda: list(home.glob("staging/*/*")) != [] or process.poll() is not None)
     process.send_signal(stop)
