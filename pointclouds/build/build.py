@@ -102,7 +102,8 @@ def _facts(sources: Sequence[PointSource], layout: PointLayout, rules: OctreeRul
     box: Box3 | None = None
     if len(boxes) == len(all_of):
         low, high = np.array(boxes)[:, :3].min(axis=0), np.array(boxes)[:, 3:].max(axis=0)
-        box = (*(float(edge) for edge in low), *(float(edge) for edge in high))  # type: ignore[assignment]  # three and three
+        (minx, miny, minz), (maxx, maxy, maxz) = low.tolist(), high.tolist()
+        box = (minx, miny, minz, maxx, maxy, maxz)
     description: SourceDescription = replace(
         all_of[0],
         count=None if None in counts else sum(count or 0 for count in counts),

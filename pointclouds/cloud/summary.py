@@ -12,7 +12,7 @@ from pointclouds.copc.reader import CopcFile, selection_of
 from pointclouds.crs import crs_identifier, horizontal_part, require_usable, vertical_name, vertical_unit
 from pointclouds.errors import UnusableCrsError
 from pointclouds.las.layout import dimension_names
-from pointclouds.las.point_set import PointSet, Triple, box_of
+from pointclouds.las.point_set import Triple
 
 Box3 = tuple[float, float, float, float, float, float]
 _EDGE_SAMPLES: Final = 21
@@ -129,29 +129,3 @@ def summarize(copc: Path) -> PointCloudSummary:
             depth=int(source.entries["level"].max()),
             bytes=copc.stat().st_size,
         )
-
-
-def summarize_points(points: PointSet, *, nodes: int, depth: int) -> PointCloudSummary:
-    """The summary of points that are about to be written; `bytes` is not known yet and 0."""
-    low, high = box_of(points.records, points.scale, points.offset)
-    bbox = (float(low[0]), float(low[1]), float(low[2]), float(high[0]), float(high[1]), float(high[2]))
-    classes = np.bincount(points.records["Classification"], minlength=256)
-    gps = points.records["GpsTime"]
-    return PointCloudSummary(
-        count=len(points.records),
-        bbox84=box84(bbox, points.crs),
-        bbox=bbox,
-        classes={int(code): int(classes[code]) for code in np.flatnonzero(classes)},
-        dimensions=dimension_names(points.records.dtype),
-        point_format=points.point_format,
-        scale=points.scale,
-        offset=points.offset,
-        crs=points.crs,
-        crs_identifier=crs_identifier(points.crs),
-        vertical_reference=vertical_name(points.crs),
-        gps_range=(float(gps.min()), float(gps.max())),
-        nodes=nodes,
-        depth=depth,
-        bytes=0,
-        dropped=points.dropped,
-    )

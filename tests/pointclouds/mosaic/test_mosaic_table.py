@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 
-from pointclouds.cloud import counting, query
+from pointclouds.cloud import counting, node_choice
 from pointclouds.cloud.cloud import Cloud, CloudTile, open_cloud, write_table
 from pointclouds.cloud.mosaic_table import BOXES_FILE, TILES_FILE, MosaicTable, load_table, table_of
 from pointclouds.cloud.nodes import NodeTable
@@ -138,7 +138,7 @@ QUESTIONS = {
 def test_many_tiles_are_planned_as_few_are(mosaic: Cloud, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = QUESTIONS[name]
     few, known = plan(mosaic, asked), counting.statistics(mosaic, asked)
-    monkeypatch.setattr(query, "_FEW", -1)
+    monkeypatch.setattr(node_choice, "_FEW", -1)
     monkeypatch.setattr(counting, "_FEW", -1)
     many, found = plan(mosaic, asked), counting.statistics(mosaic, asked)
     assert many.tiles == few.tiles
@@ -154,7 +154,7 @@ def test_many_tiles_are_planned_as_few_are(mosaic: Cloud, name: str, monkeypatch
 
 def test_statistics_of_the_whole_open_no_table(mosaic: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mosaic.table is not None
-    monkeypatch.setattr(query, "_FEW", -1)
+    monkeypatch.setattr(node_choice, "_FEW", -1)
     monkeypatch.setattr(counting, "_FEW", -1)
     monkeypatch.setattr(Cloud, "nodes", lambda _self, tile: pytest.fail(f"{tile.name} was opened"))
     assert counting.statistics(mosaic, PointQuery()).count == mosaic.count
